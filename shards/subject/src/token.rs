@@ -1,0 +1,79 @@
+//! Cutting subjects into tokens. The scans look at eight bytes at a time, since tokens are short and
+//! a call into a vectorised search costs more than it saves.
+
+const DOTS: u64 = u64::from_ne_bytes([b'.'; 8]);
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// Where the token that starts at `from` ends: the index of the next dot, or the length.
+#[inline]
+pub(crate) fn token_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        let dots_are_zero = u64::from_le_bytes(*chunk) ^ DOTS;
+        let found = dots_are_zero.wrapping_sub(ONES) & !dots_are_zero & HIGHS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < bytes.len() && bytes[at] != b'.' {
+        at += 1;
+    }
+    at
+}
+
+/// Whether some token is empty; so is the only token of the empty subject.
+#[inline]
+pub(crate) fn has_empty_token(bytes: &[u8]) -> bool {
+    let mut start = 0;
+    loop {
+        let end = token_end(bytes, start);
+        if end == start {
+            return true;
+        }
+        if end == bytes.len() {
+            return false;
+        }
+        start = end + 1;
+    }
+}
+
+/// The tokens in order, empty ones included.
+pub(crate) fn tokens(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|&byte| byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_ends_at_the_next_dot_at_every_offset() {
+        for length in 0..40 {
+            for dot in 0..=length {
+                let mut bytes = vec![b'x'; length];
+                // Bytes next to the dot's value, where a borrow in the eight-byte trick would show.
+                bytes.iter_mut().skip(1).step_by(2).for_each(|byte| *byte = b'/');
+                bytes.iter_mut().skip(2).step_by(3).for_each(|byte| *byte = 0xae);
+                if dot < length {
+                    bytes[dot] = b'.';
+                }
+                for from in 0..=length {
+                    let expected = if from <= dot { dot } else { length };
+                    assert_eq!(token_end(&bytes, from), expected, "{bytes:?} from {from}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn empty_tokens_are_found_anywhere() {
+        for bad in ["", ".", ".a", "a.", "a..b", "abcdefgh..", "abcdefghi..abcdefghijk", ".."] {
+            assert!(has_empty_token(bad.as_bytes()), "{bad}");
+        }
+        for good in ["a", "a.b", "abcdefgh.i", "abcdefgh.ijklmnop.q.r.s.t.u.v", "*", ">.>"] {
+            assert!(!has_empty_token(good.as_bytes()), "{good}");
+        }
+    }
+}
