@@ -1,0 +1,183 @@
+//! `CONNECT`: what a client says about itself.
+
+use crate::errors::Fault;
+use crate::json::{self, Value, Wrong};
+
+/// The options of a client. Before its first `CONNECT` they are [`Connect::default`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// `+OK` is wanted.
+    pub verbose: bool,
+    /// Subjects of publications are to be checked.
+    pub pedantic: bool,
+    /// Own publications are wanted back.
+    pub echo: bool,
+    /// Informational.
+    pub tls_required: bool,
+    /// The client takes and sends headers.
+    pub headers: bool,
+    /// The client wants to hear when nobody listens.
+    pub no_responders: bool,
+    /// 0, or 1 if INFO may come at any time.
+    pub protocol: i64,
+    /// Free-form name of the client.
+    pub name: String,
+    /// Language of its library.
+    pub lang: String,
+    /// Version of its library.
+    pub version: String,
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub pass: Option<String>,
+    /// Token.
+    pub auth_token: Option<String>,
+    /// User JWT.
+    pub jwt: Option<String>,
+    /// Public key.
+    pub nkey: Option<String>,
+    /// Signature of the nonce.
+    pub sig: Option<String>,
+    /// Signature of the nonce by a trusted proxy.
+    pub proxy_sig: Option<String>,
+    /// Refused from clients.
+    pub account: Option<String>,
+    /// Refused from clients.
+    pub new_account: bool,
+    /// For leafnodes and routes only.
+    pub remote_account: Option<String>,
+    /// For leafnodes and routes only.
+    pub import: Option<SubjectPermission>,
+    /// For leafnodes and routes only.
+    pub export: Option<SubjectPermission>,
+}
+
+/// Subjects allowed and denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectPermission {
+    /// Patterns allowed.
+    pub allow: Vec<String>,
+    /// Patterns denied.
+    pub deny: Vec<String>,
+}
+
+impl Default for Connect {
+    /// What a client is taken for until it says otherwise: verbose, pedantic, wanting its echo.
+    fn default() -> Self {
+        Self {
+            verbose: true,
+            pedantic: true,
+            echo: true,
+            tls_required: false,
+            headers: false,
+            no_responders: false,
+            protocol: 0,
+            name: String::new(),
+            lang: String::new(),
+            version: String::new(),
+            user: None,
+            pass: None,
+            auth_token: None,
+            jwt: None,
+            nkey: None,
+            sig: None,
+            proxy_sig: None,
+            account: None,
+            new_account: false,
+            remote_account: None,
+            import: None,
+            export: None,
+        }
+    }
+}
+
+impl Connect {
+    /// What is left to refuse once the client has authenticated, in nats-server's order: an
+    /// `account` of its own choice, an unknown protocol, no responders without headers (of the
+    /// client or, by `server_headers`, of the server).
+    ///
+    /// # Errors
+    ///
+    /// The fault with which to close.
+    pub fn check(&self, server_headers: bool) -> Result<(), Fault> {
+        if self.new_account || self.account.is_some() {
+            return Err(Fault::Authorization);
+        }
+        if !matches!(self.protocol, 0 | 1) {
+            return Err(Fault::InvalidProtocol);
+        }
+        if self.no_responders && !(self.headers && server_headers) {
+            return Err(Fault::NoRespondersNeedHeaders);
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), Wrong> {
+        match key {
+            "verbose" => set_bool(&mut self.verbose, value),
+            "pedantic" => set_bool(&mut self.pedantic, value),
+            "echo" => set_bool(&mut self.echo, value),
+            "tls_required" => set_bool(&mut self.tls_required, value),
+            "headers" => set_bool(&mut self.headers, value),
+            "no_responders" => set_bool(&mut self.no_responders, value),
+            "new_account" => set_bool(&mut self.new_account, value),
+            "protocol" => {
+                self.protocol = value.int()?.unwrap_or(self.protocol);
+                Ok(())
+            }
+            "name" => set_text(&mut self.name, value),
+            "lang" => set_text(&mut self.lang, value),
+            "version" => set_text(&mut self.version, value),
+            "user" => set_secret(&mut self.user, value),
+            "pass" => set_secret(&mut self.pass, value),
+            "auth_token" => set_secret(&mut self.auth_token, value),
+            "jwt" => set_secret(&mut self.jwt, value),
+            "nkey" => set_secret(&mut self.nkey, value),
+            "sig" => set_secret(&mut self.sig, value),
+            "proxy_sig" => set_secret(&mut self.proxy_sig, value),
+            "account" => set_secret(&mut self.account, value),
+            "remote_account" => set_secret(&mut self.remote_account, value),
+            "import" => set_permission(&mut self.import, value),
+            "export" => set_permission(&mut self.export, value),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the argument of a `CONNECT` over what the connection had said before: a key that is absent
+/// or null keeps its value, the last of several counts, keys are compared without case.
+///
+/// # Errors
+///
+/// [`Fault::BadConnect`] for anything but an object (or null) whose known keys have the right type.
+pub fn parse(previous: &Connect, json: &[u8]) -> Result<Connect, Fault> {
+    let mut connect = previous.clone();
+    json::fields(json, |key, value| connect.set(key, value))
+        .map_err(|wrong| Fault::BadConnect { what: wrong.to_string().into() })?;
+    Ok(connect)
+}
+
+fn set_bool(field: &mut bool, value: Value<'_>) -> Result<(), Wrong> {
+    *field = value.bool()?.unwrap_or(*field);
+    Ok(())
+}
+
+fn set_text(field: &mut String, value: Value<'_>) -> Result<(), Wrong> {
+    if let Some(text) = value.text()? {
+        *field = text;
+    }
+    Ok(())
+}
+
+/// An empty text is the same as none.
+fn set_secret(field: &mut Option<String>, value: Value<'_>) -> Result<(), Wrong> {
+    if let Some(text) = value.text()? {
+        *field = Some(text).filter(|text| !text.is_empty());
+    }
+    Ok(())
+}
+
+fn set_permission(field: &mut Option<SubjectPermission>, value: Value<'_>) -> Result<(), Wrong> {
+    *field = value.permission(field.as_ref())?;
+    Ok(())
+}

@@ -1,0 +1,27 @@
+#![forbid(unsafe_code)]
+//! Bytes ↔ operations of the NATS text protocol, sans I/O.
+//!
+//! [`ClientParser`] takes what a client sent to [`ClientOp`]s that borrow from the receive buffer;
+//! [`emit`] appends what a server answers to an output buffer. Nothing here opens a socket, reads a
+//! clock, or knows what an account or a subscription is.
+
+pub mod client_op;
+pub mod connect;
+pub mod emit;
+pub mod errors;
+pub mod framer;
+pub mod headers;
+pub mod info;
+
+mod args;
+mod hot;
+mod json;
+mod quote;
+mod verb;
+
+pub use client_op::{ClientOp, Pub};
+pub use connect::{Connect, SubjectPermission};
+pub use errors::{CloseReason, Fault, PubFault, error_text};
+pub use framer::{ClientParser, Limits, Next};
+pub use info::ServerInfo;
+pub use verb::Verb;
