@@ -66,7 +66,10 @@ pub mod error_text {
 
     /// A publication with this `reply` subject is not allowed. Stays open.
     pub fn permissions_violation_reply(reply: &[u8]) -> String {
-        text(&[("Permissions Violation for Publish with Reply of ", reply)], "")
+        text(
+            &[("Permissions Violation for Publish with Reply of ", reply)],
+            "",
+        )
     }
 
     /// A subscription to `subject` is not allowed. Stays open.
@@ -364,9 +367,16 @@ impl fmt::Display for Fault {
         match self {
             Self::UnknownOperation { state, at, snippet } => {
                 let proto = quoted(snippet);
-                write!(f, "Client parser ERROR, state={state}, i={at}: proto='{proto}...'")
+                write!(
+                    f,
+                    "Client parser ERROR, state={state}, i={at}: proto='{proto}...'"
+                )
             }
-            Self::ControlLineTooLong { state, max, snippet } => {
+            Self::ControlLineTooLong {
+                state,
+                max,
+                snippet,
+            } => {
                 let snippet = quoted(snippet);
                 let text = error_text::MAXIMUM_CONTROL_LINE;
                 write!(f, "{text}, state={state}, max={max} (snip: {snippet}...)")

@@ -82,7 +82,10 @@ impl ClientParser {
         if self.place == Place::Start
             && let Some((publication, used)) = hot::publication(bytes, limits)
         {
-            return Next::Op { op: ClientOp::Pub(publication), used };
+            return Next::Op {
+                op: ClientOp::Pub(publication),
+                used,
+            };
         }
         self.next_slow(bytes, limits)
     }
@@ -93,7 +96,11 @@ impl ClientParser {
         let (verb, from) = match self.place {
             Place::Start => match verb::read(bytes) {
                 Read::Verb { verb, len } => (verb, len),
-                Read::Short => return Next::More { need: bytes.len() + 1 },
+                Read::Short => {
+                    return Next::More {
+                        need: bytes.len() + 1,
+                    };
+                }
                 Read::Wrong { state, at } => return unknown(state, at, bytes),
             },
             Place::Argument(verb) | Place::Junk(verb) => (verb, 0),
@@ -130,7 +137,10 @@ impl ClientParser {
         from: usize,
         limits: &Limits,
     ) -> Next<'a> {
-        let blanks = bytes[from..].iter().take_while(|b| args::is_blank(**b)).count();
+        let blanks = bytes[from..]
+            .iter()
+            .take_while(|b| args::is_blank(**b))
+            .count();
         let start = from + blanks;
         if start == bytes.len() {
             return self.skip_to(verb, start, start + 1);
@@ -143,7 +153,12 @@ impl ClientParser {
             }
             return self.wait(verb, start, bytes.len() + 1);
         };
-        let line = Line { verb, bytes, start, end };
+        let line = Line {
+            verb,
+            bytes,
+            start,
+            end,
+        };
         let arguments = without_carriage_return(&bytes[start..end]);
         if arguments.len() > limits.control_line_max {
             return control_line_too_long(verb, arguments, limits);
@@ -214,7 +229,8 @@ impl ClientParser {
         let tail = args.tail_len(line.verb).map_or(&[][..], |len| {
             let from = line.end.checked_sub(len + 1);
             let ends_canonically = bytes[line.end - 1] == b'\r';
-            from.filter(|_| ends_canonically).map_or(&[][..], |from| &bytes[from..used])
+            from.filter(|_| ends_canonically)
+                .map_or(&[][..], |from| &bytes[from..used])
         });
         let publication = Pub {
             subject: args.subject,
@@ -233,7 +249,11 @@ impl ClientParser {
 
     /// Waits for `need` bytes, first letting go of the verb and its blanks if they are long.
     fn wait<'a>(&mut self, verb: Verb, start: usize, need: usize) -> Next<'a> {
-        if start > VERB_LEN_MAX { self.skip_to(verb, start, need) } else { Next::More { need } }
+        if start > VERB_LEN_MAX {
+            self.skip_to(verb, start, need)
+        } else {
+            Next::More { need }
+        }
     }
 
     fn skip_to<'a>(&mut self, verb: Verb, start: usize, need: usize) -> Next<'a> {
@@ -256,7 +276,11 @@ struct Line<'a> {
 /// nats-server shortens an argument by one byte if a '\r' was anywhere after its first byte. Nearly
 /// always that byte is the '\r' of the line end itself.
 fn without_carriage_return(argument: &[u8]) -> &[u8] {
-    let dropped = usize::from(argument.get(1..).is_some_and(|a| memchr(b'\r', a).is_some()));
+    let dropped = usize::from(
+        argument
+            .get(1..)
+            .is_some_and(|a| memchr(b'\r', a).is_some()),
+    );
     &argument[..argument.len() - dropped]
 }
 
@@ -269,7 +293,11 @@ fn unknown<'a>(state: u8, at: usize, bytes: &[u8]) -> Next<'a> {
     } else {
         UNKNOWN_SNIPPET_BYTES_MAX
     };
-    Next::Fault(Fault::UnknownOperation { state, at, snippet: rest[..len].into() })
+    Next::Fault(Fault::UnknownOperation {
+        state,
+        at,
+        snippet: rest[..len].into(),
+    })
 }
 
 #[cold]

@@ -104,7 +104,9 @@ impl Formatter for GoFormatter {
         while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             let (plain, special) = rest.split_at(at);
             writer.write_all(plain.as_bytes())?;
-            let Some(c) = special.chars().next() else { break };
+            let Some(c) = special.chars().next() else {
+                break;
+            };
             write!(writer, "\\u{:04x}", u32::from(c))?;
             rest = &special[c.len_utf8()..];
         }
@@ -123,7 +125,10 @@ impl Formatter for GoFormatter {
 #[derive(Clone, Copy)]
 enum Kind {
     Bool,
-    Int { min: i64, max: i64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
     Uint64,
     Text,
     Texts,
@@ -132,9 +137,18 @@ enum Kind {
     Permission,
 }
 
-const INT: Kind = Kind::Int { min: i64::MIN, max: i64::MAX };
-const INT32: Kind = Kind::Int { min: i32::MIN as i64, max: i32::MAX as i64 };
-const BYTE: Kind = Kind::Int { min: 0, max: u8::MAX as i64 };
+const INT: Kind = Kind::Int {
+    min: i64::MIN,
+    max: i64::MAX,
+};
+const INT32: Kind = Kind::Int {
+    min: i32::MIN as i64,
+    max: i32::MAX as i64,
+};
+const BYTE: Kind = Kind::Int {
+    min: 0,
+    max: u8::MAX as i64,
+};
 
 /// Checks the argument of an `INFO` that a client sent. It means nothing, but nats-server closes
 /// the connection if it can't be read as an `INFO`.
@@ -143,7 +157,9 @@ pub(crate) fn check(argument: &[u8]) -> Result<(), Fault> {
         Some(kind) => check_kind(kind, value),
         None => Ok(()),
     })
-    .map_err(|wrong| Fault::BadInfo { what: wrong.to_string().into() })
+    .map_err(|wrong| Fault::BadInfo {
+        what: wrong.to_string().into(),
+    })
 }
 
 fn kind(key: &str) -> Option<Kind> {
@@ -158,11 +174,24 @@ fn kind(key: &str) -> Option<Kind> {
         "gateway_cmd_payload" => Kind::Bytes,
         "connect_urls" | "ws_connect_urls" | "gateway_urls" | "leafnode_urls" => Kind::Texts,
         "import" | "export" => Kind::Permission,
-        "server_id" | "server_name" | "version" | "git_commit" | "go" | "host" | "ip"
-        | "client_ip" | "nonce" | "cluster" | "domain" | "compression" | "remote_account"
-        | "route_account" | "route_acc_add_reqid" | "gateway" | "gateway_url" | "xkey" => {
-            Kind::Text
-        }
+        "server_id"
+        | "server_name"
+        | "version"
+        | "git_commit"
+        | "go"
+        | "host"
+        | "ip"
+        | "client_ip"
+        | "nonce"
+        | "cluster"
+        | "domain"
+        | "compression"
+        | "remote_account"
+        | "route_account"
+        | "route_acc_add_reqid"
+        | "gateway"
+        | "gateway_url"
+        | "xkey" => Kind::Text,
         _ => return None,
     })
 }

@@ -77,8 +77,14 @@ mod tests {
             (b"\x07\x08\x0c\n\r\t\x0b", r#""\a\b\f\n\r\t\v""#),
             (b"\x00\x1f\x7f", r#""\x00\x1f\x7f""#),
             (b"\xff\xc3", r#""\xff\xc3""#),
-            ("gr\u{fc}n.\u{4e16}\u{1f600}".as_bytes(), "\"gr\u{fc}n.\u{4e16}\u{1f600}\""),
-            ("\u{85}\u{a0}\u{200b}\u{feff}".as_bytes(), r#""\u0085\u00a0\u200b\ufeff""#),
+            (
+                "gr\u{fc}n.\u{4e16}\u{1f600}".as_bytes(),
+                "\"gr\u{fc}n.\u{4e16}\u{1f600}\"",
+            ),
+            (
+                "\u{85}\u{a0}\u{200b}\u{feff}".as_bytes(),
+                r#""\u0085\u00a0\u200b\ufeff""#,
+            ),
             ("e\u{301}".as_bytes(), "\"e\u{301}\""),
             ("\u{10ffff}".as_bytes(), r#""\U0010ffff""#),
         ];
