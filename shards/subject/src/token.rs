@@ -4,6 +4,7 @@
 const DOTS: u64 = u64::from_ne_bytes([b'.'; 8]);
 const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+const HIGH: u64 = 0x80;
 
 /// Where the token that starts at `from` ends: the index of the next dot, or the length.
 #[inline]
@@ -23,20 +24,35 @@ pub(crate) fn token_end(bytes: &[u8], from: usize) -> usize {
     at
 }
 
-/// Whether some token is empty; so is the only token of the empty subject.
+/// Whether some token is empty; so is the only token of the empty subject. In other words: whether
+/// two dots meet, if there were one before the start and one after the end.
 #[inline]
 pub(crate) fn has_empty_token(bytes: &[u8]) -> bool {
-    let mut start = 0;
-    loop {
-        let end = token_end(bytes, start);
-        if end == start {
+    let (chunks, tail) = bytes.as_chunks::<8>();
+    let mut after_dot = HIGH;
+    for chunk in chunks {
+        let dots = dots(u64::from_le_bytes(*chunk));
+        if dots & (dots << 8 | after_dot) != 0 {
             return true;
         }
-        if end == bytes.len() {
-            return false;
-        }
-        start = end + 1;
+        after_dot = dots >> 56;
     }
+    let mut after_dot = after_dot != 0;
+    for &byte in tail {
+        if after_dot && byte == b'.' {
+            return true;
+        }
+        after_dot = byte == b'.';
+    }
+    after_dot
+}
+
+/// The high bit of each byte that is a dot, and of no other.
+#[inline]
+fn dots(bytes: u64) -> u64 {
+    let dots_are_zero = bytes ^ DOTS;
+    let low_bits_set = (dots_are_zero & !HIGHS) + !HIGHS;
+    !(low_bits_set | dots_are_zero | !HIGHS)
 }
 
 /// The tokens in order, empty ones included.
@@ -71,6 +87,17 @@ mod tests {
     fn empty_tokens_are_found_anywhere() {
         for bad in ["", ".", ".a", "a.", "a..b", "abcdefgh..", "abcdefghi..abcdefghijk", ".."] {
             assert!(has_empty_token(bad.as_bytes()), "{bad}");
+        }
+        for length in 0..40 {
+            for first in 0..length {
+                for second in 0..length {
+                    let mut bytes = vec![b'/'; length];
+                    bytes[first] = b'.';
+                    bytes[second] = b'.';
+                    let expected = bytes.split(|byte| *byte == b'.').any(<[u8]>::is_empty);
+                    assert_eq!(has_empty_token(&bytes), expected, "{bytes:?}");
+                }
+            }
         }
         for good in ["a", "a.b", "abcdefgh.i", "abcdefgh.ijklmnop.q.r.s.t.u.v", "*", ">.>"] {
             assert!(!has_empty_token(good.as_bytes()), "{good}");

@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use super::NONE;
 use super::literals::Key;
 use super::text::Text;
+use crate::pattern::well_formed;
 use crate::token::{has_empty_token, token_end, tokens};
 
 const ROOT: u32 = 0;
@@ -59,14 +60,14 @@ impl Trie {
     }
 
     pub(super) fn find(&self, pattern: &[u8]) -> Option<u32> {
-        if self.is_empty() {
+        if self.is_empty() || !well_formed(pattern) {
             return None;
         }
         let mut node = ROOT;
         for token in tokens(pattern) {
             if token == b">" {
                 let rest = self.nodes[node as usize].rest;
-                return (rest != NONE && pattern.ends_with(b">")).then_some(rest);
+                return (rest != NONE).then_some(rest);
             }
             node = self.child(node, token);
             if node == NONE {
@@ -253,6 +254,9 @@ impl<F: FnMut(u32) -> ControlFlow<()>> Walk<'_, F> {
         let node = &trie.nodes[id as usize];
         if node.rest != NONE {
             self.rest(node.rest)?;
+        }
+        if node.named == 0 && node.star == NONE {
+            return ControlFlow::Continue(DONE);
         }
         let end = token_end(self.subject, start);
         if end == start {
