@@ -1,7 +1,7 @@
 //! What cores share: a bounded single-producer single-consumer ring, the doorbell that wakes the core
 //! at its far end, and counters that other cores read. The only atomics written by hand are here.
 //!
-//! ```
+//! ```no_run
 //! let (mut to_peer, mut from_peer) = mesh::ring::<u64>(64);
 //! let mut waiting = (0..100).collect();
 //! assert_eq!(to_peer.push_all(&mut waiting), 64);

@@ -63,7 +63,12 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-/// The producer's end. May move to another thread, not be shared between threads.
+/// The producer's end. May move to another thread, not be shared between threads:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<mesh::Sender<u8>>();
+/// ```
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
     tail: usize,
@@ -144,7 +149,12 @@ impl<T> Sender<T> {
     }
 }
 
-/// The consumer's end. May move to another thread, not be shared between threads.
+/// The consumer's end. May move to another thread, not be shared between threads:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<mesh::Receiver<u8>>();
+/// ```
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     head: usize,

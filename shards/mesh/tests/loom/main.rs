@@ -1,0 +1,5 @@
+//! Checked by loom, and empty without it (see `cases`).
+#![allow(unexpected_cfgs)]
+
+#[cfg(loom)]
+mod cases;
