@@ -261,12 +261,8 @@ pub enum Fault {
     },
     /// The argument part of a control line is too long.
     ControlLineTooLong {
-        /// nats-server's number of the parser state.
-        state: u8,
         /// The limit in bytes.
         max: usize,
-        /// Start of the argument, at most 128 bytes.
-        snippet: Box<[u8]>,
     },
     /// The control line announces too large a payload.
     PayloadTooLarge {
@@ -372,15 +368,7 @@ impl fmt::Display for Fault {
                     "Client parser ERROR, state={state}, i={at}: proto='{proto}...'"
                 )
             }
-            Self::ControlLineTooLong {
-                state,
-                max,
-                snippet,
-            } => {
-                let snippet = quoted(snippet);
-                let text = error_text::MAXIMUM_CONTROL_LINE;
-                write!(f, "{text}, state={state}, max={max} (snip: {snippet}...)")
-            }
+            Self::ControlLineTooLong { .. } => f.write_str(error_text::MAXIMUM_CONTROL_LINE),
             Self::PayloadTooLarge { size, max } => {
                 write!(f, "maximum payload exceeded: {size} vs {max}")
             }

@@ -147,9 +147,8 @@ impl ClientParser {
         }
         // nats-server takes the first byte after the blanks into the argument unseen, even '\n'.
         let Some(end) = memchr(b'\n', &bytes[start + 1..]).map(|at| start + 1 + at) else {
-            let seen = without_carriage_return(&bytes[start..]);
-            if seen.len() > limits.control_line_max {
-                return control_line_too_long(verb, seen, limits);
+            if without_carriage_return(&bytes[start..]).len() > limits.control_line_max {
+                return control_line_too_long(limits);
             }
             return self.wait(verb, start, bytes.len() + 1);
         };
@@ -161,7 +160,7 @@ impl ClientParser {
         };
         let arguments = without_carriage_return(&bytes[start..end]);
         if arguments.len() > limits.control_line_max {
-            return control_line_too_long(verb, arguments, limits);
+            return control_line_too_long(limits);
         }
         match self.finish(&line, arguments, limits) {
             Ok(next) => next,
@@ -301,11 +300,8 @@ fn unknown<'a>(state: u8, at: usize, bytes: &[u8]) -> Next<'a> {
 }
 
 #[cold]
-fn control_line_too_long<'a>(verb: Verb, argument: &[u8], limits: &Limits) -> Next<'a> {
-    let len = argument.len().min(limits.control_line_max).min(128);
+fn control_line_too_long<'a>(limits: &Limits) -> Next<'a> {
     Next::Fault(Fault::ControlLineTooLong {
-        state: verb::argument_state(verb),
         max: limits.control_line_max,
-        snippet: argument[..len].into(),
     })
 }

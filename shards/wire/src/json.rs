@@ -397,6 +397,24 @@ struct Checker<'a> {
 
 const VALUE: &str = "looking for beginning of value";
 
+/// Where a letter of these words is wrong, from the second letter on.
+const TRUE: &[&str] = &[
+    "in literal true (expecting 'r')",
+    "in literal true (expecting 'u')",
+    "in literal true (expecting 'e')",
+];
+const FALSE: &[&str] = &[
+    "in literal false (expecting 'a')",
+    "in literal false (expecting 'l')",
+    "in literal false (expecting 's')",
+    "in literal false (expecting 'e')",
+];
+const NULL: &[&str] = &[
+    "in literal null (expecting 'u')",
+    "in literal null (expecting 'l')",
+    "in literal null (expecting 'l')",
+];
+
 impl Checker<'_> {
     fn check(mut self) -> Result<(), Wrong> {
         loop {
@@ -429,9 +447,9 @@ impl Checker<'_> {
                 self.rest_of_number(digit, "in numeric literal")?;
             }
             digit @ b'0'..=b'9' => self.rest_of_number(digit, VALUE)?,
-            b't' => self.rest_of_word(b"rue", "in literal true")?,
-            b'f' => self.rest_of_word(b"alse", "in literal false")?,
-            b'n' => self.rest_of_word(b"ull", "in literal null")?,
+            b't' => self.rest_of_word("true", TRUE)?,
+            b'f' => self.rest_of_word("false", FALSE)?,
+            b'n' => self.rest_of_word("null", NULL)?,
             other => return wrong(other, VALUE),
         }
         Ok(false)
@@ -542,10 +560,10 @@ impl Checker<'_> {
             .count();
     }
 
-    fn rest_of_word(&mut self, rest: &[u8], place: &'static str) -> Result<(), Wrong> {
-        for want in rest {
+    fn rest_of_word(&mut self, word: &str, places: &[&'static str]) -> Result<(), Wrong> {
+        for (want, place) in word.bytes().skip(1).zip(places) {
             let byte = self.take()?;
-            if byte != *want {
+            if byte != want {
                 return wrong(byte, place);
             }
         }

@@ -145,20 +145,3 @@ fn read_name(name: &Name, bytes: &[u8]) -> Read {
         len: name.letters.len(),
     }
 }
-
-/// nats-server's number of the state in which it reads the argument of `verb`.
-pub(crate) fn argument_state(verb: Verb) -> u8 {
-    match verb {
-        Verb::Err => 9,
-        Verb::Connect => 17,
-        Verb::Hpub => 23,
-        Verb::Pub => 33,
-        Verb::Sub => 47,
-        Verb::Unsub => 65,
-        Verb::Info => 75,
-        // No arguments: the state that swallows the rest of the line.
-        Verb::Ok => 3,
-        Verb::Ping => 36,
-        Verb::Pong => 39,
-    }
-}

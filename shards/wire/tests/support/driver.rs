@@ -83,7 +83,10 @@ impl Driver {
     fn check_bound(&self) {
         // Verb and blank, argument with CRLF, payload with CRLF.
         let payload_max = self.limits.payload_max.min(999_999_999);
-        let bound = 8 + self.limits.control_line_max + 2 + payload_max + 2;
+        let bound = self
+            .limits
+            .control_line_max
+            .saturating_add(8 + 2 + payload_max + 2);
         assert!(
             self.faulted || self.kept.len() <= bound,
             "keeps {} bytes",

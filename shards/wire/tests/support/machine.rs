@@ -85,28 +85,10 @@ impl Machine {
 
     fn too_long(&self, limits: Limits) -> Option<Event> {
         let len = self.argument.len() - usize::from(self.carriage_return);
-        (len > limits.control_line_max).then(|| {
-            let state = match self.verb.as_str() {
-                "-ERR " => 9,
-                "CONNECT" => 17,
-                "HPUB " => 23,
-                "PUB " => 33,
-                "SUB " => 47,
-                "UNSUB " => 65,
-                _ => 75,
-            };
-            let max = limits.control_line_max;
-            let shown = &self.argument[..len.min(max).min(128)];
-            let what = format!(
-                "maximum control line exceeded, state={state}, max={max} (snip: {}...)",
-                quoted(shown)
-            );
-            let text = Some(error_text::MAXIMUM_CONTROL_LINE);
-            Event::Fault {
-                text,
-                reason: CloseReason::MaximumControlLineExceeded,
-                what,
-            }
+        (len > limits.control_line_max).then(|| Event::Fault {
+            text: Some(error_text::MAXIMUM_CONTROL_LINE),
+            reason: CloseReason::MaximumControlLineExceeded,
+            what: error_text::MAXIMUM_CONTROL_LINE.to_owned(),
         })
     }
 
