@@ -1,0 +1,11 @@
+//! What every room needs: servers to start, connections to talk over, dialogues to play and compare.
+
+pub mod compare;
+pub mod differences;
+pub mod frame;
+pub mod mask;
+pub mod player;
+pub mod rng;
+pub mod script;
+pub mod server;
+pub mod text;

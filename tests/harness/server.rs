@@ -1,0 +1,191 @@
+//! Starts a server (the reference or the one under test) on a port the kernel chooses, and ends it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// A server that has not said that it is ready by then is taken for broken.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Which program plays the server.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub path: PathBuf,
+    /// ringbus's own flags (`--shards`) are for it alone.
+    pub takes_shards: bool,
+}
+
+impl Program {
+    /// The server under test: `RINGBUS_BIN`, or the binary that cargo built for this test.
+    pub fn under_test() -> Program {
+        let path = std::env::var_os("RINGBUS_BIN")
+            .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringbus")), PathBuf::from);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let takes_shards = !name.unwrap_or_default().starts_with("nats-server");
+        Program { path, takes_shards }
+    }
+
+    /// nats-server 2.15.1: `NATS_SERVER_BIN`, or the one under `.tools`, or the one on PATH.
+    pub fn reference() -> Program {
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server/bin/nats-server");
+        let path = match std::env::var_os("NATS_SERVER_BIN") {
+            Some(path) => PathBuf::from(path),
+            None if tools.exists() => tools,
+            None => PathBuf::from("nats-server"),
+        };
+        Program { path, takes_shards: false }
+    }
+}
+
+/// How to start it.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Lines of the configuration file; no file is given when there are none.
+    pub conf: Vec<String>,
+    /// Further command-line arguments.
+    pub args: Vec<String>,
+    /// Left out for a program that has no shards; 0 leaves the number to the server.
+    pub shards: usize,
+    /// 0 lets the kernel choose.
+    pub port: u16,
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    log: Receiver<String>,
+    seen: Vec<String>,
+    conf: Option<PathBuf>,
+}
+
+impl Server {
+    /// Starts it and waits until it says that it is ready.
+    pub fn start(program: &Program, setup: &Setup) -> Result<Server, String> {
+        let conf = write_conf(&setup.conf)?;
+        let port = if setup.port == 0 { "-1".to_string() } else { setup.port.to_string() };
+        let mut command = Command::new(&program.path);
+        command.args(["-a", "127.0.0.1", "-p", &port]).args(&setup.args);
+        if let Some(path) = &conf {
+            command.arg("-c").arg(path);
+        }
+        if program.takes_shards && setup.shards > 0 {
+            command.args(["--shards", &setup.shards.to_string()]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|e| format!("{} does not start: {e}", program.path.display()))?;
+        let log = follow(child.stderr.take().expect("stderr is piped"));
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { child, address, log, seen: Vec::new(), conf };
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    fn wait_ready(&mut self) -> Result<(), String> {
+        let line = self.wait_log("Listening for client connections on ", START_TIME_MAX)?;
+        let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
+        let port: u16 = port.ok_or_else(|| format!("no port in `{line}`"))?;
+        self.address = SocketAddr::from(([127, 0, 0, 1], port));
+        self.wait_log("Server is ready", START_TIME_MAX).map(drop)
+    }
+
+    /// Waits for a log line that holds `text` and gives it.
+    pub fn wait_log(&mut self, text: &str, time_max: Duration) -> Result<String, String> {
+        let end = Instant::now() + time_max;
+        loop {
+            match self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return Ok(line);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!("no `{text}` within {time_max:?}; log:\n{}", self.log_text()));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("it ended before `{text}`; log:\n{}", self.log_text()));
+                }
+            }
+        }
+    }
+
+    /// Everything it has logged so far.
+    pub fn log_text(&mut self) -> String {
+        self.seen.extend(self.log.try_iter());
+        self.seen.join("\n")
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub fn dial(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(path) = &self.conf {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn write_conf(lines: &[String]) -> Result<Option<PathBuf>, String> {
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ringbus-test-{}-{number}.conf", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let write = || {
+        let mut file = std::fs::File::create(&path)?;
+        file.write_all(lines.join("\n").as_bytes())?;
+        file.write_all(b"\n")
+    };
+    write().map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(Some(path))
+}
+
+/// Reads the log on a thread of its own, so that the server never blocks on it.
+fn follow(stderr: std::process::ChildStderr) -> Receiver<String> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).split(b'\n') {
+            let Ok(line) = line else { return };
+            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}

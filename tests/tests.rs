@@ -1,0 +1,8 @@
+//! One integration binary; each room judges the server from outside, over its sockets.
+
+mod clients;
+mod differential;
+mod harness;
+mod replay;
+mod scripts;
+mod stress;
