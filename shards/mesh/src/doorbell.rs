@@ -23,7 +23,9 @@ impl Doorbell {
     /// Consumer: from here on producers ring. Look at the rings again before really sleeping.
     #[inline]
     pub fn doze(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
+        // A swap, though nobody needs the old value: it puts this doze after whatever ring ended the
+        // one before. Once per sleep it costs nothing.
+        self.asleep.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `ring`: of "asleep, then look at the rings" here and "push, then
         // look whether asleep" there, at least one sees the other's write.
         fence(Ordering::SeqCst);
@@ -44,7 +46,7 @@ impl Doorbell {
         // Pairs with the fence in `doze`.
         fence(Ordering::SeqCst);
         // The load keeps the line shared while the consumer is awake.
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use loom::sync::{Arc, Notify};
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use mesh::{Doorbell, ring};
@@ -151,13 +151,31 @@ fn no_wake_up_is_lost_with_two_producers() {
     loom::model(|| no_wake_up_is_lost(2));
 }
 
-/// The whole protocol over several naps. `Notify` stands for the eventfd: if a push is neither seen
-/// nor rung for, the consumer waits forever and loom reports the deadlock.
+/// Stands for an eventfd: a write is kept until it is read.
+struct Event(Mutex<bool>, Condvar);
+
+impl Event {
+    fn write(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_one();
+    }
+
+    fn read(&self) {
+        let mut written = self.0.lock().unwrap();
+        while !*written {
+            written = self.1.wait(written).unwrap();
+        }
+        *written = false;
+    }
+}
+
+/// The whole protocol over several naps: if a push is neither seen nor rung for, the consumer waits
+/// forever and loom reports the deadlock.
 #[test]
 fn a_consumer_that_sleeps_gets_everything() {
     loom::model(|| {
         let bell = Arc::new(Doorbell::new());
-        let event = Arc::new(Notify::new());
+        let event = Arc::new(Event(Mutex::new(false), Condvar::new()));
         let (mut sender, mut receiver) = ring::<u8>(2);
         let producer = thread::spawn({
             let (bell, event) = (bell.clone(), event.clone());
@@ -165,7 +183,7 @@ fn a_consumer_that_sleeps_gets_everything() {
                 for item in 0..2 {
                     sender.push(item).unwrap();
                     if bell.ring() {
-                        event.notify();
+                        event.write();
                     }
                 }
             }
@@ -174,7 +192,7 @@ fn a_consumer_that_sleeps_gets_everything() {
         while taken < 2 {
             bell.doze();
             if receiver.is_empty() {
-                event.wait();
+                event.read();
             }
             bell.wake_up();
             taken += receiver.drain(2, |_| {});
