@@ -1,0 +1,144 @@
+//! Publications packed for a peer shard: the inside of [`crate::Frame::Deliver`].
+//!
+//! A record is a fixed head, then group names, subject and the ready-made end of the MSG line with its payload.
+//! Written and read by shards of one process, so a malformed record is a fault of ours and asserts.
+
+use crate::ids::{AccountId, ConnId};
+use crate::router::Publication;
+
+/// A publication as one peer needs it.
+pub(crate) struct Delivery<'a> {
+    /// The message.
+    pub publication: Publication<'a>,
+    /// Its publisher on the sending shard.
+    pub origin: ConnId,
+    /// It goes to plain subscriptions too, not only to `groups`.
+    pub plain: bool,
+    /// The queue groups for which this peer was chosen.
+    pub groups: Groups<'a>,
+}
+
+/// Length-prefixed group names.
+#[derive(Clone, Copy)]
+pub(crate) struct Groups<'a>(&'a [u8]);
+
+/// Set on a group's length when the delivery was claimed beforehand.
+const CLAIMED: u32 = 1 << 31;
+
+/// Before each group name: its length, and whether it was claimed.
+const GROUP_HEAD_LEN: usize = 4;
+
+const HEAD_LEN: usize = 37;
+
+/// Appends one record.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    publication: &Publication<'_>,
+    origin: ConnId,
+    plain: bool,
+    groups: &[(&[u8], bool)],
+) -> usize {
+    let groups_len: usize = groups.iter().map(|(name, _)| GROUP_HEAD_LEN + name.len()).sum();
+    let subject = publication.subject;
+    let len = HEAD_LEN + groups_len + subject.len() + publication.tail.len();
+    out.reserve(len);
+    let mut head = [0u8; HEAD_LEN];
+    head[0..4].copy_from_slice(&word(len));
+    head[4..8].copy_from_slice(&publication.account.0.to_le_bytes());
+    head[8..16].copy_from_slice(&origin.to_bits().to_le_bytes());
+    head[16..20].copy_from_slice(&word(groups_len));
+    head[20..24].copy_from_slice(&word(subject.len()));
+    head[24..28].copy_from_slice(&word(publication.reply.len()));
+    head[28..32].copy_from_slice(&word(publication.header_len));
+    head[32..36].copy_from_slice(&word(publication.payload.len()));
+    head[36] = u8::from(plain);
+    out.extend_from_slice(&head);
+    for (name, claimed) in groups {
+        let mark = if *claimed { CLAIMED } else { 0 };
+        out.extend_from_slice(&(name.len() as u32 | mark).to_le_bytes());
+        out.extend_from_slice(name);
+    }
+    out.extend_from_slice(subject);
+    out.extend_from_slice(publication.tail);
+    len
+}
+
+/// Takes the first record off a batch.
+pub(crate) fn read<'a>(batch: &mut &'a [u8]) -> Option<Delivery<'a>> {
+    if batch.is_empty() {
+        return None;
+    }
+    let word_at = |at: usize| {
+        let bytes: [u8; 4] = batch[at..at + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(bytes)
+    };
+    let len_at = |at: usize| word_at(at) as usize;
+    let (record, rest) = batch.split_at(len_at(0));
+    let (groups, text) = record[HEAD_LEN..].split_at(len_at(16));
+    let (subject, tail) = text.split_at(len_at(20));
+    let payload_len = len_at(32);
+    let payload_at = tail.len() - 2 - payload_len;
+    let delivery = Delivery {
+        publication: Publication {
+            account: AccountId(word_at(4)),
+            subject,
+            reply: &tail[..len_at(24)],
+            header_len: len_at(28),
+            payload: &tail[payload_at..payload_at + payload_len],
+            tail,
+        },
+        origin: ConnId::from_bits(u64::from(word_at(12)) << 32 | u64::from(word_at(8))),
+        plain: record[36] == 1,
+        groups: Groups(groups),
+    };
+    *batch = rest;
+    Some(delivery)
+}
+
+impl<'a> Iterator for Groups<'a> {
+    /// A name, and whether this delivery was claimed.
+    type Item = (&'a [u8], bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (len, rest) = self.0.split_first_chunk::<GROUP_HEAD_LEN>()?;
+        let len = u32::from_le_bytes(*len);
+        let (name, rest) = rest.split_at((len & !CLAIMED) as usize);
+        self.0 = rest;
+        Some((name, len & CLAIMED != 0))
+    }
+}
+
+fn word(n: usize) -> [u8; 4] {
+    u32::try_from(n).expect("a record is under 4 GiB: sizes have nine digits at most").to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_written() {
+        let tail = b"inbox.1 4 9\r\nh: vhello\r\n";
+        let publication = Publication {
+            account: AccountId(3),
+            subject: b"tele.a.b",
+            reply: &tail[..7],
+            header_len: 4,
+            payload: &tail[13..22],
+            tail,
+        };
+        let origin = ConnId { slot: 9, generation: 4_000_000_000 };
+        let mut bytes = Vec::new();
+        write(&mut bytes, &publication, origin, true, &[(b"q1", false), (b"workers", true)]);
+        write(&mut bytes, &publication, origin, false, &[]);
+        let mut batch = &bytes[..];
+        let first = read(&mut batch).expect("first");
+        assert_eq!(first.publication, publication);
+        assert_eq!((first.origin, first.plain), (origin, true));
+        let groups: Vec<_> = first.groups.collect();
+        assert_eq!(groups, [(&b"q1"[..], false), (&b"workers"[..], true)]);
+        let second = read(&mut batch).expect("second");
+        assert_eq!((second.plain, second.groups.count()), (false, 0));
+        assert!(read(&mut batch).is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! Queue members that take only so many messages, as publishers on other shards see them.
+//!
+//! Replicas can't count for each other, so where all members of a group on a peer are limited, a publisher asks for one
+//! delivery before it counts on it. The member's shard holds that delivery until it comes or is given back.
+
+use std::collections::BTreeMap;
+
+use crate::effect::Effects;
+use crate::frame::{Claim, Frame};
+use crate::ids::{ConnId, ShardId};
+use crate::session::client::Wait;
+use crate::shard::Shard;
+use crate::sid::SubId;
+use crate::stall::Publisher;
+
+/// Deliveries held for publishers of other shards.
+#[derive(Default)]
+pub(crate) struct Claims {
+    held: BTreeMap<Publisher, Vec<(Box<[u8]>, SubId)>>,
+}
+
+impl Claims {
+    fn hold(&mut self, publisher: Publisher, queue: Box<[u8]>, sub: SubId) {
+        self.held.entry(publisher).or_default().push((queue, sub));
+    }
+
+    /// The member held for this publisher's delivery to a group.
+    pub fn redeem(&mut self, publisher: Publisher, queue: &[u8]) -> Option<SubId> {
+        let held = self.held.get_mut(&publisher)?;
+        let at = held.iter().position(|(name, _)| **name == *queue)?;
+        let (_, sub) = held.swap_remove(at);
+        if held.is_empty() {
+            self.held.remove(&publisher);
+        }
+        Some(sub)
+    }
+
+    /// Everything held for a publisher that will not come.
+    fn give_back(&mut self, publisher: Publisher) -> Vec<SubId> {
+        let held = self.held.remove(&publisher).unwrap_or_default();
+        held.into_iter().map(|(_, sub)| sub).collect()
+    }
+
+    /// Nothing is held.
+    pub fn is_clear(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The member is gone: nothing of it is held any more.
+    pub fn forget(&mut self, sub: SubId) {
+        self.held.retain(|_, held| {
+            held.retain(|(_, member)| *member != sub);
+            !held.is_empty()
+        });
+    }
+}
+
+impl Shard {
+    /// A publisher of a peer asks for one delivery to a group.
+    pub(crate) fn claimed_by(&mut self, from: ShardId, claim: Claim, out: &mut Effects) {
+        let account = &mut self.accounts[claim.account.0 as usize];
+        let plan = account.plan(&claim.subject, &self.subs, &mut self.figures);
+        let publisher = Publisher { shard: from, conn: claim.conn };
+        let member = plan.group(&claim.queue).and_then(|group| {
+            let start = self.rng.below(group.members.len().max(1));
+            let mut turn = (0..group.members.len()).map(|step| (start + step) % group.members.len());
+            turn.find_map(|at| {
+                let target = &group.members[at];
+                let open = self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open);
+                (open && self.subs.peek(target.sub).has_room()).then_some(target.sub)
+            })
+        });
+        if let Some(sub) = member {
+            let subscription = self.subs.of(sub);
+            if subscription.max > 0 {
+                subscription.reserved += 1;
+                let pattern = subscription.pattern;
+                self.accounts[claim.account.0 as usize].reweigh(pattern);
+                self.claims.hold(publisher, claim.queue, sub);
+            }
+        }
+        self.announce(out);
+        out.forward(from, Frame::Claimed { conn: claim.conn, granted: member.is_some() });
+    }
+
+    /// A peer has answered a claim.
+    pub(crate) fn claim_answered(&mut self, from: ShardId, conn: ConnId, granted: bool) {
+        let Some(client) = self.client(conn) else { return };
+        if client.wait != Wait::Claim(from) {
+            return;
+        }
+        client.wait = Wait::Nothing;
+        if !granted {
+            client.claims.pop();
+        }
+        self.runnable.push_back(conn);
+    }
+
+    /// The promise this connection holds for a group.
+    pub(crate) fn held(&mut self, conn: ConnId, queue: &[u8]) -> Option<ShardId> {
+        let client = self.client(conn)?;
+        client.claims.iter().find(|held| *held.queue == *queue).map(|held| held.shard)
+    }
+
+    /// A publication is done, or will not be: peers need hold nothing for it.
+    #[inline]
+    pub(crate) fn release_claims(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        if client.claims.is_empty() {
+            return;
+        }
+        let claims = std::mem::take(&mut client.claims);
+        self.send_unclaims(conn, claims.into_iter().map(|held| held.shard), out);
+    }
+
+    pub(crate) fn send_unclaims(
+        &mut self,
+        conn: ConnId,
+        shards: impl Iterator<Item = ShardId>,
+        out: &mut Effects,
+    ) {
+        let mut shards: Vec<ShardId> = shards.collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in shards {
+            out.forward(shard, Frame::Unclaim { conn });
+        }
+    }
+
+    /// A publisher of a peer gives back what was held for it.
+    pub(crate) fn unclaimed_by(&mut self, from: ShardId, conn: ConnId) {
+        for sub in self.claims.give_back(Publisher { shard: from, conn }) {
+            self.unreserve(sub);
+            self.settle(sub);
+        }
+    }
+
+    /// One promise less is open on a member: if it has left, or has had its fill, it is gone now.
+    pub(crate) fn settle(&mut self, sub: SubId) {
+        let subscription = self.subs.peek(sub);
+        if subscription.leaving && subscription.fenced && subscription.reserved == 0 {
+            self.left(sub);
+        }
+    }
+}

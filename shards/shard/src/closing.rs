@@ -1,0 +1,132 @@
+//! The end of a connection, and of its subscriptions a budget at a time.
+
+use std::collections::VecDeque;
+
+use wire::CloseReason;
+
+use crate::effect::{Close, Effects};
+use crate::ids::{ConnId, Nanos};
+use crate::input::Hangup;
+use crate::limits::TEARDOWN_PER_TURN;
+use crate::report::{Connection, Event};
+use crate::session::client::Wait;
+use crate::shard::Shard;
+use crate::sid::SubId;
+
+/// Subscriptions of a closed connection that are still in the tables.
+pub(crate) struct Teardown {
+    subs: Vec<SubId>,
+}
+
+/// The connections that closed last.
+#[derive(Default)]
+pub(crate) struct Closed {
+    ring: VecDeque<Connection>,
+}
+
+impl Closed {
+    fn push(&mut self, connection: Connection, max: usize) {
+        if max == 0 {
+            return;
+        }
+        if self.ring.len() >= max {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(connection);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.ring.iter()
+    }
+}
+
+impl Shard {
+    /// The socket is gone.
+    pub(crate) fn hangup(&mut self, conn: ConnId, cause: Hangup, out: &mut Effects) {
+        let reason = match cause {
+            Hangup::Closed => CloseReason::ClientClosed,
+            Hangup::ReadError => CloseReason::ReadError,
+            Hangup::WriteError => CloseReason::WriteError,
+        };
+        self.close(conn, reason, out);
+    }
+
+    /// Ends a connection. Deliveries skip it from now on; its subscriptions go by and by.
+    pub(crate) fn close(&mut self, conn: ConnId, reason: CloseReason, out: &mut Effects) {
+        if self.client(conn).is_none() {
+            return;
+        }
+        self.note(conn, Event::Closed(reason), out);
+        let pending = self.outbound.peek(conn).map_or(0, |receiver| receiver.pending_bytes);
+        let flush = reason.flushes();
+        self.outbound.close(conn, flush);
+        self.relieve(conn, out);
+        let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
+        let subs = subs.unwrap_or_default();
+        self.remember(conn, reason, pending, &subs);
+        let Some(client) = self.clients[conn.index()].take() else { return };
+        self.figures.connections -= 1;
+        let waiting = match client.wait {
+            Wait::Claim(shard) => Some(shard),
+            _ => None,
+        };
+        let held = client.claims.iter().map(|held| held.shard).chain(waiting);
+        self.send_unclaims(conn, held, out);
+        if !subs.is_empty() {
+            self.teardown.push_back(Teardown { subs });
+        }
+        out.closes.push(Close { conn, reason, flush });
+    }
+
+    /// Takes a budget of closed connections' subscriptions out of the tables, while rings have room for the news.
+    pub(crate) fn tear_down(&mut self, out: &mut Effects) {
+        let mut budget = TEARDOWN_PER_TURN;
+        while budget > 0 && !self.teardown.is_empty() && !out.any_congests() {
+            let Some(mut teardown) = self.teardown.pop_front() else { return };
+            let keep = teardown.subs.len().saturating_sub(budget);
+            for sub in teardown.subs.split_off(keep) {
+                budget -= 1;
+                self.drop_subscription(sub);
+            }
+            if !teardown.subs.is_empty() {
+                self.teardown.push_front(teardown);
+            }
+            self.announce(out);
+        }
+    }
+
+    /// Takes a subscription out of its table.
+    pub(crate) fn drop_subscription(&mut self, sub: SubId) {
+        let subscription = self.subs.peek(sub);
+        if subscription.reserved > 0 {
+            self.claims.forget(sub);
+        }
+        let account = subscription.account;
+        self.accounts[account.0 as usize].part(sub, &mut self.subs);
+        self.subs.remove(sub);
+    }
+
+    /// A queue member that left, and that peers know to have left, goes once no promise is open.
+    pub(crate) fn left(&mut self, sub: SubId) {
+        let subscription = self.subs.of(sub);
+        subscription.fenced = true;
+        if subscription.reserved > 0 {
+            return;
+        }
+        let account = subscription.account;
+        self.accounts[account.0 as usize].left(sub, &self.subs);
+        self.subs.remove(sub);
+    }
+
+    fn remember(&mut self, conn: ConnId, reason: CloseReason, pending: u64, subs: &[SubId]) {
+        let max = self.options.closed_clients_max;
+        if max == 0 {
+            return;
+        }
+        let Some(mut connection) = self.describe(conn, true) else { return };
+        connection.closed = Some((reason, self.now as Nanos));
+        connection.pending_bytes = pending;
+        connection.subscriptions = subs.len() as u32;
+        self.closed.push(connection, max);
+    }
+}

@@ -1,0 +1,157 @@
+//! The only way out of a shard.
+//!
+//! The driver owns one [`Effects`], hands it to every step, and between steps carries out what has gathered in it.
+
+use std::collections::VecDeque;
+
+use wire::CloseReason;
+
+use crate::frame::Frame;
+use crate::ids::{ConnId, ShardId};
+use crate::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX};
+use crate::report::{Note, Report};
+
+/// What a shard wants done.
+pub struct Effects {
+    lanes: Vec<Lane>,
+    /// Connections with bytes to write: call [`crate::Shard::take_chunk`] for each. Each at most once.
+    pub dirty: Vec<ConnId>,
+    /// Connections to stop or to go on reading from.
+    pub reads: Vec<(ConnId, Reads)>,
+    /// Connections that are over.
+    pub closes: Vec<Close>,
+    /// Connections to ask the kernel about: answer with [`crate::Input::Unacknowledged`].
+    pub probes: Vec<ConnId>,
+    /// What an operator's log may want to know.
+    pub notes: Vec<Note>,
+    /// Finished reports.
+    pub reports: Vec<Report>,
+}
+
+/// May the socket be read?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Enough is waiting here: leave the rest in the kernel.
+    Pause,
+    /// Read again.
+    Resume,
+}
+
+/// End a connection: no more input for it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Whose socket.
+    pub conn: ConnId,
+    /// Why.
+    pub reason: CloseReason,
+    /// Try once to write what [`crate::Shard::take_chunk`] still gives; otherwise drop it.
+    pub flush: bool,
+}
+
+/// Frames on their way to one peer, in order.
+#[derive(Default)]
+struct Lane {
+    staged: VecDeque<Frame>,
+    /// The batch being filled; comes after everything staged.
+    batch: Vec<u8>,
+    bytes: usize,
+    /// A publication was paused for this lane since it last had room.
+    congested: bool,
+}
+
+/// What a frame that carries no batch counts for in a lane, bytes.
+const SMALL_FRAME_BYTES: usize = 64;
+
+impl Effects {
+    /// For a shard among `shards`.
+    pub fn new(shards: usize) -> Effects {
+        Effects {
+            lanes: (0..shards).map(|_| Lane::default()).collect(),
+            dirty: Vec::new(),
+            reads: Vec::new(),
+            closes: Vec::new(),
+            probes: Vec::new(),
+            notes: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    /// The next frame for this peer's ring, if any. Call while the ring has room.
+    pub fn pull(&mut self, to: ShardId) -> Option<Frame> {
+        let lane = &mut self.lanes[to.index()];
+        if lane.staged.is_empty() {
+            lane.seal();
+        }
+        let frame = lane.staged.pop_front()?;
+        lane.bytes -= size_of_frame(&frame);
+        Some(frame)
+    }
+
+    /// Nothing waits for this peer.
+    pub fn is_clear(&self, to: ShardId) -> bool {
+        let lane = &self.lanes[to.index()];
+        lane.staged.is_empty() && lane.batch.is_empty()
+    }
+
+    /// True once after a congested lane has emptied: step with [`crate::Input::Room`] then.
+    pub fn relieved(&mut self, to: ShardId) -> bool {
+        let clear = self.is_clear(to);
+        let lane = &mut self.lanes[to.index()];
+        clear && std::mem::take(&mut lane.congested)
+    }
+
+    /// Bytes waiting for this peer.
+    pub fn staged_bytes(&self, to: ShardId) -> usize {
+        self.lanes[to.index()].bytes
+    }
+
+    /// Is this lane too full for more publications? If so, [`Effects::relieved`] will tell when not.
+    pub(crate) fn congests(&mut self, to: ShardId) -> bool {
+        let lane = &mut self.lanes[to.index()];
+        let full = lane.bytes >= LANE_STAGED_BYTES_MAX;
+        lane.congested |= full;
+        full
+    }
+
+    /// As [`Effects::congests`], of all lanes.
+    pub(crate) fn any_congests(&mut self) -> bool {
+        (0..self.lanes.len()).any(|to| self.congests(ShardId(to as u16)))
+    }
+
+    /// Puts a frame behind everything already on its way to this peer.
+    pub(crate) fn forward(&mut self, to: ShardId, frame: Frame) {
+        let lane = &mut self.lanes[to.index()];
+        lane.seal();
+        lane.bytes += size_of_frame(&frame);
+        lane.staged.push_back(frame);
+    }
+
+    /// The batch to append a publication to; give the bytes added to [`Effects::carried`].
+    pub(crate) fn batch(&mut self, to: ShardId) -> &mut Vec<u8> {
+        &mut self.lanes[to.index()].batch
+    }
+
+    /// Accounts for what was appended to [`Effects::batch`].
+    pub(crate) fn carried(&mut self, to: ShardId, bytes: usize) {
+        let lane = &mut self.lanes[to.index()];
+        lane.bytes += bytes;
+        if lane.batch.len() >= BATCH_BYTES_MAX {
+            lane.seal();
+        }
+    }
+}
+
+impl Lane {
+    fn seal(&mut self) {
+        if !self.batch.is_empty() {
+            self.staged.push_back(Frame::Deliver(std::mem::take(&mut self.batch)));
+        }
+    }
+}
+
+fn size_of_frame(frame: &Frame) -> usize {
+    match frame {
+        Frame::Deliver(batch) => batch.len(),
+        _ => SMALL_FRAME_BYTES,
+    }
+}

@@ -1,0 +1,77 @@
+//! What crosses a ring between two shards. Nothing else does.
+
+use crate::ids::{AccountId, ConnId};
+
+/// One slot of a ring.
+#[derive(Debug)]
+pub enum Frame {
+    /// Publications for this shard's subscribers, in order; written and read by [`crate::batch`].
+    Deliver(Vec<u8>),
+    /// The sender's interest in a pattern has changed.
+    Interest(Box<Interest>),
+    /// Answer in band with [`Frame::Fenced`] once everything before this has been taken in.
+    Fence {
+        /// Counts the frames the sender has forwarded on this lane, this fence apart.
+        upto: u64,
+    },
+    /// Everything up to `upto` has been taken in.
+    Fenced {
+        /// As in the fence that is answered.
+        upto: u64,
+    },
+    /// A receiver here is behind: slow this connection of yours, which publishes to it.
+    Stall {
+        /// The publisher, on the shard this frame is sent to.
+        conn: ConnId,
+    },
+    /// Takes one [`Frame::Stall`] back.
+    Unstall {
+        /// The publisher, on the shard this frame is sent to.
+        conn: ConnId,
+    },
+    /// May the sender count on one delivery of a queue member that takes a limited number?
+    Claim(Box<Claim>),
+    /// The answer to a claim.
+    Claimed {
+        /// The publisher that asked.
+        conn: ConnId,
+        /// Its claim was granted: the next delivery to the group is held for it.
+        granted: bool,
+    },
+    /// What is still held for this publisher will not be used.
+    Unclaim {
+        /// The publisher, on the sending shard.
+        conn: ConnId,
+    },
+}
+
+const _: () = assert!(size_of::<Frame>() == 24, "a frame is three words: think before it grows");
+
+/// Aggregated interest of a shard in one pattern of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Whose subjects.
+    pub account: AccountId,
+    /// The pattern as subscribed.
+    pub pattern: Box<[u8]>,
+    /// The queue group, or none for plain subscriptions.
+    pub queue: Option<Box<[u8]>>,
+    /// Members of the group on the sending shard, or 1 for any number of plain subscriptions;
+    /// 0 takes the interest back.
+    pub weight: u32,
+    /// How many of those members take only a limited number of messages.
+    pub limited: u32,
+}
+
+/// A publisher asks for one delivery of a limited queue member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose subjects.
+    pub account: AccountId,
+    /// The subject about to be published on.
+    pub subject: Box<[u8]>,
+    /// The group.
+    pub queue: Box<[u8]>,
+    /// The publisher, on the asking shard.
+    pub conn: ConnId,
+}

@@ -1,0 +1,87 @@
+//! Everything that can happen to a shard.
+
+use std::net::SocketAddr;
+
+use crate::frame::Frame;
+use crate::ids::{ConnId, ShardId};
+use crate::report::Ask;
+
+/// One event. The driver calls [`crate::Shard::step`] with each, in the order they happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A client connected. `conn` is free on this shard.
+    Open {
+        /// The slot it gets.
+        conn: ConnId,
+        /// What is known of it.
+        peer: Peer,
+    },
+    /// Bytes from the socket, in order. Bytes for a connection already closed are ignored.
+    Bytes {
+        /// Whose.
+        conn: ConnId,
+        /// Any cut of the stream.
+        bytes: &'a [u8],
+    },
+    /// The kernel took this many bytes of what [`crate::Shard::take_chunk`] gave out.
+    Sent {
+        /// Whose.
+        conn: ConnId,
+        /// At least 1.
+        bytes: u64,
+    },
+    /// The answer to [`crate::Effects::probes`]: bytes the kernel holds that the peer has not acknowledged.
+    Unacknowledged {
+        /// Whose.
+        conn: ConnId,
+        /// Bytes in the kernel's send queue.
+        bytes: u64,
+    },
+    /// The socket is gone, or is of no more use.
+    Hangup {
+        /// Whose.
+        conn: ConnId,
+        /// How it went.
+        cause: Hangup,
+    },
+    /// A frame from a peer shard, in ring order.
+    Frame {
+        /// The sender.
+        from: ShardId,
+        /// What it sent.
+        frame: Frame,
+    },
+    /// A lane that was congested has room again.
+    Room {
+        /// The peer whose ring has room.
+        to: ShardId,
+    },
+    /// A turn is over: run what is due and a budget of long work.
+    Turn,
+    /// The control plane wants something.
+    Ask(Ask),
+}
+
+/// A new client connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Counts the connections of the whole server from 1.
+    pub cid: u64,
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Wall clock at accept, nanoseconds since 1970.
+    pub start_unix_ns: u64,
+    /// There are too many already: greet it, say so and close.
+    pub refused: bool,
+}
+
+/// How a socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// The peer closed its side.
+    Closed,
+    /// Reading failed.
+    ReadError,
+    /// Writing failed.
+    WriteError,
+}

@@ -1,0 +1,525 @@
+//! Who wants what: one table per account, with this shard's own subscriptions and its peers' interest side by side.
+//!
+//! Invariants: an entry exists while anybody is interested in its pattern, or while peers believe this shard is.
+//! `announced` is what peers have been told or will be told by frames already staged.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use subject::{PatternId, Sublist};
+
+use crate::ids::{ConnId, ShardId};
+use crate::limits::PLANS_MAX;
+use crate::report::Figures;
+use crate::sid::{Sid, SubId};
+
+/// One subscription of a connection of this shard.
+pub(crate) struct Subscription {
+    pub conn: ConnId,
+    pub sid: Sid,
+    pub account: crate::AccountId,
+    pub pattern: PatternId,
+    /// Its group in the pattern's entry.
+    pub queue: Option<Rc<[u8]>>,
+    /// Where it stands in its entry's or group's list.
+    at: u32,
+    pub delivered: u64,
+    /// Ends after this many deliveries; 0 is never.
+    pub max: u64,
+    /// Deliveries promised to publishers of other shards.
+    pub reserved: u64,
+    /// Unsubscribed, but takes what is on the rings for it.
+    pub leaving: bool,
+    /// It left and peers have caught up: gone as soon as no promise is open.
+    pub fenced: bool,
+}
+
+impl Subscription {
+    /// May it be given one more message, beyond those promised?
+    pub fn has_room(&self) -> bool {
+        self.max == 0 || self.delivered + self.reserved < self.max
+    }
+}
+
+/// All subscriptions of a shard.
+#[derive(Default)]
+pub(crate) struct Subscriptions {
+    slots: Vec<Option<Subscription>>,
+    free: Vec<u32>,
+}
+
+impl Subscriptions {
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub fn insert(&mut self, subscription: Subscription) -> SubId {
+        match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(subscription);
+                SubId(slot)
+            }
+            None => {
+                self.slots.push(Some(subscription));
+                SubId(self.slots.len() as u32 - 1)
+            }
+        }
+    }
+
+    pub fn remove(&mut self, sub: SubId) -> Subscription {
+        self.free.push(sub.0);
+        self.slots[sub.0 as usize].take().expect("a subscription is removed once")
+    }
+
+    #[inline]
+    pub fn of(&mut self, sub: SubId) -> &mut Subscription {
+        self.slots[sub.0 as usize].as_mut().expect("a SubId in use names a subscription")
+    }
+
+    pub fn peek(&self, sub: SubId) -> &Subscription {
+        self.slots[sub.0 as usize].as_ref().expect("a SubId in use names a subscription")
+    }
+}
+
+/// Everybody interested in one pattern.
+#[derive(Default)]
+pub(crate) struct Entry {
+    plain: Vec<SubId>,
+    announced: bool,
+    /// In the account's list of entries to announce.
+    dirty: bool,
+    peers: Vec<ShardId>,
+    groups: Vec<Group>,
+}
+
+/// A queue group of one pattern.
+pub(crate) struct Group {
+    name: Rc<[u8]>,
+    members: Vec<SubId>,
+    leaving: Vec<SubId>,
+    announced: Weight,
+    peers: Vec<PeerWeight>,
+}
+
+/// Members of a group on one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub members: u32,
+    /// Of those, how many take only a limited number of messages.
+    pub limited: u32,
+}
+
+/// A peer's part of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PeerWeight {
+    pub shard: ShardId,
+    pub weight: Weight,
+}
+
+/// What to do with one subject, made once and used until interest changes.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// The subject it is for.
+    pub subject: Box<[u8]>,
+    /// It may need a ring.
+    pub crosses: bool,
+    stale: Cell<bool>,
+    generation: u64,
+    /// Plain subscriptions of this shard.
+    pub locals: Vec<Target>,
+    /// Peers with plain interest.
+    pub peers: Vec<ShardId>,
+    /// By name, over all matching patterns.
+    pub groups: Vec<GroupPlan>,
+}
+
+/// A subscription to deliver to.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub conn: ConnId,
+    pub sub: SubId,
+    pub sid: Sid,
+}
+
+/// One queue group: exactly one of its members gets the message.
+pub(crate) struct GroupPlan {
+    pub name: Rc<[u8]>,
+    pub members: Vec<Target>,
+    pub leaving: Vec<Target>,
+    pub peers: Vec<PeerWeight>,
+}
+
+impl Plan {
+    pub fn group(&self, name: &[u8]) -> Option<&GroupPlan> {
+        self.groups.iter().find(|group| *group.name == *name)
+    }
+}
+
+/// An account's subjects as this shard sees them.
+pub(crate) struct Account {
+    table: Sublist<Entry>,
+    plans: HashMap<Box<[u8]>, Rc<Plan>, FixedState>,
+    /// Counts changes that may concern any subject.
+    generation: u64,
+    dirty: Vec<PatternId>,
+    matched: Vec<PatternId>,
+}
+
+/// A change of this shard's own interest that peers must hear of.
+pub(crate) struct Change {
+    pub pattern: Box<[u8]>,
+    pub queue: Option<Box<[u8]>>,
+    pub weight: Weight,
+}
+
+impl Account {
+    pub fn new(seed: u64) -> Account {
+        Account {
+            table: Sublist::new(seed),
+            plans: HashMap::with_hasher(FixedState::with_seed(seed)),
+            generation: 0,
+            dirty: Vec::new(),
+            matched: Vec::new(),
+        }
+    }
+
+    pub fn pattern(&self, pattern: PatternId) -> &[u8] {
+        self.table.pattern(pattern)
+    }
+
+    pub fn plans(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// The entry's id, made if need be.
+    pub fn intern(&mut self, pattern: &[u8]) -> PatternId {
+        match self.table.find(pattern) {
+            Some(id) => id,
+            None => self.table.insert(pattern, Entry::default()),
+        }
+    }
+
+    /// Adds a subscription of this shard to its pattern's entry.
+    pub fn join(&mut self, sub: SubId, subs: &mut Subscriptions) {
+        let subscription = subs.of(sub);
+        let entry = &mut self.table[subscription.pattern];
+        let list = match &subscription.queue {
+            Some(name) => {
+                let name = name.clone();
+                &mut entry.group_mut(&name).members
+            }
+            None => &mut entry.plain,
+        };
+        subscription.at = list.len() as u32;
+        list.push(sub);
+        self.touch(subs.peek(sub).pattern);
+    }
+
+    /// Takes it out again. It must not be leaving.
+    pub fn part(&mut self, sub: SubId, subs: &mut Subscriptions) {
+        let subscription = subs.peek(sub);
+        debug_assert!(!subscription.leaving);
+        let (pattern, at) = (subscription.pattern, subscription.at as usize);
+        let entry = &mut self.table[pattern];
+        let list = match &subscription.queue {
+            Some(name) => &mut entry.find_group(name).expect("a member's group").members,
+            None => &mut entry.plain,
+        };
+        debug_assert_eq!(list[at], sub);
+        list.swap_remove(at);
+        if let Some(moved) = list.get(at) {
+            subs.of(*moved).at = at as u32;
+        }
+        self.touch(pattern);
+    }
+
+    /// A queue member no longer counts, but stays to take what is under way.
+    pub fn leave(&mut self, sub: SubId, subs: &mut Subscriptions) {
+        self.part(sub, subs);
+        let subscription = subs.of(sub);
+        subscription.leaving = true;
+        let name = subscription.queue.clone().expect("only queue members leave");
+        self.table[subscription.pattern].group_mut(&name).leaving.push(sub);
+    }
+
+    /// A leaving member is gone for good.
+    pub fn left(&mut self, sub: SubId, subs: &Subscriptions) {
+        let subscription = subs.peek(sub);
+        let name = subscription.queue.as_ref().expect("only queue members leave");
+        let group = self.table[subscription.pattern].find_group(name).expect("a member's group");
+        group.leaving.retain(|member| *member != sub);
+        self.touch(subscription.pattern);
+    }
+
+    /// A limited member gained or lost its room, or became limited.
+    pub fn reweigh(&mut self, pattern: PatternId) {
+        self.touch(pattern);
+    }
+
+    /// A peer's interest in a pattern has changed.
+    pub fn hear(&mut self, from: ShardId, pattern: &[u8], queue: Option<&[u8]>, weight: Weight) {
+        let id = self.intern(pattern);
+        let entry = &mut self.table[id];
+        match queue {
+            None => {
+                entry.peers.retain(|peer| *peer != from);
+                if weight.members > 0 {
+                    entry.peers.push(from);
+                    entry.peers.sort_unstable();
+                }
+            }
+            Some(name) => {
+                let peers = &mut entry.group_mut(name).peers;
+                peers.retain(|peer| peer.shard != from);
+                if weight.members > 0 {
+                    peers.push(PeerWeight { shard: from, weight });
+                    peers.sort_unstable_by_key(|peer| peer.shard);
+                }
+            }
+        }
+        self.touch(id);
+    }
+
+    /// Interest in a pattern may have changed: plans that used it are void, and peers may have to hear.
+    fn touch(&mut self, pattern: PatternId) {
+        let bytes = self.table.pattern(pattern);
+        if subject::has_wildcard(bytes) {
+            self.generation += 1;
+        } else if let Some(plan) = self.plans.remove(bytes) {
+            plan.stale.set(true);
+        }
+        let entry = &mut self.table[pattern];
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(pattern);
+        }
+    }
+
+    /// Nothing is waiting to be announced.
+    pub fn is_announced(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
+    /// Tells what peers must hear since the last call, and drops entries nobody is interested in.
+    pub fn announce(&mut self, subs: &Subscriptions, figures: &mut Figures, tell: &mut dyn FnMut(Change)) {
+        for pattern in std::mem::take(&mut self.dirty) {
+            let entry = &mut self.table[pattern];
+            entry.dirty = false;
+            let mut changes: Vec<(Option<Box<[u8]>>, Weight)> = Vec::new();
+            let plain = !entry.plain.is_empty();
+            if plain != entry.announced {
+                entry.announced = plain;
+                changes.push((None, Weight { members: u32::from(plain), limited: 0 }));
+            }
+            for group in &mut entry.groups {
+                let weight = group.weigh(subs);
+                if weight != group.announced {
+                    group.announced = weight;
+                    changes.push((Some(group.name.as_ref().into()), weight));
+                }
+            }
+            for (queue, weight) in changes {
+                tell(Change { pattern: self.table.pattern(pattern).into(), queue, weight });
+            }
+            let entry = &mut self.table[pattern];
+            entry.groups.retain(|group| !group.is_empty());
+            if entry.is_empty() {
+                self.table.remove(pattern);
+                figures.removes += 1;
+            }
+        }
+    }
+
+    /// What to do with a publication on this subject.
+    pub fn plan(&mut self, subject: &[u8], subs: &Subscriptions, figures: &mut Figures) -> Rc<Plan> {
+        figures.matches += 1;
+        if let Some(plan) = self.plans.get(subject)
+            && plan.generation == self.generation
+        {
+            figures.plan_hits += 1;
+            return plan.clone();
+        }
+        if self.plans.len() >= PLANS_MAX {
+            // Plans out of the table can't be marked stale one by one.
+            self.plans.clear();
+            self.generation += 1;
+        }
+        let plan = Rc::new(self.make_plan(subject, subs));
+        figures.plans_made += 1;
+        let fanout = (plan.locals.len() + plan.groups.len() + plan.peers.len()) as u64;
+        figures.fanout_sum += fanout;
+        figures.fanout_max = figures.fanout_max.max(fanout);
+        self.plans.insert(subject.into(), plan.clone());
+        plan
+    }
+
+    /// Is a plan made earlier still right?
+    #[inline]
+    pub fn is_current(&self, plan: &Plan) -> bool {
+        plan.generation == self.generation && !plan.stale.get()
+    }
+
+    fn make_plan(&mut self, subject: &[u8], subs: &Subscriptions) -> Plan {
+        let mut matched = std::mem::take(&mut self.matched);
+        matched.clear();
+        self.table.matches(subject, &mut matched);
+        let mut plan =
+            Plan { subject: subject.into(), generation: self.generation, ..Plan::default() };
+        for id in &matched {
+            let entry = &self.table[*id];
+            plan.locals.extend(entry.plain.iter().map(|sub| target(*sub, subs)));
+            plan.peers.extend_from_slice(&entry.peers);
+            for group in &entry.groups {
+                plan.add_group(group, subs);
+            }
+        }
+        plan.peers.sort_unstable();
+        plan.peers.dedup();
+        plan.groups.retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
+        plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
+        self.matched = matched;
+        plan
+    }
+
+    /// Every pattern peers know this shard to want, with its group and weight, in order.
+    pub fn announced(&self) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+        let mut all = Vec::new();
+        for (_, pattern, entry) in self.table.iter() {
+            if entry.announced {
+                all.push((pattern.into(), None, 1));
+            }
+            let groups = entry.groups.iter().filter(|group| group.announced.members > 0);
+            all.extend(groups.map(|group| {
+                (pattern.into(), Some(group.name.as_ref().into()), group.announced.members)
+            }));
+        }
+        all.sort();
+        all
+    }
+
+    /// Every pattern a peer is believed to want, as [`Account::announced`] tells it there.
+    pub fn heard(&self, from: ShardId) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+        let mut all = Vec::new();
+        for (_, pattern, entry) in self.table.iter() {
+            if entry.peers.contains(&from) {
+                all.push((pattern.into(), None, 1));
+            }
+            for group in &entry.groups {
+                let peers = group.peers.iter().filter(|peer| peer.shard == from);
+                all.extend(peers.map(|peer| {
+                    (pattern.into(), Some(group.name.as_ref().into()), peer.weight.members)
+                }));
+            }
+        }
+        all.sort();
+        all
+    }
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && !self.announced && self.peers.is_empty() && self.groups.is_empty()
+    }
+
+    fn find_group(&mut self, name: &[u8]) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| *group.name == *name)
+    }
+
+    fn group_mut(&mut self, name: &[u8]) -> &mut Group {
+        let at = match self.groups.iter().position(|group| *group.name == *name) {
+            Some(at) => at,
+            None => {
+                self.groups.push(Group {
+                    name: name.into(),
+                    members: Vec::new(),
+                    leaving: Vec::new(),
+                    announced: Weight::default(),
+                    peers: Vec::new(),
+                });
+                self.groups.len() - 1
+            }
+        };
+        &mut self.groups[at]
+    }
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.members.is_empty()
+            && self.leaving.is_empty()
+            && self.peers.is_empty()
+            && self.announced == Weight::default()
+    }
+
+    /// Members peers may count on: those without room are of no use to them.
+    fn weigh(&self, subs: &Subscriptions) -> Weight {
+        let mut weight = Weight::default();
+        for sub in &self.members {
+            let subscription = subs.peek(*sub);
+            weight.members += u32::from(subscription.has_room());
+            weight.limited += u32::from(subscription.has_room() && subscription.max > 0);
+        }
+        weight
+    }
+}
+
+impl Plan {
+    fn add_group(&mut self, group: &Group, subs: &Subscriptions) {
+        let at = match self.groups.iter().position(|known| known.name == group.name) {
+            Some(at) => at,
+            None => {
+                self.groups.push(GroupPlan {
+                    name: group.name.clone(),
+                    members: Vec::new(),
+                    leaving: Vec::new(),
+                    peers: Vec::new(),
+                });
+                self.groups.len() - 1
+            }
+        };
+        let plan = &mut self.groups[at];
+        plan.members.extend(group.members.iter().map(|sub| target(*sub, subs)));
+        plan.leaving.extend(group.leaving.iter().map(|sub| target(*sub, subs)));
+        for peer in &group.peers {
+            match plan.peers.iter_mut().find(|known| known.shard == peer.shard) {
+                Some(known) => {
+                    known.weight.members += peer.weight.members;
+                    known.weight.limited += peer.weight.limited;
+                }
+                None => plan.peers.push(*peer),
+            }
+        }
+    }
+}
+
+fn target(sub: SubId, subs: &Subscriptions) -> Target {
+    let subscription = subs.peek(sub);
+    Target { conn: subscription.conn, sub, sid: subscription.sid.clone() }
+}
+
+impl Subscription {
+    /// A new subscription, not yet joined.
+    pub fn new(
+        conn: ConnId,
+        sid: Sid,
+        account: crate::AccountId,
+        pattern: PatternId,
+        queue: Option<Rc<[u8]>>,
+    ) -> Subscription {
+        Subscription {
+            conn,
+            sid,
+            account,
+            pattern,
+            queue,
+            at: 0,
+            delivered: 0,
+            max: 0,
+            reserved: 0,
+            leaving: false,
+            fenced: false,
+        }
+    }
+}

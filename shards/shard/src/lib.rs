@@ -1,0 +1,34 @@
+//! One shard: a state machine that owns its connections and their subscriptions. No clock, socket, thread or lock.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod claim;
+mod closing;
+mod effect;
+mod fence;
+mod frame;
+mod ids;
+mod input;
+mod interest;
+mod keepalive;
+pub mod limits;
+mod outbound;
+mod pressure;
+pub mod report;
+mod reporting;
+mod rng;
+mod router;
+mod session;
+mod shard;
+mod sid;
+mod stall;
+mod timers;
+mod tracing;
+
+pub use effect::{Close, Effects, Reads};
+pub use frame::{Claim, Frame, Interest};
+pub use ids::{AccountId, ConnId, Nanos, ShardId};
+pub use input::{Hangup, Input, Peer};
+pub use limits::Options;
+pub use outbound::Chunk;
+pub use shard::Shard;

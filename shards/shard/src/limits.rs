@@ -1,0 +1,111 @@
+//! Every bound of the engine: what the operator may set, and what follows from the design.
+
+use crate::ids::Nanos;
+
+/// Milliseconds in [`Nanos`].
+pub const MILLIS: Nanos = 1_000_000;
+/// Seconds in [`Nanos`].
+pub const SECONDS: Nanos = 1_000_000_000;
+
+/// The most shards one server may have.
+pub const SHARDS_MAX: usize = 256;
+
+/// A batch of deliveries for one peer is sealed when it has reached this many bytes.
+pub const BATCH_BYTES_MAX: usize = 32 * 1024;
+/// With this many bytes staged for a peer whose ring is full, publications that need it pause.
+pub const LANE_STAGED_BYTES_MAX: usize = 128 * 1024;
+/// Frames a ring holds. Times [`BATCH_BYTES_MAX`] this bounds what is under way between two shards.
+pub const RING_FRAMES: usize = 64;
+
+/// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one chunk.
+pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Spare bytes of outbound chunks a shard keeps for reuse.
+pub const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A paused connection with more unread bytes than this is not read from until it goes on.
+pub const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Subscriptions of closed connections that are taken back in one turn.
+pub const TEARDOWN_PER_TURN: usize = 512;
+/// Connections looked at for a report in one turn.
+pub const REPORT_PER_TURN: usize = 512;
+
+/// Subjects whose fan-out plan is remembered.
+pub const PLANS_MAX: usize = 8192;
+
+/// How long publishers wait for a receiver that shows no progress at all.
+pub const PATIENCE_MIN: Nanos = 100 * MILLIS;
+/// The longest patience a slowly draining receiver can earn.
+pub const PATIENCE_MAX: Nanos = 2 * SECONDS;
+/// How often a receiver that stalls publishers is asked for progress.
+pub const PROBE_EVERY: Nanos = 20 * MILLIS;
+
+/// What the operator decides about connections, in the units of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Longest argument part of a control line, bytes.
+    pub control_line_max: usize,
+    /// Longest payload including headers, bytes.
+    pub payload_max: usize,
+    /// Most client connections at once on the whole server; `None` is no limit, 0 refuses all.
+    pub connections_max: Option<u64>,
+    /// Most subscriptions of one connection; 0 is no limit.
+    pub subscriptions_max: u32,
+    /// Most tokens of a subscription's subject; 0 is no limit.
+    pub sub_tokens_max: u8,
+    /// Bytes one connection may have waiting to be sent.
+    pub pending_bytes_max: u64,
+    /// How long a connection may take no byte while some are waiting.
+    pub write_deadline_ns: Nanos,
+    /// Time between PINGs of the server.
+    pub ping_interval_ns: Nanos,
+    /// Unanswered PINGs after which a connection is stale.
+    pub pings_out_max: u32,
+    /// Drop for a receiver that is far behind instead of slowing its publishers.
+    pub no_fast_producer_stall: bool,
+    /// Message headers are supported.
+    pub headers: bool,
+    /// Tell of connections opened and closed.
+    pub debug: bool,
+    /// Tell of every protocol line.
+    pub trace: bool,
+    /// Longest payload shown in a trace, bytes; 0 is no limit.
+    pub traced_msg_len_max: usize,
+    /// Closed connections remembered for reports, on the whole server.
+    pub closed_clients_max: usize,
+}
+
+impl Default for Options {
+    /// nats-server's defaults.
+    fn default() -> Options {
+        Options {
+            control_line_max: 4096,
+            payload_max: 1024 * 1024,
+            connections_max: Some(65_536),
+            subscriptions_max: 0,
+            sub_tokens_max: 0,
+            pending_bytes_max: 64 * 1024 * 1024,
+            write_deadline_ns: 10 * SECONDS,
+            ping_interval_ns: 120 * SECONDS,
+            pings_out_max: 2,
+            no_fast_producer_stall: false,
+            headers: true,
+            debug: false,
+            trace: false,
+            traced_msg_len_max: 0,
+            closed_clients_max: 10_000,
+        }
+    }
+}
+
+impl Options {
+    /// Publishers of a receiver with more bytes waiting than this are slowed (nats-server's 75 %).
+    pub fn stall_bytes(&self) -> u64 {
+        self.pending_bytes_max / 4 * 3
+    }
+
+    /// They go on when the receiver has come down to this.
+    pub fn relief_bytes(&self) -> u64 {
+        self.pending_bytes_max / 2
+    }
+}

@@ -1,0 +1,272 @@
+//! What waits to be sent to each connection: the last room of a delivery.
+//!
+//! Invariant: `pending_bytes` = bytes in `full` + bytes in `tail` + bytes of the chunk the driver holds that are not sent yet.
+
+use std::collections::VecDeque;
+
+use crate::ids::{ConnId, Nanos};
+use crate::limits::{CHUNK_BYTES_MAX, POOL_BYTES_MAX};
+
+/// Bytes on their way out. The driver may keep them as long as the kernel needs them.
+#[derive(Debug)]
+pub struct Chunk(Vec<u8>);
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The side of a connection that deliveries see. Kept apart from its session so that a fan-out touches little memory.
+#[derive(Default)]
+pub(crate) struct Receiver {
+    generation: u32,
+    /// Takes deliveries. Once false, only what is already here may go out.
+    pub open: bool,
+    /// Understands HMSG.
+    pub headers: bool,
+    /// In [`crate::Effects::dirty`], or the driver is not yet through with its chunks.
+    driven: bool,
+    /// Took no byte for longer than anybody's patience, and none since.
+    pub stuck: bool,
+    /// Publishers wait for it.
+    pub stalling: bool,
+    /// A write deadline is set.
+    pub watched: bool,
+    tail: Vec<u8>,
+    full: VecDeque<Vec<u8>>,
+    pub pending_bytes: u64,
+    pub sent_bytes: u64,
+    /// When it last took a byte, or had nothing to take.
+    pub progress_at: Nanos,
+    pub out_msgs: u64,
+    pub out_bytes: u64,
+}
+
+/// Buffers to fill, kept for reuse so that an idle connection owns none.
+#[derive(Default)]
+pub(crate) struct Pool {
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// The receivers of a shard, by slot.
+#[derive(Default)]
+pub(crate) struct Outbound {
+    receivers: Vec<Receiver>,
+    pool: Pool,
+}
+
+impl Outbound {
+    /// Makes a slot ready for a new connection.
+    pub fn open(&mut self, conn: ConnId, now: Nanos) {
+        if self.receivers.len() <= conn.index() {
+            self.receivers.resize_with(conn.index() + 1, Receiver::default);
+        }
+        let receiver = &mut self.receivers[conn.index()];
+        receiver.discard(&mut self.pool);
+        *receiver = Receiver {
+            generation: conn.generation,
+            open: true,
+            progress_at: now,
+            full: std::mem::take(&mut receiver.full),
+            ..Receiver::default()
+        };
+    }
+
+    /// The receiver, unless its slot has gone to another connection.
+    pub fn receiver(&mut self, conn: ConnId) -> Option<&mut Receiver> {
+        let receiver = self.receivers.get_mut(conn.index())?;
+        (receiver.generation == conn.generation).then_some(receiver)
+    }
+
+    /// As [`Outbound::receiver`], to look at only.
+    pub fn peek(&self, conn: ConnId) -> Option<&Receiver> {
+        let receiver = self.receivers.get(conn.index())?;
+        (receiver.generation == conn.generation).then_some(receiver)
+    }
+
+    /// Lets `write` append to an open connection's bytes, telling it whether headers are understood;
+    /// gives how many bytes came, none if it is closed.
+    /// Puts the connection in `dirty` if the driver does not know yet.
+    #[inline]
+    pub fn write(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        dirty: &mut Vec<ConnId>,
+        write: impl FnOnce(&mut Vec<u8>, bool),
+    ) -> Option<u64> {
+        let receiver = self.receivers.get_mut(conn.index())?;
+        if receiver.generation != conn.generation || !receiver.open {
+            return None;
+        }
+        if receiver.tail.capacity() == 0 {
+            receiver.tail = self.pool.take();
+        }
+        let before = receiver.tail.len();
+        write(&mut receiver.tail, receiver.headers);
+        let added = (receiver.tail.len() - before) as u64;
+        if receiver.pending_bytes == 0 {
+            receiver.progress_at = now;
+        }
+        receiver.pending_bytes += added;
+        if !receiver.driven {
+            receiver.driven = true;
+            dirty.push(conn);
+        }
+        if receiver.tail.len() >= CHUNK_BYTES_MAX {
+            receiver.full.push_back(std::mem::take(&mut receiver.tail));
+        }
+        Some(added)
+    }
+
+    /// See [`crate::Shard::take_chunk`].
+    pub fn take_chunk(&mut self, conn: ConnId) -> Option<Chunk> {
+        let receiver = self.receiver(conn)?;
+        let chunk = match receiver.full.pop_front() {
+            Some(full) => full,
+            None => std::mem::take(&mut receiver.tail),
+        };
+        if chunk.is_empty() {
+            receiver.tail = chunk;
+            receiver.driven = false;
+            self.rest(conn);
+            return None;
+        }
+        Some(Chunk(chunk))
+    }
+
+    /// An idle connection keeps no buffer.
+    fn rest(&mut self, conn: ConnId) {
+        let receiver = &mut self.receivers[conn.index()];
+        if receiver.tail.capacity() > 0 {
+            self.pool.give(std::mem::take(&mut receiver.tail));
+        }
+        if receiver.full.capacity() > 0 {
+            receiver.full = VecDeque::new();
+        }
+    }
+
+    /// See [`crate::Shard::recycle`].
+    pub fn recycle(&mut self, chunk: Chunk) {
+        self.pool.give(chunk.0);
+    }
+
+    /// Takes no more for a connection, and drops what waits unless it is to be flushed.
+    pub fn close(&mut self, conn: ConnId, flush: bool) {
+        if let Some(receiver) = self.receivers.get_mut(conn.index())
+            && receiver.generation == conn.generation
+        {
+            receiver.open = false;
+            if !flush {
+                receiver.discard(&mut self.pool);
+            }
+        }
+    }
+}
+
+impl Receiver {
+    fn discard(&mut self, pool: &mut Pool) {
+        for full in self.full.drain(..) {
+            pool.give(full);
+        }
+        pool.give(std::mem::take(&mut self.tail));
+        self.pending_bytes = 0;
+    }
+
+    /// The kernel took bytes.
+    pub fn sent(&mut self, bytes: u64, now: Nanos) {
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        self.sent_bytes += bytes;
+        self.progress_at = now;
+    }
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        match self.spare.pop() {
+            Some(buffer) => {
+                self.bytes -= buffer.capacity();
+                buffer
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity == 0 || self.bytes + capacity > POOL_BYTES_MAX || capacity > 2 * CHUNK_BYTES_MAX {
+            return;
+        }
+        buffer.clear();
+        self.bytes += capacity;
+        self.spare.push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONN: ConnId = ConnId { slot: 3, generation: 7 };
+
+    fn opened() -> Outbound {
+        let mut outbound = Outbound::default();
+        outbound.open(CONN, 0);
+        outbound
+    }
+
+    #[test]
+    fn a_connection_is_dirty_once_until_the_driver_is_through() {
+        let (mut outbound, mut dirty) = (opened(), Vec::new());
+        for _ in 0..3 {
+            outbound.write(CONN, 0, &mut dirty, |out, _| out.extend_from_slice(b"PONG\r\n"));
+        }
+        assert_eq!(dirty, [CONN]);
+        let chunk = outbound.take_chunk(CONN).expect("bytes");
+        assert_eq!(chunk.as_ref(), b"PONG\r\nPONG\r\nPONG\r\n");
+        outbound.write(CONN, 0, &mut dirty, |out, _| out.push(b'x'));
+        assert_eq!(dirty, [CONN]);
+        assert_eq!(outbound.take_chunk(CONN).expect("more").as_ref(), b"x");
+        assert!(outbound.take_chunk(CONN).is_none());
+        outbound.write(CONN, 0, &mut dirty, |out, _| out.push(b'y'));
+        assert_eq!(dirty, [CONN, CONN]);
+    }
+
+    #[test]
+    fn pending_counts_what_the_kernel_has_not_taken() {
+        let (mut outbound, mut dirty) = (opened(), Vec::new());
+        outbound.write(CONN, 5, &mut dirty, |out, _| out.extend_from_slice(&[0; 100]));
+        let _chunk = outbound.take_chunk(CONN);
+        outbound.receiver(CONN).expect("open").sent(60, 9);
+        let receiver = outbound.peek(CONN).expect("open");
+        assert_eq!((receiver.pending_bytes, receiver.sent_bytes, receiver.progress_at), (40, 60, 9));
+    }
+
+    #[test]
+    fn bytes_leave_in_order_across_chunks() {
+        let (mut outbound, mut dirty) = (opened(), Vec::new());
+        let mut wanted = Vec::new();
+        for i in 0..2000u32 {
+            let line = [i as u8; 300];
+            wanted.extend_from_slice(&line);
+            outbound.write(CONN, 0, &mut dirty, |out, _| out.extend_from_slice(&line));
+        }
+        let mut got = Vec::new();
+        while let Some(chunk) = outbound.take_chunk(CONN) {
+            assert!(chunk.as_ref().len() < CHUNK_BYTES_MAX + 300);
+            got.extend_from_slice(chunk.as_ref());
+            outbound.recycle(chunk);
+        }
+        assert!(got == wanted);
+    }
+
+    #[test]
+    fn a_stale_id_reaches_nobody() {
+        let (mut outbound, mut dirty) = (opened(), Vec::new());
+        let stale = ConnId { generation: 6, ..CONN };
+        assert_eq!(outbound.write(stale, 0, &mut dirty, |out, _| out.push(1)), None);
+        assert!(dirty.is_empty() && outbound.take_chunk(stale).is_none());
+    }
+}

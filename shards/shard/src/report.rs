@@ -1,0 +1,221 @@
+//! What a shard tells of itself, to monitoring and to the operator's log. Plain data.
+
+use std::net::SocketAddr;
+
+pub use subject::{matches, valid_literal};
+pub use wire::CloseReason;
+
+use crate::ids::{ConnId, Nanos, ShardId};
+
+/// A request of the control plane. Every ask for a report is answered by exactly one [`Report`].
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Report figures, connections or subscriptions.
+    Report {
+        /// Comes back with the answer.
+        ticket: u64,
+        /// What is wanted.
+        what: Wanted,
+    },
+    /// Close every connection: the server is going away.
+    Shutdown,
+}
+
+/// The parts of a report.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The open connections.
+    pub open: bool,
+    /// The remembered closed ones.
+    pub closed: bool,
+    /// Each connection's subscriptions.
+    pub subscriptions: bool,
+    /// Only this connection.
+    pub cid: Option<u64>,
+}
+
+/// One shard's answer.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Of the request.
+    pub ticket: u64,
+    /// Who answers.
+    pub shard: ShardId,
+    /// Its figures when the report was finished.
+    pub figures: Figures,
+    /// As wanted, in no particular order.
+    pub connections: Vec<Connection>,
+}
+
+/// Counters and gauges of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Open client connections.
+    pub connections: u64,
+    /// Client connections ever accepted, refused ones included.
+    pub connections_total: u64,
+    /// Closed connections remembered now, that is what a report of the closed ones would hold.
+    pub closed_remembered: u64,
+    /// Subscriptions of connections of this shard.
+    pub subscriptions: u64,
+    /// Messages published by clients of this shard.
+    pub in_msgs: u64,
+    /// Their payload bytes, headers included.
+    pub in_bytes: u64,
+    /// Messages delivered to clients of this shard.
+    pub out_msgs: u64,
+    /// Their payload bytes.
+    pub out_bytes: u64,
+    /// Connections closed because too many bytes were waiting for them.
+    pub slow_pending_bytes: u64,
+    /// Connections closed because they took no byte for too long.
+    pub slow_write_deadline: u64,
+    /// Connections closed because they left PINGs unanswered.
+    pub stale_connections: u64,
+    /// Times a publisher was slowed for a receiver that was behind.
+    pub stalled_clients: u64,
+    /// Deliveries dropped under `no_fast_producer_stall`.
+    pub dropped_behind: u64,
+    /// Deliveries to a queue group whose last member here went away while they were on a ring.
+    pub dropped_no_member: u64,
+    /// Publications carried to other shards, counted once per shard.
+    pub forwarded_msgs: u64,
+    /// Times a publisher waited for a full ring.
+    pub congested: u64,
+    /// Patterns ever added to this shard's table by its own clients.
+    pub inserts: u64,
+    /// Patterns ever removed.
+    pub removes: u64,
+    /// Fan-out plans looked up.
+    pub matches: u64,
+    /// Of those, found ready made.
+    pub plan_hits: u64,
+    /// Plans remembered now.
+    pub plans: u64,
+    /// Most receivers of one plan made so far.
+    pub fanout_max: u64,
+    /// Receivers of all plans made so far.
+    pub fanout_sum: u64,
+    /// Plans made so far.
+    pub plans_made: u64,
+}
+
+/// One connection as /connz shows it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Counts from 1 over the whole server.
+    pub cid: u64,
+    /// Where it lives.
+    pub shard: ShardId,
+    /// The peer's address.
+    pub addr: SocketAddr,
+    /// Wall clock at accept, ns since 1970.
+    pub start_unix_ns: u64,
+    /// Shard clock at accept, at the last sign of life, and now.
+    pub start: Nanos,
+    /// Last time it sent or received a message, or changed a subscription.
+    pub last_activity: Nanos,
+    /// Shard clock when the report was made.
+    pub now: Nanos,
+    /// How and when it ended; none while it is open.
+    pub closed: Option<(CloseReason, Nanos)>,
+    /// Round trip of the last PING; 0 is unknown.
+    pub rtt: Nanos,
+    /// Bytes waiting to be sent.
+    pub pending_bytes: u64,
+    /// Messages it published.
+    pub in_msgs: u64,
+    /// Messages delivered to it.
+    pub out_msgs: u64,
+    /// Payload bytes it published.
+    pub in_bytes: u64,
+    /// Payload bytes delivered to it.
+    pub out_bytes: u64,
+    /// Times it was slowed for a receiver that was behind.
+    pub stalls: u64,
+    /// How many subscriptions it has.
+    pub subscriptions: u32,
+    /// From its CONNECT.
+    pub name: String,
+    /// From its CONNECT.
+    pub lang: String,
+    /// From its CONNECT.
+    pub version: String,
+    /// Who it says it is, as /connz?auth=1 shows it: the nkey, else the user, else `[REDACTED]`
+    /// if it gave a token; empty if it gave none of them.
+    pub authorized_user: String,
+    /// Filled when asked for, of closed connections too.
+    pub subscriptions_list: Vec<Subscription>,
+}
+
+/// One subscription as /connz and /subsz show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its account's name.
+    pub account: String,
+    /// The pattern.
+    pub subject: Vec<u8>,
+    /// The queue group.
+    pub queue: Option<Vec<u8>>,
+    /// The client's id for it.
+    pub sid: Vec<u8>,
+    /// Messages delivered to it.
+    pub msgs: u64,
+    /// It ends by itself after this many; 0 is never.
+    pub max: u64,
+    /// Whose it is.
+    pub cid: u64,
+}
+
+/// Something an operator may want to read in the log, with the connection it is about.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The connection's number on the server.
+    pub cid: u64,
+    /// The peer's address.
+    pub addr: SocketAddr,
+    /// The slot, for the driver's own bookkeeping.
+    pub conn: ConnId,
+    /// From its CONNECT, as shown in log lines: `v1.2:go:name`; empty before.
+    pub client: String,
+    /// What happened.
+    pub what: Event,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It was accepted. Debug.
+    Created,
+    /// It ended. Debug.
+    Closed(CloseReason),
+    /// Too many bytes were waiting for it.
+    SlowPendingBytes {
+        /// The limit.
+        limit: u64,
+    },
+    /// It took no byte for too long.
+    SlowWriteDeadline {
+        /// The deadline.
+        deadline_ns: Nanos,
+        /// Bytes that were waiting.
+        pending_bytes: u64,
+    },
+    /// It sent something it must not.
+    Fault(String),
+    /// It was slowed for receivers that were behind. Debug.
+    Stalled {
+        /// For this long.
+        for_ns: Nanos,
+    },
+    /// A PING of the server goes out. Debug.
+    PingTimer,
+    /// It left PINGs unanswered.
+    Stale,
+    /// A protocol line came in. Trace.
+    TraceIn(String),
+    /// A protocol line went out. Trace.
+    TraceOut(String),
+    /// A subscription was taken out. Trace.
+    TraceDelete(String),
+}

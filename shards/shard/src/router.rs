@@ -1,0 +1,481 @@
+//! The way of a publication: plan, carry to peers, deliver. Forward only.
+
+use std::rc::Rc;
+
+use wire::{Pub, emit, error_text};
+
+use crate::batch::{self, Delivery};
+use crate::interest::{GroupPlan, Plan, Target};
+use crate::session::client::{Flow, Wait};
+use crate::sid::SubId;
+use crate::stall::Publisher;
+use crate::{AccountId, Claim, ConnId, Effects, Frame, Shard, ShardId};
+
+/// A message on its way, in slices of whatever it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Publication<'a> {
+    pub account: AccountId,
+    pub subject: &'a [u8],
+    /// Empty for none.
+    pub reply: &'a [u8],
+    /// Bytes of header at the start of `payload`.
+    pub header_len: usize,
+    pub payload: &'a [u8],
+    /// What follows `MSG <subject> <sid> ` in a delivery. Never empty.
+    pub tail: &'a [u8],
+}
+
+/// Who gets a queue group's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    /// Nobody can take it.
+    Nobody,
+    /// The member of this shard at this index of the plan, or one after it.
+    Local(usize),
+    /// A member of this peer.
+    Peer { shard: ShardId, claimed: bool },
+    /// A member of this peer, if the peer agrees.
+    Claim(ShardId),
+}
+
+impl Shard {
+    /// A client published.
+    pub(crate) fn publish(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
+        let plan = self.plan(conn, op.subject);
+        let Some(plan) = plan else { return Flow::Done };
+        if plan.crosses && self.lacks_room(conn, &plan, out) {
+            return Flow::Again;
+        }
+        let mut picks = std::mem::take(&mut self.picks);
+        picks.clear();
+        if !plan.groups.is_empty() && !self.pick_groups(conn, op.subject, &plan, &mut picks, out) {
+            self.picks = picks;
+            return Flow::Again;
+        }
+        let flow = self.admit(conn, op, out);
+        if flow {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let tail = if op.tail.is_empty() {
+                emit::canonical_tail(&mut scratch, op.reply, op.header_len, op.payload);
+                &scratch[..]
+            } else {
+                op.tail
+            };
+            let publication = Publication {
+                account: self.account_of(conn),
+                subject: op.subject,
+                reply: op.reply,
+                header_len: op.header_len,
+                payload: op.payload,
+                tail,
+            };
+            self.fan_out(conn, &publication, &plan, &picks, out);
+            self.scratch = scratch;
+        }
+        self.picks = picks;
+        self.release_claims(conn, out);
+        Flow::Done
+    }
+
+    /// The plan for a subject: this connection's last one, or the account's.
+    #[inline]
+    fn plan(&mut self, conn: ConnId, subject: &[u8]) -> Option<Rc<Plan>> {
+        let client = self.clients[conn.index()].as_mut()?;
+        let account = &mut self.accounts[client.account.0 as usize];
+        if let Some(plan) = &client.last_plan
+            && *plan.subject == *subject
+            && account.is_current(plan)
+        {
+            return Some(plan.clone());
+        }
+        let plan = account.plan(subject, &self.subs, &mut self.figures);
+        client.last_plan = Some(plan.clone());
+        Some(plan)
+    }
+
+    /// A ring this publication may need is full: its connection waits.
+    fn lacks_room(&mut self, conn: ConnId, plan: &Plan, out: &mut Effects) -> bool {
+        let groups = plan.groups.iter().flat_map(|group| &group.peers).map(|peer| peer.shard);
+        let mut full = false;
+        for to in plan.peers.iter().copied().chain(groups) {
+            full |= out.congests(to);
+        }
+        full && self.wait_for_lane(conn)
+    }
+
+    /// Counts the message and checks what nats-server checks. False if it goes no further.
+    #[inline]
+    fn admit(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> bool {
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return false };
+        client.in_msgs += 1;
+        client.in_bytes += op.payload.len() as u64;
+        client.last_activity = now;
+        let (verbose, pedantic) = (client.connect.verbose, client.connect.pedantic);
+        self.figures.in_msgs += 1;
+        self.figures.in_bytes += op.payload.len() as u64;
+        if pedantic && !subject::valid_literal(op.subject) {
+            self.send_err(conn, error_text::INVALID_PUBLISH_SUBJECT, out);
+        }
+        if is_reserved_subject(op.subject) {
+            let text = error_text::permissions_violation_publish(op.subject);
+            self.send_err(conn, &text, out);
+            return false;
+        }
+        if is_reserved_reply(op.reply) {
+            self.send_err(conn, &error_text::permissions_violation_reply(op.reply), out);
+            return false;
+        }
+        if verbose {
+            self.send_ok(conn, out);
+        }
+        true
+    }
+
+    fn fan_out(
+        &mut self,
+        conn: ConnId,
+        publication: &Publication<'_>,
+        plan: &Plan,
+        picks: &[Pick],
+        out: &mut Effects,
+    ) {
+        let publisher = Publisher { shard: self.id, conn };
+        let echo = self.echoes(conn);
+        let mut delivered = false;
+        for target in &plan.locals {
+            if echo || target.conn != conn {
+                delivered |= self.deliver(target, publication, publisher, out);
+            }
+        }
+        for (group, pick) in plan.groups.iter().zip(picks) {
+            match pick {
+                Pick::Local(start) => {
+                    let member = self.deliver_to_one(&group.members, *start, publication, publisher, echo, out);
+                    delivered |= member;
+                    self.figures.dropped_no_member += u64::from(!member);
+                }
+                Pick::Peer { .. } => delivered = true,
+                Pick::Nobody | Pick::Claim(_) => {}
+            }
+        }
+        if plan.crosses {
+            self.announce(out);
+            delivered |= self.carry(conn, publication, plan, picks, out);
+        }
+        if !delivered && !publication.reply.is_empty() {
+            self.no_responders(conn, publication, out);
+        }
+    }
+
+    /// One copy for each peer that has plain interest or was picked for a group.
+    fn carry(
+        &mut self,
+        conn: ConnId,
+        publication: &Publication<'_>,
+        plan: &Plan,
+        picks: &[Pick],
+        out: &mut Effects,
+    ) -> bool {
+        let mut carried = false;
+        let mut groups: Vec<(&[u8], bool)> = Vec::new();
+        for peer in 0..self.shards {
+            let to = ShardId(peer as u16);
+            let plain = plan.peers.binary_search(&to).is_ok();
+            groups.clear();
+            for (group, pick) in plan.groups.iter().zip(picks) {
+                if let Pick::Peer { shard, claimed } = pick
+                    && *shard == to
+                {
+                    groups.push((&group.name, *claimed));
+                }
+            }
+            if !plain && groups.is_empty() {
+                continue;
+            }
+            let bytes = batch::write(out.batch(to), publication, conn, plain, &groups);
+            out.carried(to, bytes);
+            self.fences.forwarded(to);
+            self.figures.forwarded_msgs += 1;
+            carried = true;
+        }
+        carried
+    }
+
+    /// Publications from a peer, for this shard's subscribers.
+    pub(crate) fn delivered_by(&mut self, from: ShardId, batch: &[u8], out: &mut Effects) {
+        let mut records = batch;
+        while let Some(delivery) = batch::read(&mut records) {
+            self.delivery(from, &delivery, out);
+            if !self.ended.is_empty() {
+                self.end_subscriptions();
+            }
+        }
+    }
+
+    fn delivery(&mut self, from: ShardId, delivery: &Delivery<'_>, out: &mut Effects) {
+        let publication = &delivery.publication;
+        let publisher = Publisher { shard: from, conn: delivery.origin };
+        let plan = self.plan_for_peer(from, publication);
+        if delivery.plain {
+            for target in &plan.locals {
+                self.deliver(target, publication, publisher, out);
+            }
+        }
+        for (name, claimed) in delivery.groups {
+            if claimed && self.deliver_claimed(publisher, name, publication, out) {
+                continue;
+            }
+            let delivered = plan.group(name).is_some_and(|group| {
+                let start = self.rng.below(group.members.len().max(1));
+                self.deliver_to_one(&group.members, start, publication, publisher, true, out)
+                    || self.deliver_to_one(&group.leaving, 0, publication, publisher, true, out)
+            });
+            self.figures.dropped_no_member += u64::from(!delivered);
+        }
+    }
+
+    #[inline]
+    fn plan_for_peer(&mut self, from: ShardId, publication: &Publication<'_>) -> Rc<Plan> {
+        let account = &mut self.accounts[publication.account.0 as usize];
+        let last = &mut self.peer_plans[from.index()];
+        if let Some(plan) = last
+            && *plan.subject == *publication.subject
+            && account.is_current(plan)
+        {
+            return plan.clone();
+        }
+        let plan = account.plan(publication.subject, &self.subs, &mut self.figures);
+        *last = Some(plan.clone());
+        plan
+    }
+
+    /// Tries members from `start` on until one takes the message.
+    fn deliver_to_one(
+        &mut self,
+        members: &[Target],
+        start: usize,
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        echo: bool,
+        out: &mut Effects,
+    ) -> bool {
+        (0..members.len()).any(|step| {
+            let target = &members[(start + step) % members.len()];
+            self.may_take(target, publisher, echo) && self.deliver(target, publication, publisher, out)
+        })
+    }
+
+    fn may_take(&self, target: &Target, publisher: Publisher, echo: bool) -> bool {
+        let own = publisher.shard == self.id && publisher.conn == target.conn;
+        (echo || !own)
+            && self.subs.peek(target.sub).has_room()
+            && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
+    }
+
+    /// Appends the message to what waits for one subscription. False if it can't have it.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        target: &Target,
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        out: &mut Effects,
+    ) -> bool {
+        if !self.subs.peek(target.sub).has_room() {
+            return false;
+        }
+        let now = self.now;
+        let Publication { subject, reply, header_len, payload, tail, .. } = *publication;
+        let sid = target.sid.as_bytes();
+        let Some(receiver) = self.outbound.receiver(target.conn) else { return false };
+        if !receiver.open {
+            return false;
+        }
+        if receiver.pending_bytes >= self.stall_bytes
+            && !receiver.stuck
+            && !self.fall_behind(target.conn, publisher, out)
+        {
+            return false;
+        }
+        let written = self.outbound.write(target.conn, now, &mut out.dirty, |bytes, headers| {
+            emit::message(bytes, subject, sid, reply, header_len, payload, tail, headers);
+        });
+        if written.is_none() {
+            return false;
+        }
+        let subscription = self.subs.of(target.sub);
+        subscription.delivered += 1;
+        let ends = subscription.max != 0 && subscription.delivered >= subscription.max;
+        if ends && !subscription.leaving {
+            self.ended.push(target.sub);
+        }
+        self.figures.out_msgs += 1;
+        self.figures.out_bytes += payload.len() as u64;
+        self.delivered_to(target, payload.len() as u64, out);
+        if self.options.trace {
+            self.trace_delivery(target, publication, out);
+        }
+        true
+    }
+
+    /// Accounts for a delivery and enforces the receiver's limit.
+    #[inline]
+    fn delivered_to(&mut self, target: &Target, bytes: u64, out: &mut Effects) {
+        let Some(receiver) = self.outbound.receiver(target.conn) else { return };
+        receiver.out_msgs += 1;
+        receiver.out_bytes += bytes;
+        let (pending, watched) = (receiver.pending_bytes, receiver.watched);
+        if !watched {
+            self.watch(target.conn);
+        }
+        if pending > self.options.pending_bytes_max {
+            self.too_slow(target.conn, out);
+        }
+    }
+
+    /// Subscriptions that have had all they asked for.
+    pub(crate) fn end_subscriptions(&mut self) {
+        while let Some(sub) = self.ended.pop() {
+            let subscription = self.subs.peek(sub);
+            let (conn, sid) = (subscription.conn, subscription.sid.clone());
+            if let Some(client) = self.client(conn) {
+                client.sids.remove(sid.as_bytes());
+            }
+            self.drop_subscription(sub);
+        }
+    }
+
+    /// Nobody took a request: tell its publisher, if it listens for the answer itself.
+    fn no_responders(&mut self, conn: ConnId, publication: &Publication<'_>, out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        if !client.connect.no_responders {
+            return;
+        }
+        let account = &mut self.accounts[publication.account.0 as usize];
+        let plan = account.plan(publication.reply, &self.subs, &mut self.figures);
+        let Some(target) = plan.locals.iter().find(|target| target.conn == conn) else { return };
+        let Publication { subject, reply, .. } = *publication;
+        let sid = target.sid.clone();
+        self.write(conn, out, |bytes| emit::no_responders(bytes, subject, sid.as_bytes(), reply));
+    }
+
+    /// Decides every group before anything is delivered. False if a peer must be asked first.
+    fn pick_groups(
+        &mut self,
+        conn: ConnId,
+        subject: &[u8],
+        plan: &Plan,
+        picks: &mut Vec<Pick>,
+        out: &mut Effects,
+    ) -> bool {
+        let echo = self.echoes(conn);
+        for group in &plan.groups {
+            let pick = match self.held(conn, &group.name) {
+                Some(shard) => Pick::Peer { shard, claimed: true },
+                None => self.pick(conn, group, echo),
+            };
+            if let Pick::Claim(shard) = pick {
+                self.claim(conn, shard, subject, &group.name, out);
+                return false;
+            }
+            picks.push(pick);
+        }
+        true
+    }
+
+    /// Members count alike wherever they are: a random start, then the next that can take it.
+    fn pick(&mut self, conn: ConnId, group: &GroupPlan, echo: bool) -> Pick {
+        let publisher = Publisher { shard: self.id, conn };
+        let locals = group.members.len();
+        let remote: usize = group.peers.iter().map(|peer| peer.weight.members as usize).sum();
+        let total = locals + remote;
+        if total == 0 {
+            return Pick::Nobody;
+        }
+        let start = self.rng.below(total);
+        for step in 0..total {
+            let at = (start + step) % total;
+            if at >= locals {
+                return pick_peer(group, at - locals);
+            }
+            if self.may_take(&group.members[at], publisher, echo) {
+                return Pick::Local(at);
+            }
+        }
+        Pick::Nobody
+    }
+
+    fn claim(
+        &mut self,
+        conn: ConnId,
+        shard: ShardId,
+        subject: &[u8],
+        queue: &[u8],
+        out: &mut Effects,
+    ) {
+        let account = self.account_of(conn);
+        let Some(client) = self.client(conn) else { return };
+        client.wait = Wait::Claim(shard);
+        client.claims.push(crate::session::client::Held { shard, queue: queue.into() });
+        let claim = Claim { account, subject: subject.into(), queue: queue.into(), conn };
+        self.fences.forwarded(shard);
+        out.forward(shard, Frame::Claim(Box::new(claim)));
+    }
+
+    /// Delivers to the member that was held for this publisher.
+    fn deliver_claimed(
+        &mut self,
+        publisher: Publisher,
+        queue: &[u8],
+        publication: &Publication<'_>,
+        out: &mut Effects,
+    ) -> bool {
+        let Some(sub) = self.claims.redeem(publisher, queue) else { return false };
+        self.unreserve(sub);
+        let subscription = self.subs.peek(sub);
+        let target =
+            Target { conn: subscription.conn, sub, sid: subscription.sid.clone() };
+        let delivered = self.deliver(&target, publication, publisher, out);
+        self.settle(sub);
+        delivered
+    }
+
+    /// A reservation is used or given back.
+    pub(crate) fn unreserve(&mut self, sub: SubId) {
+        let subscription = self.subs.of(sub);
+        subscription.reserved -= 1;
+        let (account, pattern) = (subscription.account, subscription.pattern);
+        self.accounts[account.0 as usize].reweigh(pattern);
+    }
+}
+
+fn pick_peer(group: &GroupPlan, mut at: usize) -> Pick {
+    for peer in &group.peers {
+        let members = peer.weight.members as usize;
+        if at < members {
+            return match peer.weight.limited as usize == members {
+                true => Pick::Claim(peer.shard),
+                false => Pick::Peer { shard: peer.shard, claimed: false },
+            };
+        }
+        at -= members;
+    }
+    Pick::Nobody
+}
+
+/// Subjects of other parts of a NATS system that clients may not publish to.
+#[inline]
+fn is_reserved_subject(subject: &[u8]) -> bool {
+    matches!(subject.first(), Some(b'_' | b'$'))
+        && (subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG."))
+}
+
+/// Replies that would be taken for those of other parts of a NATS system.
+#[inline]
+fn is_reserved_reply(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'_' | b'$'))
+        && (reply.starts_with(b"_R_.")
+            || reply.starts_with(b"_GR_.")
+            || reply.starts_with(b"$JS.ACK."))
+}

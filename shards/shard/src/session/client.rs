@@ -1,0 +1,551 @@
+//! A NATS client: its protocol state, and what each of its operations does.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
+
+use crate::effect::Reads;
+use crate::fence::Why;
+use crate::interest::{Plan, Subscription};
+use crate::limits::READ_AHEAD_BYTES_MAX;
+use crate::report::Event;
+use crate::sid::{Sid, Sids, SubId};
+use crate::{AccountId, ConnId, Effects, Nanos, Peer, Shard, ShardId};
+
+/// One client connection.
+pub(crate) struct Client {
+    pub conn: ConnId,
+    pub cid: u64,
+    pub addr: SocketAddr,
+    pub start_unix_ns: u64,
+    pub start: Nanos,
+    pub account: AccountId,
+    parser: ClientParser,
+    /// Bytes not parsed yet, from `carry_at` on.
+    carry: Vec<u8>,
+    carry_at: usize,
+    /// Unparsed bytes below which parsing again is no use.
+    need: usize,
+    pub connect: Box<Connect>,
+    pub connected: bool,
+    first_pong_sent: bool,
+    pub sids: Sids,
+    pub last_plan: Option<Rc<Plan>>,
+    pub wait: Wait,
+    /// Fences it waits for.
+    pub fences: u32,
+    /// Receivers it is slowed for.
+    pub stalled_by: u32,
+    pub stalled_since: Nanos,
+    pub stalls: u64,
+    /// Promises of peers for the publication that waits.
+    pub claims: Vec<Held>,
+    reads_paused: bool,
+    pub last_in: Nanos,
+    pub last_activity: Nanos,
+    pub pings_out: u32,
+    pub ping_sent_at: Nanos,
+    /// Earlier ping timers of this connection are void.
+    pub ping_due: Nanos,
+    pub rtt: Nanos,
+    pub in_msgs: u64,
+    pub in_bytes: u64,
+}
+
+/// A promise of a peer: one delivery to this group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub shard: ShardId,
+    pub queue: Box<[u8]>,
+}
+
+/// What a connection waits for before its next operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Nothing,
+    /// Peers to catch up.
+    Fence,
+    /// The peer's answer to a claim.
+    Claim(ShardId),
+    /// Room in a ring.
+    Lane,
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Done; the next one may be looked at, unless the connection waits or is over.
+    Done,
+    /// Not done: look at it again when the connection goes on.
+    Again,
+}
+
+impl Client {
+    pub fn new(conn: ConnId, peer: &Peer, now: Nanos) -> Client {
+        Client {
+            conn,
+            cid: peer.cid,
+            addr: peer.addr,
+            start_unix_ns: peer.start_unix_ns,
+            start: now,
+            account: AccountId::GLOBAL,
+            parser: ClientParser::new(),
+            carry: Vec::new(),
+            carry_at: 0,
+            need: 1,
+            connect: Box::default(),
+            connected: false,
+            first_pong_sent: false,
+            sids: Sids::default(),
+            last_plan: None,
+            wait: Wait::Nothing,
+            fences: 0,
+            stalled_by: 0,
+            stalled_since: 0,
+            stalls: 0,
+            claims: Vec::new(),
+            reads_paused: false,
+            last_in: now,
+            last_activity: now,
+            pings_out: 0,
+            ping_sent_at: 0,
+            ping_due: 0,
+            rtt: 0,
+            in_msgs: 0,
+            in_bytes: 0,
+        }
+    }
+
+    /// It must not do anything now.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.wait != Wait::Nothing || self.stalled_by > 0
+    }
+
+    fn unparsed(&self) -> usize {
+        self.carry.len() - self.carry_at
+    }
+
+    /// Keeps bytes for later.
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.carry_at > 0 && self.carry_at >= self.carry.len() / 2 {
+            self.carry.drain(..self.carry_at);
+            self.carry_at = 0;
+        }
+        self.carry.extend_from_slice(bytes);
+    }
+
+    /// `v1.2.3:go:name`, as log lines show a client; empty before CONNECT.
+    pub fn described(&self) -> String {
+        if !self.connected {
+            return String::new();
+        }
+        let Connect { version, lang, name, .. } = &*self.connect;
+        match (version.is_empty(), lang.is_empty(), name.is_empty()) {
+            (true, true, true) => String::new(),
+            _ => format!("v{version}:{lang}:{name}"),
+        }
+    }
+}
+
+impl Shard {
+    /// A client is there: greet it.
+    pub(crate) fn open(&mut self, conn: ConnId, peer: &Peer, out: &mut Effects) {
+        self.outbound.open(conn, self.now);
+        if self.clients.len() <= conn.index() {
+            self.clients.resize_with(conn.index() + 1, || None);
+        }
+        debug_assert!(self.clients[conn.index()].is_none(), "a slot is free when it is given out");
+        self.clients[conn.index()] = Some(Box::new(Client::new(conn, peer, self.now)));
+        self.figures.connections += 1;
+        self.figures.connections_total += 1;
+        self.note(conn, Event::Created, out);
+        self.send_info(conn, out);
+        if peer.refused {
+            self.send_err(conn, error_text::MAXIMUM_CONNECTIONS, out);
+            self.close(conn, wire::CloseReason::MaximumConnectionsExceeded, out);
+            return;
+        }
+        self.first_ping_timer(conn, false);
+    }
+
+    /// Bytes came: do what they say, or keep them.
+    pub(crate) fn bytes(&mut self, conn: ConnId, mut bytes: &[u8], out: &mut Effects) {
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return };
+        client.last_in = now;
+        if client.is_waiting() {
+            client.keep(bytes);
+            self.limit_read_ahead(conn, out);
+            return;
+        }
+        while !bytes.is_empty() {
+            let Some(client) = self.client(conn) else { return };
+            if client.unparsed() == 0 && !client.is_waiting() {
+                let used = self.run(conn, bytes, out);
+                if let Some(client) = self.client(conn) {
+                    client.keep(&bytes[used..]);
+                }
+                break;
+            }
+            if client.is_waiting() {
+                client.keep(bytes);
+                break;
+            }
+            let take = completing(client.need.saturating_sub(client.unparsed()), bytes);
+            client.keep(&bytes[..take]);
+            bytes = &bytes[take..];
+            self.run_carry(conn, out);
+        }
+        self.limit_read_ahead(conn, out);
+    }
+
+    fn limit_read_ahead(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        let waits = client.is_waiting() && client.unparsed() > READ_AHEAD_BYTES_MAX;
+        if waits && !client.reads_paused {
+            client.reads_paused = true;
+            out.reads.push((conn, Reads::Pause));
+        }
+    }
+
+    /// The connection need wait no longer: on with what it has sent meanwhile.
+    pub(crate) fn go_on(&mut self, conn: ConnId, out: &mut Effects) {
+        match self.client(conn) {
+            Some(client) if !client.is_waiting() => {}
+            _ => return,
+        }
+        self.run_carry(conn, out);
+        let Some(client) = self.client(conn) else { return };
+        if client.reads_paused && !client.is_waiting() {
+            client.reads_paused = false;
+            out.reads.push((conn, Reads::Resume));
+        }
+    }
+
+    /// Parses what was kept, as far as it goes.
+    fn run_carry(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        if client.unparsed() < client.need.max(1) {
+            return;
+        }
+        let carry = std::mem::take(&mut client.carry);
+        let at = client.carry_at;
+        let used = self.run(conn, &carry[at..], out);
+        let Some(client) = self.client(conn) else { return };
+        if at + used == carry.len() {
+            client.carry_at = 0;
+        } else {
+            client.carry = carry;
+            client.carry_at = at + used;
+        }
+    }
+
+    /// Does the operations at the start of `bytes`; gives how many bytes are done with.
+    fn run(&mut self, conn: ConnId, bytes: &[u8], out: &mut Effects) -> usize {
+        let Some(client) = self.client(conn) else { return bytes.len() };
+        let mut parser = client.parser.clone();
+        client.need = 1;
+        let mut limits = self.limits(conn);
+        let mut at = 0;
+        while at < bytes.len() {
+            let before = parser.clone();
+            match parser.next(&bytes[at..], &limits) {
+                Next::Op { op, used } => {
+                    let flow = self.operate(conn, &op, out);
+                    if !self.ended.is_empty() {
+                        self.end_subscriptions();
+                    }
+                    let Some(client) = self.client(conn) else { return bytes.len() };
+                    let waits = client.is_waiting();
+                    match flow {
+                        Flow::Done => at += used,
+                        Flow::Again => parser = before,
+                    }
+                    if waits {
+                        break;
+                    }
+                    if matches!(op, ClientOp::Connect(_)) {
+                        limits = self.limits(conn);
+                    }
+                }
+                Next::Skip { used } => at += used,
+                Next::More { need } => {
+                    if let Some(client) = self.client(conn) {
+                        client.need = need;
+                    }
+                    break;
+                }
+                Next::Fault(fault) => {
+                    self.fault(conn, &fault, out);
+                    return bytes.len();
+                }
+            }
+        }
+        if let Some(client) = self.client(conn) {
+            client.parser = parser;
+        }
+        at
+    }
+
+    fn limits(&self, conn: ConnId) -> Limits {
+        let connect = self.clients[conn.index()].as_ref().map(|client| client.connect.headers);
+        Limits {
+            control_line_max: self.options.control_line_max,
+            payload_max: self.options.payload_max,
+            headers: self.options.headers && connect.unwrap_or(false),
+        }
+    }
+
+    #[inline]
+    fn operate(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) -> Flow {
+        if self.options.trace {
+            self.trace_in(conn, op, out);
+        }
+        match op {
+            ClientOp::Pub(publication) => return self.publish(conn, publication, out),
+            ClientOp::Sub { subject, queue, sid } => {
+                return self.subscribe(conn, subject, *queue, sid, out);
+            }
+            ClientOp::Unsub { sid, max } => return self.unsubscribe(conn, sid, *max, out),
+            ClientOp::Ping => self.ping(conn, out),
+            ClientOp::Pong => self.pong(conn),
+            ClientOp::Connect(json) => self.connect(conn, json, out),
+            ClientOp::Err(text) => self.fault(conn, &Fault::client_err(text), out),
+            ClientOp::Info(_) | ClientOp::Ok => {}
+        }
+        Flow::Done
+    }
+
+    fn connect(&mut self, conn: ConnId, json: &[u8], out: &mut Effects) {
+        let headers = self.options.headers;
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return };
+        let connect = match wire::connect::parse(&client.connect, json) {
+            Ok(connect) => connect,
+            Err(fault) => return self.fault(conn, &fault, out),
+        };
+        let checked = connect.check(headers);
+        let verbose = connect.verbose;
+        let understands = connect.headers && headers;
+        client.connect = Box::new(connect);
+        client.connected = true;
+        client.last_activity = now;
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.headers = understands;
+        }
+        if let Err(fault) = checked {
+            return self.fault(conn, &fault, out);
+        }
+        self.first_ping_timer(conn, true);
+        if verbose {
+            self.send_ok(conn, out);
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        conn: ConnId,
+        pattern: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        out: &mut Effects,
+    ) -> Flow {
+        if self.must_wait_for_lanes(conn, out) {
+            return Flow::Again;
+        }
+        let (subscriptions_max, tokens_max) =
+            (self.options.subscriptions_max, usize::from(self.options.sub_tokens_max));
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return Flow::Done };
+        client.last_activity = now;
+        let account = client.account;
+        if queue == Some(b"_sys_".as_slice()) {
+            let text = error_text::permissions_violation_subscribe(pattern, queue);
+            self.send_err(conn, &text, out);
+            return Flow::Done;
+        }
+        if tokens_max > 0 && pattern.split(|b| *b == b'.').count() > tokens_max {
+            self.send_err(conn, &error_text::permissions_violation_tokens(pattern), out);
+            return Flow::Done;
+        }
+        if subscriptions_max > 0 && client.sids.len() as u64 >= u64::from(subscriptions_max) {
+            self.send_err(conn, error_text::MAXIMUM_SUBSCRIPTIONS, out);
+            return Flow::Done;
+        }
+        if client.sids.find(sid).is_none() {
+            if !subject::valid_pattern(pattern) {
+                self.send_err(conn, error_text::INVALID_SUBJECT, out);
+                return Flow::Done;
+            }
+            let sid = Sid::new(sid);
+            let table = &mut self.accounts[account.0 as usize];
+            let id = table.intern(pattern);
+            let queue = queue.map(Rc::from);
+            let subscription = Subscription::new(conn, sid.clone(), account, id, queue);
+            let sub = self.subs.insert(subscription);
+            table.join(sub, &mut self.subs);
+            self.figures.inserts += 1;
+            if let Some(client) = self.client(conn) {
+                client.sids.insert(sid, sub);
+            }
+        }
+        self.acknowledge(conn, out);
+        Flow::Done
+    }
+
+    fn unsubscribe(&mut self, conn: ConnId, sid: &[u8], max: u64, out: &mut Effects) -> Flow {
+        if self.must_wait_for_lanes(conn, out) {
+            return Flow::Again;
+        }
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return Flow::Done };
+        client.last_activity = now;
+        let Some(sub) = client.sids.find(sid) else {
+            self.acknowledge(conn, out);
+            return Flow::Done;
+        };
+        let subscription = self.subs.of(sub);
+        if max > subscription.delivered {
+            subscription.max = max;
+            if subscription.queue.is_some() {
+                let (account, pattern) = (subscription.account, subscription.pattern);
+                self.accounts[account.0 as usize].reweigh(pattern);
+            }
+            self.acknowledge(conn, out);
+            return Flow::Done;
+        }
+        client_forgets(self, conn, sid);
+        if self.options.trace {
+            self.trace_delsub(conn, sid, out);
+        }
+        self.drop_or_leave(sub, out);
+        self.acknowledge(conn, out);
+        Flow::Done
+    }
+
+    /// Ends a subscription its client has given up. A queue member stays to take what is under way.
+    fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
+        let subscription = self.subs.peek(sub);
+        let (conn, account) = (subscription.conn, subscription.account);
+        if subscription.queue.is_none() {
+            return self.drop_subscription(sub);
+        }
+        self.accounts[account.0 as usize].leave(sub, &mut self.subs);
+        if self.park(conn, Why::Leave(sub), out) {
+            return;
+        }
+        self.left(sub);
+    }
+
+    /// `+OK` if wanted, once peers know of what was asked.
+    fn acknowledge(&mut self, conn: ConnId, out: &mut Effects) {
+        let verbose = self.client(conn).is_some_and(|client| client.connect.verbose);
+        if verbose && !self.park(conn, Why::Ok, out) {
+            self.send_ok(conn, out);
+        }
+    }
+
+    fn ping(&mut self, conn: ConnId, out: &mut Effects) {
+        if !self.park(conn, Why::Ping, out) {
+            self.send_pong(conn, out);
+        }
+    }
+
+    fn pong(&mut self, conn: ConnId) {
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return };
+        client.pings_out = 0;
+        client.rtt = now.saturating_sub(client.ping_sent_at).max(1);
+    }
+
+    /// Makes the connection wait until peers have caught up. False if they have.
+    fn park(&mut self, conn: ConnId, why: Why, out: &mut Effects) -> bool {
+        self.announce(out);
+        if !self.fences.wait(conn, why, out) {
+            return false;
+        }
+        if let Some(client) = self.client(conn) {
+            client.wait = Wait::Fence;
+            client.fences += 1;
+        }
+        true
+    }
+
+    /// A lane is full: the connection must not add to it.
+    fn must_wait_for_lanes(&mut self, conn: ConnId, out: &mut Effects) -> bool {
+        out.any_congests() && self.wait_for_lane(conn)
+    }
+
+    /// The first PONG after CONNECT brings a second INFO to clients that know of it.
+    pub(crate) fn send_pong(&mut self, conn: ConnId, out: &mut Effects) {
+        self.write(conn, out, emit::pong);
+        if self.options.trace {
+            self.trace_out(conn, "PONG", out);
+        }
+        let Some(client) = self.client(conn) else { return };
+        if client.connected && !client.first_pong_sent {
+            client.first_pong_sent = true;
+            if client.connect.protocol >= 1 {
+                let mut info = self.info_for(conn);
+                info.connect_info = true;
+                info.remote_account = AccountId::GLOBAL_NAME.to_string();
+                self.write(conn, out, |bytes| emit::info(bytes, &info));
+            }
+        }
+    }
+
+    fn send_info(&mut self, conn: ConnId, out: &mut Effects) {
+        let info = self.info_for(conn);
+        self.write(conn, out, |bytes| emit::info(bytes, &info));
+    }
+
+    fn info_for(&self, conn: ConnId) -> wire::ServerInfo {
+        let mut info = self.info.clone();
+        if let Some(client) = &self.clients[conn.index()] {
+            info.client_id = client.cid;
+            info.client_ip = client.addr.ip().to_string();
+        }
+        info
+    }
+
+    pub(crate) fn send_ok(&mut self, conn: ConnId, out: &mut Effects) {
+        self.write(conn, out, emit::ok);
+        if self.options.trace {
+            self.trace_out(conn, "OK", out);
+        }
+    }
+
+    pub(crate) fn send_err(&mut self, conn: ConnId, text: &str, out: &mut Effects) {
+        self.write(conn, out, |bytes| emit::err(bytes, text));
+        if self.options.trace {
+            self.trace_out(conn, &format!("-ERR '{text}'"), out);
+        }
+    }
+
+    /// The client has done something that ends its connection.
+    pub(crate) fn fault(&mut self, conn: ConnId, fault: &Fault, out: &mut Effects) {
+        self.note(conn, Event::Fault(fault.to_string()), out);
+        if let Some(text) = fault.error_text() {
+            self.send_err(conn, text, out);
+        }
+        self.close(conn, fault.reason(), out);
+    }
+}
+
+fn client_forgets(shard: &mut Shard, conn: ConnId, sid: &[u8]) {
+    if let Some(client) = shard.client(conn) {
+        client.sids.remove(sid);
+    }
+}
+
+/// How much of `bytes` to add to kept ones that lack `missing`: just that, or up to the end of a control line.
+fn completing(missing: usize, bytes: &[u8]) -> usize {
+    let wanted = if missing > 1 {
+        missing
+    } else {
+        bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1)
+    };
+    wanted.min(bytes.len())
+}

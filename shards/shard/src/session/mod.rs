@@ -1,0 +1,3 @@
+//! Connections, one file per kind of peer.
+
+pub(crate) mod client;

@@ -1,0 +1,304 @@
+//! The state machine: one input, its effects, and nothing in between that waits.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::claim::Claims;
+use crate::closing::{Closed, Teardown};
+use crate::effect::Effects;
+use crate::fence::{Fences, Why};
+use crate::frame::{Frame, Interest};
+use crate::ids::{AccountId, ConnId, Nanos, ShardId};
+use crate::input::Input;
+use crate::interest::{Account, Plan, Subscriptions, Weight};
+use crate::limits::Options;
+use crate::outbound::{Chunk, Outbound};
+use crate::report::{Ask, Figures};
+use crate::reporting::Writing;
+use crate::rng::Rng;
+use crate::router::Pick;
+use crate::session::client::{Client, Wait};
+use crate::sid::SubId;
+use crate::stall::Stalls;
+use crate::timers::{Due, Timers};
+
+/// One core's part of the bus. Lives and dies on that core.
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) shards: usize,
+    pub(crate) options: Options,
+    pub(crate) info: wire::ServerInfo,
+    pub(crate) now: Nanos,
+    pub(crate) rng: Rng,
+    pub(crate) clients: Vec<Option<Box<Client>>>,
+    pub(crate) outbound: Outbound,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) subs: Subscriptions,
+    pub(crate) fences: Fences,
+    pub(crate) claims: Claims,
+    pub(crate) stalls: Stalls,
+    pub(crate) timers: Timers,
+    pub(crate) figures: Figures,
+    pub(crate) closed: Closed,
+    pub(crate) teardown: VecDeque<Teardown>,
+    pub(crate) reports: VecDeque<Writing>,
+    /// Connections that waited and may go on.
+    pub(crate) runnable: VecDeque<ConnId>,
+    pub(crate) lane_waiters: Vec<ConnId>,
+    /// Subscriptions that have had their last message in this operation.
+    pub(crate) ended: Vec<SubId>,
+    /// The plan each peer's last publication used.
+    pub(crate) peer_plans: Vec<Option<Rc<Plan>>>,
+    pub(crate) picks: Vec<Pick>,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) stall_bytes: u64,
+    pub(crate) relief_bytes: u64,
+}
+
+impl Shard {
+    /// Shard `id` of `shards`. `info` is what clients are greeted with, their own id and address apart.
+    pub fn new(
+        id: ShardId,
+        shards: usize,
+        options: Options,
+        info: wire::ServerInfo,
+        seed: u64,
+        now: Nanos,
+    ) -> Shard {
+        assert!(id.index() < shards, "shard {id:?} of {shards}");
+        Shard {
+            id,
+            shards,
+            stall_bytes: options.stall_bytes(),
+            relief_bytes: options.relief_bytes(),
+            options,
+            info,
+            now,
+            rng: Rng::new(seed),
+            clients: Vec::new(),
+            outbound: Outbound::default(),
+            accounts: vec![Account::new(seed)],
+            subs: Subscriptions::default(),
+            fences: Fences::new(shards),
+            claims: Claims::default(),
+            stalls: Stalls::new(seed),
+            timers: Timers::default(),
+            figures: Figures::default(),
+            closed: Closed::default(),
+            teardown: VecDeque::new(),
+            reports: VecDeque::new(),
+            runnable: VecDeque::new(),
+            lane_waiters: Vec::new(),
+            ended: Vec::new(),
+            peer_plans: (0..shards).map(|_| None).collect(),
+            picks: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes in one event. `now` never goes back.
+    pub fn step(&mut self, now: Nanos, input: Input<'_>, out: &mut Effects) {
+        debug_assert!(now >= self.now, "shard {:?}: time went back", self.id);
+        self.now = now;
+        match input {
+            Input::Bytes { conn, bytes } => self.bytes(conn, bytes, out),
+            Input::Frame { from, frame } => self.frame(from, frame, out),
+            Input::Sent { conn, bytes } => self.sent(conn, bytes, out),
+            Input::Open { conn, peer } => self.open(conn, &peer, out),
+            Input::Hangup { conn, cause } => self.hangup(conn, cause, out),
+            Input::Unacknowledged { conn, bytes } => self.unacknowledged(conn, bytes, out),
+            Input::Room { to } => self.room(to),
+            Input::Turn => self.turn(out),
+            Input::Ask(ask) => self.asked(ask, out),
+        }
+        while let Some(conn) = self.runnable.pop_front() {
+            self.go_on(conn, out);
+        }
+        self.announce(out);
+    }
+
+    fn frame(&mut self, from: ShardId, frame: Frame, out: &mut Effects) {
+        debug_assert_ne!(from, self.id);
+        match frame {
+            Frame::Deliver(batch) => self.delivered_by(from, &batch, out),
+            Frame::Interest(interest) => self.hear(from, &interest),
+            Frame::Fence { upto } => {
+                self.announce(out);
+                out.forward(from, Frame::Fenced { upto });
+            }
+            Frame::Fenced { upto } => {
+                for (conn, why) in self.fences.fenced(from, upto, out) {
+                    self.caught_up(conn, why, out);
+                }
+            }
+            Frame::Stall { conn } => self.stalled_by_peer(from, conn, out),
+            Frame::Unstall { conn } => self.unstall(conn, out),
+            Frame::Claim(claim) => self.claimed_by(from, *claim, out),
+            Frame::Claimed { conn, granted } => self.claim_answered(from, conn, granted),
+            Frame::Unclaim { conn } => self.unclaimed_by(from, conn),
+        }
+    }
+
+    fn hear(&mut self, from: ShardId, interest: &Interest) {
+        let weight = Weight { members: interest.weight, limited: interest.limited };
+        let account = &mut self.accounts[interest.account.0 as usize];
+        account.hear(from, &interest.pattern, interest.queue.as_deref(), weight);
+    }
+
+    fn stalled_by_peer(&mut self, _from: ShardId, conn: ConnId, _out: &mut Effects) {
+        self.stall(conn);
+    }
+
+    /// Everybody a connection or a leaving member waited for has caught up.
+    fn caught_up(&mut self, conn: ConnId, why: Why, out: &mut Effects) {
+        if let Why::Leave(sub) = why {
+            self.left(sub);
+        }
+        if self.client(conn).is_none() {
+            return;
+        }
+        match why {
+            Why::Ping => self.send_pong(conn, out),
+            Why::Ok => self.send_ok(conn, out),
+            Why::Leave(_) => {}
+        }
+        let Some(client) = self.client(conn) else { return };
+        client.fences -= 1;
+        if client.fences == 0 && client.wait == Wait::Fence {
+            client.wait = Wait::Nothing;
+            self.runnable.push_back(conn);
+        }
+    }
+
+    fn turn(&mut self, out: &mut Effects) {
+        while let Some((due, conn)) = self.timers.fired(self.now) {
+            match due {
+                Due::Ping => self.ping_due(conn, out),
+                Due::Write => self.write_due(conn, out),
+                Due::Probe => self.probe(conn, out),
+            }
+        }
+        self.tear_down(out);
+        self.write_reports(out);
+    }
+
+    fn asked(&mut self, ask: Ask, out: &mut Effects) {
+        match ask {
+            Ask::Report { ticket, what } => self.reports.push_back(Writing::new(ticket, what)),
+            Ask::Shutdown => {
+                let open: Vec<ConnId> = self.clients.iter().flatten().map(|c| c.conn).collect();
+                for conn in open {
+                    self.close(conn, wire::CloseReason::ServerShutdown, out);
+                }
+            }
+        }
+    }
+
+    /// Tells peers what has changed in this shard's own interest, ahead of anything forwarded later.
+    #[inline]
+    pub(crate) fn announce(&mut self, out: &mut Effects) {
+        for at in 0..self.accounts.len() {
+            if !self.accounts[at].is_announced() {
+                self.announce_account(AccountId(at as u32), out);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn announce_account(&mut self, id: AccountId, out: &mut Effects) {
+        let (own, shards, fences) = (self.id, self.shards, &mut self.fences);
+        let account = &mut self.accounts[id.0 as usize];
+        account.announce(&self.subs, &mut self.figures, &mut |change| {
+            for to in (0..shards).map(|to| ShardId(to as u16)).filter(|to| *to != own) {
+                fences.forwarded(to);
+                let interest = Interest {
+                    account: id,
+                    pattern: change.pattern.clone(),
+                    queue: change.queue.clone(),
+                    weight: change.weight.members,
+                    limited: change.weight.limited,
+                };
+                out.forward(to, Frame::Interest(Box::new(interest)));
+            }
+        });
+    }
+
+    /// The open connection with this id.
+    #[inline]
+    pub(crate) fn client(&mut self, conn: ConnId) -> Option<&mut Client> {
+        let client = self.clients.get_mut(conn.index())?.as_deref_mut()?;
+        (client.conn == conn).then_some(client)
+    }
+
+    pub(crate) fn account_of(&self, conn: ConnId) -> AccountId {
+        let client = self.clients.get(conn.index()).and_then(Option::as_ref);
+        client.map_or(AccountId::GLOBAL, |client| client.account)
+    }
+
+    /// Does it want to hear itself?
+    pub(crate) fn echoes(&self, conn: ConnId) -> bool {
+        let client = self.clients.get(conn.index()).and_then(Option::as_ref);
+        client.is_none_or(|client| client.connect.echo)
+    }
+
+    /// Appends to what waits for a connection, and holds it to its limit.
+    pub(crate) fn write(
+        &mut self,
+        conn: ConnId,
+        out: &mut Effects,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let now = self.now;
+        let written = self.outbound.write(conn, now, &mut out.dirty, |bytes, _| write(bytes));
+        if written.is_none() {
+            return;
+        }
+        let Some(receiver) = self.outbound.receiver(conn) else { return };
+        let (pending, watched) = (receiver.pending_bytes, receiver.watched);
+        if !watched {
+            self.watch(conn);
+        }
+        if pending > self.options.pending_bytes_max {
+            self.too_slow(conn, out);
+        }
+    }
+
+    /// The next bytes to write for a connection that was in [`Effects::dirty`] or closes with a flush.
+    ///
+    /// The driver has at most one chunk of a connection under way. It tells with [`Input::Sent`] what the kernel took,
+    /// gives the chunk back with [`Shard::recycle`], and asks again until there is none; then the connection
+    /// comes up in `dirty` again when there is more.
+    pub fn take_chunk(&mut self, conn: ConnId) -> Option<Chunk> {
+        self.outbound.take_chunk(conn)
+    }
+
+    /// Takes a chunk back that the kernel is done with.
+    pub fn recycle(&mut self, chunk: Chunk) {
+        self.outbound.recycle(chunk);
+    }
+
+    /// When [`Input::Turn`] is needed at the latest.
+    pub fn deadline(&self) -> Option<Nanos> {
+        self.timers.next()
+    }
+
+    /// Long work is under way: [`Input::Turn`] again soon.
+    pub fn has_work(&self) -> bool {
+        !self.teardown.is_empty() || !self.reports.is_empty()
+    }
+
+    /// What peers have been told this shard wants: pattern, group, weight. For checks.
+    pub fn announced(&self) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+        self.accounts.iter().flat_map(Account::announced).collect()
+    }
+
+    /// What this shard believes a peer to want. At rest it equals the peer's [`Shard::announced`].
+    pub fn heard(&self, from: ShardId) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+        self.accounts.iter().flat_map(|account| account.heard(from)).collect()
+    }
+
+    /// Nothing is kept for anybody: no fence waits, no promise is open. For checks at rest.
+    pub fn is_at_rest(&self) -> bool {
+        self.fences.is_clear() && self.claims.is_clear() && !self.has_work()
+    }
+}

@@ -1,0 +1,118 @@
+//! Slowing publishers for a receiver that is behind but draining, and letting go of one that is stuck.
+//!
+//! A receiver earns patience by showing how long it takes between two signs of progress. One that has shown none gets
+//! [`PATIENCE_MIN`] and is then left to run into its limit, so that it costs the others next to nothing.
+
+use hashbrown::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::ids::{ConnId, Nanos, ShardId};
+use crate::limits::{PATIENCE_MAX, PATIENCE_MIN};
+
+/// A publisher anywhere on this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Publisher {
+    pub shard: ShardId,
+    pub conn: ConnId,
+}
+
+/// Receivers of this shard that publishers wait for.
+pub(crate) struct Stalls {
+    behind: HashMap<ConnId, Behind, FixedState>,
+}
+
+struct Behind {
+    waiting: HashMap<Publisher, (), FixedState>,
+    acked_bytes: u64,
+    progress_at: Nanos,
+    patience_ns: Nanos,
+}
+
+impl Stalls {
+    pub fn new(seed: u64) -> Stalls {
+        Stalls { behind: HashMap::with_hasher(FixedState::with_seed(seed)) }
+    }
+
+    /// The receiver has just become one that publishers wait for.
+    pub fn begin(&mut self, receiver: ConnId, now: Nanos) {
+        self.behind.entry(receiver).or_insert_with(|| Behind {
+            waiting: HashMap::with_hasher(FixedState::default()),
+            acked_bytes: 0,
+            progress_at: now,
+            patience_ns: PATIENCE_MIN,
+        });
+    }
+
+    /// A publisher waits for it. False if it did already.
+    pub fn wait(&mut self, receiver: ConnId, publisher: Publisher) -> bool {
+        let Some(behind) = self.behind.get_mut(&receiver) else { return false };
+        behind.waiting.insert(publisher, ()).is_none()
+    }
+
+    /// Is anybody waiting for it?
+    pub fn is_waited_for(&self, receiver: ConnId) -> bool {
+        self.behind.contains_key(&receiver)
+    }
+
+    /// The peer is known to have taken this many bytes since the connection began.
+    /// False if it has shown no progress for longer than its patience lasts.
+    pub fn progress(&mut self, receiver: ConnId, acked_bytes: u64, now: Nanos) -> bool {
+        let Some(behind) = self.behind.get_mut(&receiver) else { return true };
+        let idle = now.saturating_sub(behind.progress_at);
+        if acked_bytes > behind.acked_bytes {
+            behind.acked_bytes = acked_bytes;
+            behind.progress_at = now;
+            behind.patience_ns = behind.patience_ns.max(2 * idle).min(PATIENCE_MAX);
+            return true;
+        }
+        idle < behind.patience_ns
+    }
+
+    /// Nobody need wait for it any more. Gives who did, in order.
+    pub fn end(&mut self, receiver: ConnId) -> Vec<Publisher> {
+        let Some(behind) = self.behind.remove(&receiver) else { return Vec::new() };
+        let mut waiting: Vec<Publisher> = behind.waiting.into_keys().collect();
+        waiting.sort_unstable();
+        waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MILLIS;
+
+    const SLOW: ConnId = ConnId { slot: 1, generation: 0 };
+
+    #[test]
+    fn patience_ends_for_one_that_never_moves() {
+        let mut stalls = Stalls::new(1);
+        stalls.begin(SLOW, 0);
+        assert!(stalls.progress(SLOW, 0, PATIENCE_MIN - 1));
+        assert!(!stalls.progress(SLOW, 0, PATIENCE_MIN));
+    }
+
+    #[test]
+    fn patience_grows_with_the_gaps_shown() {
+        let mut stalls = Stalls::new(1);
+        stalls.begin(SLOW, 0);
+        assert!(stalls.progress(SLOW, 1, 90 * MILLIS));
+        assert!(stalls.progress(SLOW, 1, 260 * MILLIS));
+        assert!(stalls.progress(SLOW, 2, 261 * MILLIS));
+        assert!(stalls.progress(SLOW, 2, 600 * MILLIS));
+        assert!(!stalls.progress(SLOW, 2, 604 * MILLIS));
+    }
+
+    #[test]
+    fn a_publisher_waits_once() {
+        let mut stalls = Stalls::new(1);
+        let publisher = |slot| Publisher { shard: ShardId(0), conn: ConnId { slot, generation: 1 } };
+        stalls.begin(SLOW, 0);
+        assert!(stalls.wait(SLOW, publisher(4)));
+        assert!(stalls.wait(SLOW, publisher(2)));
+        assert!(!stalls.wait(SLOW, publisher(4)));
+        assert_eq!(stalls.end(SLOW), [publisher(2), publisher(4)]);
+        assert!(stalls.end(SLOW).is_empty() && !stalls.is_waited_for(SLOW));
+    }
+}

@@ -1,0 +1,201 @@
+//! A whole bus in memory, driven one step at a time, for scenarios in the protocol's own text.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::VecDeque;
+
+use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
+use wire::ServerInfo;
+
+/// Shards, and between each two of them a lane.
+pub struct Bus {
+    pub shards: Vec<Shard>,
+    effects: Vec<Effects>,
+    /// `lanes[from][to]`
+    lanes: Vec<Vec<VecDeque<Frame>>>,
+    clients: Vec<Client>,
+    pub now: Nanos,
+    /// Frames a lane takes; more stay staged.
+    pub lane_frames: usize,
+}
+
+/// A connection as its client sees it.
+struct Client {
+    shard: usize,
+    conn: ConnId,
+    got: Vec<u8>,
+    closed: bool,
+    /// It reads nothing: what is sent stays in the server.
+    stuck: bool,
+}
+
+pub type Id = usize;
+
+pub const QUIET: &str = r#"CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
+
+impl Bus {
+    pub fn new(shards: usize) -> Bus {
+        Bus::with(shards, Options::default())
+    }
+
+    pub fn with(shards: usize, options: Options) -> Bus {
+        let shard = |id| {
+            let id = ShardId(id as u16);
+            Shard::new(id, shards, options.clone(), ServerInfo::default(), 42 + id.0 as u64, 0)
+        };
+        Bus {
+            shards: (0..shards).map(shard).collect(),
+            effects: (0..shards).map(|_| Effects::new(shards)).collect(),
+            lanes: (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect(),
+            clients: Vec::new(),
+            now: 1,
+            lane_frames: usize::MAX,
+        }
+    }
+
+    /// A client connects to a shard; its INFO is read off.
+    pub fn connect(&mut self, shard: usize) -> Id {
+        let id = self.clients.len();
+        let conn = ConnId { slot: id as u32, generation: 1 };
+        self.clients.push(Client { shard, conn, got: Vec::new(), closed: false, stuck: false });
+        let addr = ([127, 0, 0, 1], 1000 + id as u16).into();
+        let peer = Peer { cid: id as u64 + 1, addr, start_unix_ns: 0, refused: false };
+        self.step(shard, Input::Open { conn, peer });
+        self.settle();
+        assert!(self.take(id).starts_with("INFO {"));
+        id
+    }
+
+    /// As [`Bus::connect`], and says CONNECT without verbose and pedantic.
+    pub fn quiet(&mut self, shard: usize) -> Id {
+        let id = self.connect(shard);
+        self.send(id, &format!("{QUIET}\r\n"));
+        id
+    }
+
+    /// The client sends, and everything settles.
+    pub fn send(&mut self, id: Id, text: &str) {
+        self.post(id, text.as_bytes());
+        self.settle();
+    }
+
+    /// The client sends; lanes stay as they are.
+    pub fn post(&mut self, id: Id, bytes: &[u8]) {
+        let Client { shard, conn, .. } = self.clients[id];
+        self.step(shard, Input::Bytes { conn, bytes });
+    }
+
+    /// What the client has got since it was last asked.
+    pub fn take(&mut self, id: Id) -> String {
+        String::from_utf8(std::mem::take(&mut self.clients[id].got)).expect("text")
+    }
+
+    pub fn is_closed(&self, id: Id) -> bool {
+        self.clients[id].closed
+    }
+
+    pub fn stick(&mut self, id: Id, stuck: bool) {
+        self.clients[id].stuck = stuck;
+        if !stuck {
+            self.collect(id);
+            self.settle();
+        }
+    }
+
+    pub fn hangup(&mut self, id: Id) {
+        let Client { shard, conn, .. } = self.clients[id];
+        self.step(shard, Input::Hangup { conn, cause: Hangup::Closed });
+        self.settle();
+    }
+
+    /// Time passes; what is due happens.
+    pub fn pass(&mut self, ns: Nanos) {
+        self.now += ns;
+        for shard in 0..self.shards.len() {
+            self.step(shard, Input::Turn);
+        }
+        self.settle();
+    }
+
+    /// Lanes move and turns end until nothing does any more.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut moved = false;
+            for from in 0..self.shards.len() {
+                for to in 0..self.shards.len() {
+                    moved |= self.pump(from, to);
+                    moved |= self.drain(from, to);
+                }
+                if self.shards[from].has_work() {
+                    moved = true;
+                    self.step(from, Input::Turn);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the bus does not come to rest");
+    }
+
+    /// Staged frames into the lane.
+    pub fn pump(&mut self, from: usize, to: usize) -> bool {
+        let peer = ShardId(to as u16);
+        let mut moved = false;
+        while self.lanes[from][to].len() < self.lane_frames
+            && let Some(frame) = self.effects[from].pull(peer)
+        {
+            self.lanes[from][to].push_back(frame);
+            moved = true;
+        }
+        if self.effects[from].relieved(peer) {
+            self.step(from, Input::Room { to: peer });
+        }
+        moved
+    }
+
+    /// One frame out of the lane.
+    pub fn drain(&mut self, from: usize, to: usize) -> bool {
+        let Some(frame) = self.lanes[from][to].pop_front() else { return false };
+        self.step(to, Input::Frame { from: ShardId(from as u16), frame });
+        true
+    }
+
+    fn step(&mut self, shard: usize, input: Input<'_>) {
+        self.shards[shard].step(self.now, input, &mut self.effects[shard]);
+        for close in std::mem::take(&mut self.effects[shard].closes) {
+            let id = close.conn.slot as usize;
+            if close.flush {
+                self.collect(id);
+            }
+            self.clients[id].closed = true;
+        }
+        for conn in std::mem::take(&mut self.effects[shard].dirty) {
+            self.collect(conn.slot as usize);
+        }
+        for conn in std::mem::take(&mut self.effects[shard].probes) {
+            self.step(shard, Input::Unacknowledged { conn, bytes: 0 });
+        }
+    }
+
+    fn collect(&mut self, id: Id) {
+        let Client { shard, conn, stuck, .. } = self.clients[id];
+        while !stuck && let Some(chunk) = self.shards[shard].take_chunk(conn) {
+            let bytes = chunk.as_ref().len() as u64;
+            self.clients[id].got.extend_from_slice(chunk.as_ref());
+            self.shards[shard].recycle(chunk);
+            self.step(shard, Input::Sent { conn, bytes });
+        }
+    }
+
+    /// Replicas agree with what they replicate.
+    pub fn assert_replicated(&self) {
+        for (a, shard) in self.shards.iter().enumerate() {
+            for (b, peer) in self.shards.iter().enumerate() {
+                if a != b {
+                    assert_eq!(peer.heard(ShardId(a as u16)), shard.announced(), "{a} on {b}");
+                }
+            }
+            assert!(shard.is_at_rest(), "shard {a}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Scenarios in the protocol's own text, with one shard and with several.
+
+mod bus;
+
+use bus::{Bus, QUIET};
+use shard::Options;
+use shard::limits::{MILLIS, SECONDS};
+
+fn on_each(shards: &[usize], scenario: impl Fn(Bus, usize)) {
+    for n in shards {
+        scenario(Bus::new(*n), n - 1);
+    }
+}
+
+#[test]
+fn a_message_reaches_a_subscriber_anywhere() {
+    on_each(&[1, 2, 4], |mut bus, far| {
+        let (publisher, subscriber) = (bus.quiet(0), bus.quiet(far));
+        bus.send(subscriber, "SUB tele.*.temp 7\r\nPING\r\n");
+        assert_eq!(bus.take(subscriber), "PONG\r\n");
+        bus.send(publisher, "PUB tele.a.temp 5\r\nhello\r\nPUB tele.a.temp re 0\r\n\r\n");
+        let wanted = "MSG tele.a.temp 7 5\r\nhello\r\nMSG tele.a.temp 7 re 0\r\n\r\n";
+        assert_eq!(bus.take(subscriber), wanted);
+    });
+}
+
+#[test]
+fn before_connect_a_client_is_verbose_and_pedantic() {
+    let mut bus = Bus::new(2);
+    let client = bus.connect(0);
+    bus.send(client, "SUB a 1\r\nPUB a 2\r\nhi\r\nPUB a.* 0\r\n\r\nSUB a..b 2\r\nPING\r\n");
+    let wanted = "+OK\r\n+OK\r\nMSG a 1 2\r\nhi\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\n\
+                  -ERR 'Invalid Subject'\r\nPONG\r\n";
+    assert_eq!(bus.take(client), wanted);
+}
+
+#[test]
+fn the_first_pong_after_connect_brings_an_info_to_protocol_one() {
+    let mut bus = Bus::new(1);
+    let client = bus.connect(0);
+    bus.send(client, "CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\nPING\r\n");
+    let got = bus.take(client);
+    assert!(got.starts_with("PONG\r\nINFO {") && got.ends_with("} \r\nPONG\r\n"), "{got}");
+    assert!(got.contains("\"connect_info\":true,\"remote_account\":\"$G\""), "{got}");
+}
+
+#[test]
+fn one_member_of_each_group_gets_it() {
+    on_each(&[1, 3], |mut bus, far| {
+        let publisher = bus.quiet(0);
+        let members: Vec<_> = (0..6).map(|i| bus.quiet(i % (far + 1))).collect();
+        for (i, member) in members.iter().enumerate() {
+            let pattern = if i % 2 == 0 { "work.*" } else { "work.>" };
+            bus.send(*member, &format!("SUB {pattern} crew {i}\r\nPING\r\n"));
+            bus.take(*member);
+        }
+        for _ in 0..600 {
+            bus.send(publisher, "PUB work.x 0\r\n\r\n");
+        }
+        let counts: Vec<usize> =
+            members.iter().map(|m| bus.take(*m).matches("MSG work.x").count()).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 600);
+        assert!(counts.iter().all(|count| (60..140).contains(count)), "{counts:?}");
+    });
+}
+
+#[test]
+fn unsub_max_counts_from_the_subscription() {
+    on_each(&[1, 2], |mut bus, far| {
+        let (publisher, subscriber) = (bus.quiet(0), bus.quiet(far));
+        bus.send(subscriber, "SUB a 1\r\nUNSUB 1 3\r\nPING\r\n");
+        bus.take(subscriber);
+        bus.send(publisher, &"PUB a 0\r\n\r\n".repeat(5));
+        assert_eq!(bus.take(subscriber), "MSG a 1 0\r\n\r\n".repeat(3));
+        bus.assert_replicated();
+        assert!(bus.shards[far].announced().is_empty());
+    });
+}
+
+#[test]
+fn a_limited_member_on_another_shard_is_asked_first() {
+    let mut bus = Bus::new(3);
+    let publisher = bus.quiet(0);
+    let (one, two) = (bus.quiet(1), bus.quiet(2));
+    for member in [one, two] {
+        bus.send(member, "SUB a q 1\r\nUNSUB 1 2\r\nPING\r\n");
+        bus.take(member);
+    }
+    bus.send(publisher, &"PUB a 0\r\n\r\n".repeat(4));
+    assert_eq!(bus.take(one), "MSG a 1 0\r\n\r\n".repeat(2));
+    assert_eq!(bus.take(two), "MSG a 1 0\r\n\r\n".repeat(2));
+    bus.send(publisher, "PUB a 0\r\n\r\nPING\r\n");
+    assert_eq!(bus.take(publisher), "PONG\r\n");
+    bus.assert_replicated();
+}
+
+#[test]
+fn nobody_there_is_said_to_who_asks() {
+    on_each(&[1, 2], |mut bus, far| {
+        let (client, other) = (bus.quiet(0), bus.quiet(far));
+        bus.send(client, "SUB in.* 9\r\nPUB gone in.1 0\r\n\r\n");
+        let wanted = "HMSG in.1 9 36 36\r\nNATS/1.0 503\r\nNats-Subject: gone\r\n\r\n\r\n";
+        assert_eq!(bus.take(client), wanted);
+        bus.send(other, "SUB gone 1\r\nPING\r\n");
+        bus.send(client, "PUB gone in.1 0\r\n\r\nPUB gone out.1 0\r\n\r\n");
+        assert_eq!(bus.take(client), "");
+    });
+}
+
+#[test]
+fn echo_off_leaves_out_its_own() {
+    let mut bus = Bus::new(2);
+    let client = bus.connect(0);
+    let other = bus.quiet(1);
+    bus.send(client, "CONNECT {\"verbose\":false,\"echo\":false}\r\nSUB a 1\r\nSUB a q 2\r\n");
+    bus.send(other, "SUB a q 5\r\nPING\r\n");
+    bus.take(other);
+    bus.send(client, &"PUB a 0\r\n\r\n".repeat(20));
+    assert_eq!(bus.take(client), "");
+    assert_eq!(bus.take(other).matches("MSG a 5 0").count(), 20);
+}
+
+#[test]
+fn headers_are_stripped_for_those_without() {
+    on_each(&[1, 2], |mut bus, far| {
+        let (with, plain, publisher) = (bus.quiet(far), bus.connect(far), bus.quiet(0));
+        bus.send(with, "SUB h 1\r\nPING\r\n");
+        bus.send(plain, "CONNECT {\"verbose\":false}\r\nSUB h 2\r\nPING\r\n");
+        bus.take(with);
+        bus.take(plain);
+        bus.send(publisher, "HPUB h re 12 17\r\nNATS/1.0\r\n\r\nhello\r\n");
+        assert_eq!(bus.take(with), "HMSG h 1 re 12 17\r\nNATS/1.0\r\n\r\nhello\r\n");
+        assert_eq!(bus.take(plain), "MSG h 2 re 5\r\nhello\r\n");
+    });
+}
+
+#[test]
+fn a_pong_waits_for_the_peers() {
+    let mut bus = Bus::new(2);
+    let (subscriber, publisher) = (bus.quiet(0), bus.quiet(1));
+    bus.post(subscriber, b"SUB a 1\r\nPING\r\nPING\r\n");
+    assert_eq!(bus.take(subscriber), "");
+    bus.post(publisher, b"PUB a 0\r\n\r\n");
+    bus.settle();
+    assert_eq!(bus.take(subscriber), "PONG\r\nPONG\r\n");
+    bus.send(publisher, "PUB a 0\r\n\r\n");
+    assert_eq!(bus.take(subscriber), "MSG a 1 0\r\n\r\n");
+}
+
+#[test]
+fn a_leaving_member_takes_what_is_under_way() {
+    let mut bus = Bus::new(2);
+    let (member, publisher) = (bus.quiet(1), bus.quiet(0));
+    bus.send(member, "SUB a q 1\r\nPING\r\n");
+    bus.take(member);
+    bus.post(publisher, b"PUB a 0\r\n\r\n");
+    bus.post(member, b"UNSUB 1\r\nPING\r\n");
+    bus.settle();
+    assert_eq!(bus.take(member), "MSG a 1 0\r\n\r\nPONG\r\n");
+    bus.assert_replicated();
+}
+
+#[test]
+fn a_full_lane_pauses_its_publishers_and_loses_nothing() {
+    let mut bus = Bus::new(2);
+    bus.lane_frames = 1;
+    let (publisher, subscriber) = (bus.quiet(0), bus.quiet(1));
+    bus.send(subscriber, "SUB a 1\r\nPING\r\n");
+    bus.take(subscriber);
+    let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+    for _ in 0..1000 {
+        bus.post(publisher, message.as_bytes());
+    }
+    assert!(bus.shards[0].figures().in_msgs < 1000, "a full lane stops its publishers");
+    bus.settle();
+    assert_eq!(bus.take(subscriber).matches("MSG a 1 1000\r\n").count(), 1000);
+    assert!(bus.shards[0].figures().congested > 0);
+}
+
+#[test]
+fn a_stuck_receiver_is_closed_and_costs_others_nothing() {
+    on_each(&[1, 2], |_, far| {
+        let options = Options { pending_bytes_max: 100_000, ..Options::default() };
+        let mut bus = Bus::with(far + 1, options);
+        let (publisher, stuck, healthy) = (bus.quiet(0), bus.quiet(far), bus.quiet(far));
+        for subscriber in [stuck, healthy] {
+            bus.send(subscriber, "SUB a 1\r\nPING\r\n");
+            bus.take(subscriber);
+        }
+        bus.stick(stuck, true);
+        let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+        for _ in 0..200 {
+            bus.send(publisher, &message);
+        }
+        assert!(bus.shards[0].figures().in_msgs < 200, "publishers wait at first");
+        bus.pass(50 * MILLIS);
+        bus.pass(60 * MILLIS);
+        bus.pass(60 * MILLIS);
+        assert_eq!(bus.shards[0].figures().in_msgs, 200, "and not for ever");
+        assert!(bus.is_closed(stuck));
+        assert_eq!(bus.take(healthy).matches("MSG a 1 1000\r\n").count(), 200);
+        assert_eq!(bus.shards[far].figures().slow_pending_bytes, 1);
+    });
+}
+
+#[test]
+fn a_draining_receiver_loses_nothing() {
+    on_each(&[1, 2], |_, far| {
+        let options = Options { pending_bytes_max: 100_000, ..Options::default() };
+        let mut bus = Bus::with(far + 1, options);
+        let (publisher, slow) = (bus.quiet(0), bus.quiet(far));
+        bus.send(slow, "SUB a 1\r\nPING\r\n");
+        bus.take(slow);
+        let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+        let mut got = 0;
+        for round in 0..500 {
+            bus.stick(slow, true);
+            bus.send(publisher, &message);
+            if round % 50 == 49 {
+                bus.pass(60 * MILLIS);
+                bus.stick(slow, false);
+                got += bus.take(slow).matches("MSG a 1 1000\r\n").count();
+            }
+        }
+        bus.stick(slow, false);
+        got += bus.take(slow).matches("MSG a 1 1000\r\n").count();
+        assert_eq!(got, 500);
+        assert!(!bus.is_closed(slow));
+    });
+}
+
+#[test]
+fn a_dead_client_is_stale_at_the_third_ping() {
+    let mut bus = Bus::new(1);
+    let client = bus.quiet(0);
+    bus.pass(3 * SECONDS);
+    assert_eq!(bus.take(client), "PING\r\n");
+    bus.pass(120 * SECONDS);
+    assert_eq!(bus.take(client), "PING\r\n");
+    bus.pass(120 * SECONDS);
+    assert_eq!(bus.take(client), "-ERR 'Stale Connection'\r\n");
+    assert!(bus.is_closed(client));
+}
+
+#[test]
+fn a_client_that_talks_is_not_pinged() {
+    let mut bus = Bus::new(1);
+    let client = bus.quiet(0);
+    bus.pass(3 * SECONDS);
+    bus.send(client, "PONG\r\n");
+    bus.take(client);
+    bus.pass(60 * SECONDS);
+    bus.send(client, "PUB a 0\r\n\r\n");
+    bus.pass(62 * SECONDS);
+    assert_eq!(bus.take(client), "");
+}
+
+#[test]
+fn closing_takes_interest_back_everywhere() {
+    let mut bus = Bus::new(3);
+    let client = bus.quiet(2);
+    let subs: String = (0..2000).map(|i| format!("SUB s.{i} {i}\r\n")).collect();
+    bus.send(client, &subs);
+    bus.send(client, "SUB w.* q x\r\nPING\r\n");
+    assert_eq!(bus.shards[0].heard(shard::ShardId(2)).len(), 2001);
+    bus.hangup(client);
+    bus.assert_replicated();
+    assert!(bus.shards[0].heard(shard::ShardId(2)).is_empty());
+    assert_eq!(bus.shards[2].figures().subscriptions, 0);
+}
+
+#[test]
+fn any_split_gives_the_same() {
+    let script = format!(
+        "{QUIET}\r\nSUB a.* 1\r\nPUB a.b 11\r\nhello world\r\nHPUB a.c re 12 14\r\nNATS/1.0\r\n\r\nhi\r\n\
+         PING\r\nSUB a.b q 2\r\nUNSUB 1 5\r\nPUB a.b 0\r\n\r\nUNSUB 2\r\nPUB a.b 3\r\nend\r\nPING\r\nFOO"
+    );
+    let run = |cuts: &[usize]| {
+        let mut bus = Bus::new(2);
+        let client = bus.connect(1);
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([script.len()]) {
+            bus.send(client, &script[from..cut]);
+            from = cut;
+        }
+        (bus.take(client), bus.is_closed(client))
+    };
+    let whole = run(&[]);
+    assert!(whole.1 && whole.0.ends_with("PONG\r\n-ERR 'Unknown Protocol Operation'\r\n"), "{whole:?}");
+    for cut in 1..script.len() {
+        assert_eq!(run(&[cut]), whole, "cut at {cut}");
+    }
+    let every: Vec<usize> = (1..script.len()).collect();
+    assert_eq!(run(&every), whole);
+}
