@@ -129,7 +129,9 @@ enum Kind {
         min: i64,
         max: i64,
     },
-    Uint64,
+    Uint {
+        max: u64,
+    },
     Text,
     Texts,
     /// Base64 text, or an array of byte values.
@@ -145,9 +147,9 @@ const INT32: Kind = Kind::Int {
     min: i32::MIN as i64,
     max: i32::MAX as i64,
 };
-const BYTE: Kind = Kind::Int {
-    min: 0,
-    max: u8::MAX as i64,
+const UINT64: Kind = Kind::Uint { max: u64::MAX };
+const BYTE: Kind = Kind::Uint {
+    max: u8::MAX as u64,
 };
 
 /// Checks the argument of an `INFO` that a client sent. It means nothing, but nats-server closes
@@ -169,7 +171,7 @@ fn kind(key: &str) -> Option<Kind> {
         | "lnocu" | "ln" | "info_on_connect" | "gateway_nrp" | "gateway_iom" => Kind::Bool,
         "proto" | "port" | "api_lvl" | "route_pool_size" | "route_pool_idx" => INT,
         "max_payload" => INT32,
-        "client_id" => Kind::Uint64,
+        "client_id" => UINT64,
         "gossip_mode" | "gateway_cmd" => BYTE,
         "gateway_cmd_payload" => Kind::Bytes,
         "connect_urls" | "ws_connect_urls" | "gateway_urls" | "leafnode_urls" => Kind::Texts,
@@ -203,7 +205,10 @@ fn check_kind(kind: Kind, value: Value<'_>) -> Result<(), json::Wrong> {
             Some(number) if number < min || number > max => Err(json::Wrong::kind("number")),
             _ => Ok(()),
         },
-        Kind::Uint64 => value.uint().map(drop),
+        Kind::Uint { max } => match value.uint()? {
+            Some(number) if number > max => Err(json::Wrong::kind("number")),
+            _ => Ok(()),
+        },
         Kind::Text => value.text().map(drop),
         Kind::Texts => value.texts().map(drop),
         Kind::Bytes => value.check_bytes(),

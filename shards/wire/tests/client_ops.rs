@@ -119,7 +119,7 @@ fn publications() {
         ),
     ];
     for (input, event) in cases {
-        check(input, std::slice::from_ref(&event));
+        check(input, std::slice::from_ref(event));
         check(
             &[input, input, b"PING\r\n"].concat(),
             &[event.clone(), event.clone(), Ping],

@@ -174,8 +174,25 @@ fn malformed_json_is_refused_wherever_it_is() {
         ("{", "unexpected end of JSON input"),
         (r#"{"a"#, "unexpected end of JSON input"),
         (r#"{"a":1"#, "unexpected end of JSON input"),
-        ("nul", "unexpected end of JSON input"),
-        ("-", "unexpected end of JSON input"),
+        (
+            "nul",
+            "invalid character ' ' in literal null (expecting 'l')",
+        ),
+        ("-", "invalid character ' ' in numeric literal"),
+        (
+            "1.",
+            "invalid character ' ' after decimal point in numeric literal",
+        ),
+        (
+            "1e+",
+            "invalid character ' ' in exponent of numeric literal",
+        ),
+        ("\"\\", "invalid character ' ' in string escape code"),
+        ("{\"\u{1}", "invalid character '\\x01' in string literal"),
+        (
+            "\u{e9}",
+            "invalid character '\u{c3}' looking for beginning of value",
+        ),
         (
             "{x",
             "invalid character 'x' looking for beginning of object key string",

@@ -222,6 +222,10 @@ fn malformed_arguments() {
             "json: cannot unmarshal number into field gossip_mode",
         ),
         (
+            "INFO {\"gateway_cmd\":-0}\r\n",
+            "json: cannot unmarshal number into field gateway_cmd",
+        ),
+        (
             "INFO {\"client_id\":-1}\r\n",
             "json: cannot unmarshal number into field client_id",
         ),
