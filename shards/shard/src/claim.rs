@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::effect::Effects;
 use crate::frame::{Claim, Frame};
 use crate::ids::{ConnId, ShardId};
-use crate::session::client::Wait;
+use crate::session::client::{Held, Wait};
 use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
@@ -96,13 +96,22 @@ impl Shard {
         self.runnable.push_back(conn);
     }
 
-    /// The promise this connection holds for a group.
-    pub(crate) fn held(&mut self, conn: ConnId, queue: &[u8]) -> Option<ShardId> {
-        let client = self.client(conn)?;
-        client.claims.iter().find(|held| *held.queue == *queue).map(|held| held.shard)
+    /// Promises this connection holds.
+    pub(crate) fn claims_of(&self, conn: ConnId) -> &[Held] {
+        let client = self.clients.get(conn.index()).and_then(Option::as_ref);
+        client.map_or(&[], |client| &client.claims)
     }
 
-    /// A publication is done, or will not be: peers need hold nothing for it.
+    #[inline]
+    pub(crate) fn holds_claims(&self, conn: ConnId) -> bool {
+        !self.claims_of(conn).is_empty()
+    }
+
+    pub(crate) fn holds(&self, conn: ConnId, queue: &[u8]) -> bool {
+        self.claims_of(conn).iter().any(|held| *held.queue == *queue)
+    }
+
+    /// A publication went no further: peers need hold nothing for it.
     #[inline]
     pub(crate) fn release_claims(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn) else { return };

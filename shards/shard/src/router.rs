@@ -33,7 +33,9 @@ pub(crate) enum Pick {
     /// The member of this shard at this index of the plan, or one after it.
     Local(usize),
     /// A member of this peer.
-    Peer { shard: ShardId, claimed: bool },
+    Peer(ShardId),
+    /// The peer that holds a delivery for this publisher: see the connection's claims.
+    Held,
     /// A member of this peer, if the peer agrees.
     Claim(ShardId),
 }
@@ -43,7 +45,7 @@ impl Shard {
     pub(crate) fn publish(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
         let plan = self.plan(conn, op.subject);
         let Some(plan) = plan else { return Flow::Done };
-        if plan.crosses && self.lacks_room(conn, &plan, out) {
+        if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, &plan, out) {
             return Flow::Again;
         }
         let mut picks = std::mem::take(&mut self.picks);
@@ -96,8 +98,9 @@ impl Shard {
     /// A ring this publication may need is full: its connection waits.
     fn lacks_room(&mut self, conn: ConnId, plan: &Plan, out: &mut Effects) -> bool {
         let groups = plan.groups.iter().flat_map(|group| &group.peers).map(|peer| peer.shard);
+        let held = self.claims_of(conn).iter().map(|held| held.shard);
         let mut full = false;
-        for to in plan.peers.iter().copied().chain(groups) {
+        for to in plan.peers.iter().copied().chain(groups).chain(held) {
             full |= out.congests(to);
         }
         full && self.wait_for_lane(conn)
@@ -155,11 +158,10 @@ impl Shard {
                     delivered |= member;
                     self.figures.dropped_no_member += u64::from(!member);
                 }
-                Pick::Peer { .. } => delivered = true,
-                Pick::Nobody | Pick::Claim(_) => {}
+                Pick::Peer(_) | Pick::Held | Pick::Nobody | Pick::Claim(_) => {}
             }
         }
-        if plan.crosses {
+        if plan.crosses || self.holds_claims(conn) {
             self.announce(out);
             delivered |= self.carry(conn, publication, plan, picks, out);
         }
@@ -178,18 +180,20 @@ impl Shard {
         out: &mut Effects,
     ) -> bool {
         let mut carried = false;
+        let claims = self.clients[conn.index()].as_mut().map(|client| std::mem::take(&mut client.claims));
+        let claims = claims.unwrap_or_default();
         let mut groups: Vec<(&[u8], bool)> = Vec::new();
         for peer in 0..self.shards {
             let to = ShardId(peer as u16);
             let plain = plan.peers.binary_search(&to).is_ok();
             groups.clear();
             for (group, pick) in plan.groups.iter().zip(picks) {
-                if let Pick::Peer { shard, claimed } = pick
-                    && *shard == to
-                {
-                    groups.push((&group.name, *claimed));
+                if *pick == Pick::Peer(to) {
+                    groups.push((&group.name, false));
                 }
             }
+            let held = claims.iter().filter(|held| held.shard == to);
+            groups.extend(held.map(|held| (&*held.queue, true)));
             if !plain && groups.is_empty() {
                 continue;
             }
@@ -371,9 +375,9 @@ impl Shard {
     ) -> bool {
         let echo = self.echoes(conn);
         for group in &plan.groups {
-            let pick = match self.held(conn, &group.name) {
-                Some(shard) => Pick::Peer { shard, claimed: true },
-                None => self.pick(conn, group, echo),
+            let pick = match self.holds(conn, &group.name) {
+                true => Pick::Held,
+                false => self.pick(conn, group, echo),
             };
             if let Pick::Claim(shard) = pick {
                 self.claim(conn, shard, subject, &group.name, out);
@@ -456,7 +460,7 @@ fn pick_peer(group: &GroupPlan, mut at: usize) -> Pick {
         if at < members {
             return match peer.weight.limited as usize == members {
                 true => Pick::Claim(peer.shard),
-                false => Pick::Peer { shard: peer.shard, claimed: false },
+                false => Pick::Peer(peer.shard),
             };
         }
         at -= members;
