@@ -1,0 +1,165 @@
+//! The monitoring endpoints under a small load, compared with nats-server's answers to the same.
+//!
+//! The answers are recorded in `shards/monitor/tests/golden/load.txt`; `RINGBUS_RECORD=1` records
+//! them anew.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::harness::server::{Program, Server, Setup};
+
+#[path = "../shards/monitor/tests/shape/mod.rs"]
+mod shape;
+
+const GOLDEN: &str = "shards/monitor/tests/golden/load.txt";
+/// For one answer, and for a load to show in the figures.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn answers_are_those_of_nats_server() {
+    for shards in [1, 2] {
+        let recorded = record(&Program::under_test(), shards);
+        assert_same(&recorded, &golden());
+    }
+}
+
+#[test]
+fn recorded_answers_are_those_of_the_reference() {
+    let recorded = record(&Program::reference(), 0);
+    if std::env::var_os("RINGBUS_RECORD").is_some() {
+        std::fs::write(golden_path(), &recorded).expect("the golden file can be written");
+    }
+    assert_same(&recorded, &golden());
+}
+
+fn golden_path() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN)
+}
+
+fn golden() -> String {
+    std::fs::read_to_string(golden_path()).expect("the golden file can be read")
+}
+
+fn assert_same(found: &str, wanted: &str) {
+    let mut request = "";
+    for (number, (found, wanted)) in found.lines().zip(wanted.lines()).enumerate() {
+        if wanted.starts_with("> ") {
+            request = wanted;
+        }
+        assert_eq!(found, wanted, "line {} of the recording, in `{request}`", number + 1);
+    }
+    assert_eq!(found.lines().count(), wanted.lines().count());
+}
+
+/// Loads a server and asks it everything.
+fn record(program: &Program, shards: usize) -> String {
+    let args = vec!["-m".to_owned(), "-1".to_owned()];
+    let setup = Setup { args, shards, ..Setup::default() };
+    let mut server = Server::start(program, &setup).expect("the server starts");
+    let monitor = monitor_address(&mut server);
+    let _open = load(&server, monitor);
+    shape::REQUESTS.iter().map(|target| shape::section(target, &ask(monitor, target))).collect()
+}
+
+fn monitor_address(server: &mut Server) -> SocketAddr {
+    let log = server.log_text();
+    let line = log.lines().find(|line| line.contains("Starting http monitor on "));
+    let port = line.and_then(|line| line.rsplit(':').next()?.trim().parse().ok());
+    SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(|| panic!("no monitor port in:\n{log}"))))
+}
+
+fn ask(monitor: SocketAddr, target: &str) -> String {
+    let mut stream = TcpStream::connect_timeout(&monitor, WAIT_MAX).expect("the monitor listens");
+    stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout can be set");
+    // Of HTTP/1.0, so that the answer is not in chunks.
+    let request = format!("GET {target} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the monitor reads");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap_or_else(|e| panic!("{target}: {e}"));
+    response
+}
+
+/// Asks until the answer holds all of `texts`.
+fn wait_until(monitor: SocketAddr, target: &str, texts: &[&str]) {
+    let end = Instant::now() + WAIT_MAX;
+    loop {
+        let response = ask(monitor, target);
+        if texts.iter().all(|text| response.contains(text)) {
+            return;
+        }
+        assert!(Instant::now() < end, "{target} does not show {texts:?}:\n{response}");
+    }
+}
+
+/// Three open connections, two closed ones; no two alike in anything to sort by.
+fn load(server: &Server, monitor: SocketAddr) -> Vec<Client> {
+    let mut orders = Client::connect(
+        server,
+        r#"{"verbose":false,"name":"orders","lang":"go","version":"1.2.3","user":"derek","pass":"s"}"#,
+    );
+    orders.say("SUB orders.* 1\r\nSUB jobs.> workers 22\r\nUNSUB 22 10\r\nSUB a<b 3\r\n");
+    let mut clock = Client::connect(server, r#"{"verbose":false,"name":"clock","lang":"rust"}"#);
+    clock.say("SUB big 9\r\n");
+    let idle = Client::connect(server, r#"{"verbose":false}"#);
+
+    let guest = r#"{"verbose":false,"name":"guest","user":"guest","pass":"x"}"#;
+    let mut gone = Client::connect(server, guest);
+    gone.say("SUB gone.> g 5\r\n");
+    drop(gone);
+    wait_until(monitor, "/connz?state=closed", &["Client Closed"]);
+    let mut wrong = Client::connect(server, r#"{"verbose":false,"name":"wrong"}"#);
+    wrong.send("BOGUS\r\n");
+    wait_until(monitor, "/connz?state=closed", &["Protocol Violation"]);
+
+    for _ in 0..3 {
+        clock.say("PUB orders.new 5\r\nhello\r\n");
+    }
+    orders.wait_for("MSG", 3);
+    orders.say(&format!("PUB big 100\r\n{}\r\n", "x".repeat(100)));
+    clock.wait_for("MSG", 1);
+    orders.say("SUB late 4\r\n");
+    let open = ["\"in_msgs\": 3,", "\"in_msgs\": 1,", "\"out_msgs\": 3,", "\"out_msgs\": 1,"];
+    wait_until(monitor, "/connz", &open);
+    vec![orders, clock, idle]
+}
+
+/// A client that says what it is told to.
+struct Client {
+    stream: BufReader<TcpStream>,
+    /// Lines that came while another was waited for.
+    seen: Vec<String>,
+}
+
+impl Client {
+    fn connect(server: &Server, connect: &str) -> Client {
+        let stream = server.dial().expect("the server accepts");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout can be set");
+        let mut client = Client { stream: BufReader::new(stream), seen: Vec::new() };
+        client.say(&format!("CONNECT {connect}\r\n"));
+        client
+    }
+
+    fn send(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
+    }
+
+    /// Sends, and waits until the server has taken it in.
+    fn say(&mut self, text: &str) {
+        self.send(text);
+        self.send("PING\r\n");
+        self.seen.retain(|line| !line.starts_with("PONG"));
+        self.wait_for("PONG", 1);
+    }
+
+    /// Waits for so many lines that begin with a word.
+    fn wait_for(&mut self, word: &str, count: usize) {
+        while self.seen.iter().filter(|line| line.starts_with(word)).count() < count {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).expect("the server answers");
+            assert!(!line.is_empty(), "the server closed; it said {:?}", self.seen);
+            self.seen.push(line);
+        }
+    }
+}
