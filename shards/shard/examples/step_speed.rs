@@ -1,4 +1,5 @@
-//! Time per message of the state machine alone: publications in 64 KiB reads, one shard, N subscribers.
+//! Time per message of the state machine alone: publications in 64 KiB reads, one shard, N
+//! subscribers.
 //!
 //! `cargo run --release -p ringbus-shard --example step_speed [reads]`
 
@@ -9,7 +10,9 @@ use shard::{ConnId, Effects, Input, Options, Peer, Shard, ShardId};
 fn main() {
     let reads: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2000);
     println!("{:>12} {:>8} {:>12} {:>14}", "subscribers", "payload", "ns/publish", "ns/delivery");
-    for (subscribers, payload) in [(0, 16), (1, 16), (1, 128), (1, 1024), (10, 128), (100, 128), (1000, 128)] {
+    for (subscribers, payload) in
+        [(0, 16), (1, 16), (1, 128), (1, 1024), (10, 128), (100, 128), (1000, 128)]
+    {
         let reads = (reads / (subscribers as usize).max(1)).max(3);
         let (published, ns) = run(subscribers, payload, reads);
         let deliveries = (published * subscribers as usize).max(1);
@@ -22,7 +25,8 @@ fn main() {
 }
 
 fn run(subscribers: u32, payload: usize, reads: usize) -> (usize, u128) {
-    let mut shard = Shard::new(ShardId(0), 1, Options::default(), wire::ServerInfo::default(), 1, 0);
+    let mut shard =
+        Shard::new(ShardId(0), 1, Options::default(), wire::ServerInfo::default(), 1, 0);
     let mut out = Effects::new(1);
     for slot in 0..=subscribers {
         let conn = ConnId { slot, generation: 1 };

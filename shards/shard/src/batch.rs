@@ -1,7 +1,8 @@
 //! Publications packed for a peer shard: the inside of [`crate::Frame::Deliver`].
 //!
-//! A record is a fixed head, then group names, subject and the ready-made end of the MSG line with its payload.
-//! Written and read by shards of one process, so a malformed record is a fault of ours and asserts.
+//! A record is a fixed head, then group names, subject and the ready-made end of the MSG line with
+//! its payload. Written and read by shards of one process, so a malformed record is a fault of ours
+//! and asserts.
 
 use crate::ids::{AccountId, ConnId};
 use crate::router::Publication;

@@ -1,7 +1,8 @@
 //! Queue members that take only so many messages, as publishers on other shards see them.
 //!
-//! Replicas can't count for each other, so where all members of a group on a peer are limited, a publisher asks for one
-//! delivery before it counts on it. The member's shard holds that delivery until it comes or is given back.
+//! Replicas can't count for each other, so where all members of a group on a peer are limited, a
+//! publisher asks for one delivery before it counts on it. The member's shard holds that delivery
+//! until it comes or is given back.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +64,8 @@ impl Shard {
         let publisher = Publisher { shard: from, conn: claim.conn };
         let member = plan.group(&claim.queue).and_then(|group| {
             let start = self.rng.below(group.members.len().max(1));
-            let mut turn = (0..group.members.len()).map(|step| (start + step) % group.members.len());
+            let mut turn =
+                (0..group.members.len()).map(|step| (start + step) % group.members.len());
             turn.find_map(|at| {
                 let target = &group.members[at];
                 let open = self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open);

@@ -78,7 +78,8 @@ impl Shard {
         out.closes.push(Close { conn, reason, flush });
     }
 
-    /// Takes a budget of closed connections' subscriptions out of the tables, while rings have room for the news.
+    /// Takes a budget of closed connections' subscriptions out of the tables, while rings have room
+    /// for the news.
     pub(crate) fn tear_down(&mut self, out: &mut Effects) {
         let mut budget = TEARDOWN_PER_TURN;
         while budget > 0 && !self.teardown.is_empty() && !out.any_congests() {

@@ -1,6 +1,7 @@
 //! The only way out of a shard.
 //!
-//! The driver owns one [`Effects`], hands it to every step, and between steps carries out what has gathered in it.
+//! The driver owns one [`Effects`], hands it to every step, and between steps carries out what has
+//! gathered in it.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,8 @@ use crate::report::{Note, Report};
 /// What a shard wants done.
 pub struct Effects {
     lanes: Vec<Lane>,
-    /// Connections with bytes to write: call [`crate::Shard::take_chunk`] for each. Each at most once.
+    /// Connections with bytes to write: call [`crate::Shard::take_chunk`] for each. Each at most
+    /// once.
     pub dirty: Vec<ConnId>,
     /// Connections to stop or to go on reading from.
     pub reads: Vec<(ConnId, Reads)>,
@@ -105,7 +107,8 @@ impl Effects {
         self.lanes[to.index()].bytes
     }
 
-    /// Is this lane too full for more publications? If so, [`Effects::relieved`] will tell when not.
+    /// Is this lane too full for more publications? If so, [`Effects::relieved`] will tell when
+    /// not.
     pub(crate) fn congests(&mut self, to: ShardId) -> bool {
         let lane = &mut self.lanes[to.index()];
         let full = lane.bytes >= LANE_STAGED_BYTES_MAX;

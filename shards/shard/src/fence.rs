@@ -1,7 +1,8 @@
 //! Waiting until peers have caught up.
 //!
-//! Replicas promise what one table under one lock promised only if a PONG means that every peer has taken in what this
-//! shard forwarded before. Per peer one fence is under way; whoever comes later shares the next one.
+//! Replicas promise what one table under one lock promised only if a PONG means that every peer has
+//! taken in what this shard forwarded before. Per peer one fence is under way; whoever comes later
+//! shares the next one.
 //! Invariant per peer: `confirmed` <= `asked` <= `forwarded`, and waiters' targets are in order.
 
 use std::collections::{BTreeMap, VecDeque};

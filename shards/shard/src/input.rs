@@ -30,7 +30,8 @@ pub enum Input<'a> {
         /// At least 1.
         bytes: u64,
     },
-    /// The answer to [`crate::Effects::probes`]: bytes the kernel holds that the peer has not acknowledged.
+    /// The answer to [`crate::Effects::probes`]: bytes the kernel holds that the peer has not
+    /// acknowledged.
     Unacknowledged {
         /// Whose.
         conn: ConnId,

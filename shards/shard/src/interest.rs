@@ -1,7 +1,9 @@
-//! Who wants what: one table per account, with this shard's own subscriptions and its peers' interest side by side.
+//! Who wants what: one table per account, with this shard's own subscriptions and its peers'
+//! interest side by side.
 //!
-//! Invariants: an entry exists while anybody is interested in its pattern, or while peers believe this shard is.
-//! `announced` is what peers have been told or will be told by frames already staged.
+//! Invariants: an entry exists while anybody is interested in its pattern, or while peers believe
+//! this shard is. `announced` is what peers have been told or will be told by frames already
+//! staged.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -282,7 +284,8 @@ impl Account {
         self.touch(id);
     }
 
-    /// Interest in a pattern may have changed: plans that used it are void, and peers may have to hear.
+    /// Interest in a pattern may have changed: plans that used it are void, and peers may have to
+    /// hear.
     fn touch(&mut self, pattern: PatternId) {
         let bytes = self.table.pattern(pattern);
         if subject::has_wildcard(bytes) {
@@ -303,7 +306,12 @@ impl Account {
     }
 
     /// Tells what peers must hear since the last call, and drops entries nobody is interested in.
-    pub fn announce(&mut self, subs: &Subscriptions, figures: &mut Figures, tell: &mut dyn FnMut(Change)) {
+    pub fn announce(
+        &mut self,
+        subs: &Subscriptions,
+        figures: &mut Figures,
+        tell: &mut dyn FnMut(Change),
+    ) {
         for pattern in std::mem::take(&mut self.dirty) {
             let entry = &mut self.table[pattern];
             entry.dirty = false;
@@ -333,7 +341,12 @@ impl Account {
     }
 
     /// What to do with a publication on this subject.
-    pub fn plan(&mut self, subject: &[u8], subs: &Subscriptions, figures: &mut Figures) -> Rc<Plan> {
+    pub fn plan(
+        &mut self,
+        subject: &[u8],
+        subs: &Subscriptions,
+        figures: &mut Figures,
+    ) -> Rc<Plan> {
         figures.matches += 1;
         if let Some(plan) = self.plans.get(subject)
             && plan.generation == self.generation
@@ -377,7 +390,8 @@ impl Account {
         }
         plan.peers.sort_unstable();
         plan.peers.dedup();
-        plan.groups.retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
+        plan.groups
+            .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
         self.matched = matched;
         plan

@@ -1,4 +1,5 @@
-//! One shard: a state machine that owns its connections and their subscriptions. No clock, socket, thread or lock.
+//! One shard: a state machine that owns its connections and their subscriptions. No clock, socket,
+//! thread or lock.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -32,3 +33,4 @@ pub use input::{Hangup, Input, Peer};
 pub use limits::Options;
 pub use outbound::Chunk;
 pub use shard::Shard;
+pub use wire::ServerInfo;

@@ -17,7 +17,8 @@ pub const LANE_STAGED_BYTES_MAX: usize = 128 * 1024;
 /// Frames a ring holds. Times [`BATCH_BYTES_MAX`] this bounds what is under way between two shards.
 pub const RING_FRAMES: usize = 64;
 
-/// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one chunk.
+/// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one
+/// chunk.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
 /// Spare bytes of outbound chunks a shard keeps for reuse.
 pub const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;

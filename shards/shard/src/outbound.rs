@@ -1,6 +1,7 @@
 //! What waits to be sent to each connection: the last room of a delivery.
 //!
-//! Invariant: `pending_bytes` = bytes in `full` + bytes in `tail` + bytes of the chunk the driver holds that are not sent yet.
+//! Invariant: `pending_bytes` = bytes in `full` + bytes in `tail` + bytes of the chunk the driver
+//! holds that are not sent yet.
 
 use std::collections::VecDeque;
 
@@ -17,7 +18,8 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
-/// The side of a connection that deliveries see. Kept apart from its session so that a fan-out touches little memory.
+/// The side of a connection that deliveries see. Kept apart from its session so that a fan-out
+/// touches little memory.
 #[derive(Default)]
 pub(crate) struct Receiver {
     generation: u32,
@@ -86,9 +88,9 @@ impl Outbound {
         (receiver.generation == conn.generation).then_some(receiver)
     }
 
-    /// Lets `write` append to an open connection's bytes, telling it whether headers are understood;
-    /// gives how many bytes came, none if it is closed.
-    /// Puts the connection in `dirty` if the driver does not know yet.
+    /// Lets `write` append to an open connection's bytes, telling it whether headers are
+    /// understood; gives how many bytes came, none if it is closed. Puts the connection in `dirty`
+    /// if the driver does not know yet.
     #[inline]
     pub fn write(
         &mut self,
@@ -196,7 +198,8 @@ impl Pool {
 
     fn give(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        if capacity == 0 || self.bytes + capacity > POOL_BYTES_MAX || capacity > 2 * CHUNK_BYTES_MAX {
+        if capacity == 0 || self.bytes + capacity > POOL_BYTES_MAX || capacity > 2 * CHUNK_BYTES_MAX
+        {
             return;
         }
         buffer.clear();
@@ -241,7 +244,10 @@ mod tests {
         let _chunk = outbound.take_chunk(CONN);
         outbound.receiver(CONN).expect("open").sent(60, 9);
         let receiver = outbound.peek(CONN).expect("open");
-        assert_eq!((receiver.pending_bytes, receiver.sent_bytes, receiver.progress_at), (40, 60, 9));
+        assert_eq!(
+            (receiver.pending_bytes, receiver.sent_bytes, receiver.progress_at),
+            (40, 60, 9)
+        );
     }
 
     #[test]

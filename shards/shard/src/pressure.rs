@@ -12,7 +12,8 @@ use crate::stall::Publisher;
 use crate::timers::Due;
 
 impl Shard {
-    /// A delivery finds its receiver far behind. Slows the publisher; false if the message is dropped instead.
+    /// A delivery finds its receiver far behind. Slows the publisher; false if the message is
+    /// dropped instead.
     #[cold]
     pub(crate) fn fall_behind(
         &mut self,

@@ -154,7 +154,14 @@ impl Shard {
         for (group, pick) in plan.groups.iter().zip(picks) {
             match pick {
                 Pick::Local(start) => {
-                    let member = self.deliver_to_one(&group.members, *start, publication, publisher, echo, out);
+                    let member = self.deliver_to_one(
+                        &group.members,
+                        *start,
+                        publication,
+                        publisher,
+                        echo,
+                        out,
+                    );
                     delivered |= member;
                     self.figures.dropped_no_member += u64::from(!member);
                 }
@@ -180,7 +187,8 @@ impl Shard {
         out: &mut Effects,
     ) -> bool {
         let mut carried = false;
-        let claims = self.clients[conn.index()].as_mut().map(|client| std::mem::take(&mut client.claims));
+        let claims =
+            self.clients[conn.index()].as_mut().map(|client| std::mem::take(&mut client.claims));
         let claims = claims.unwrap_or_default();
         let mut groups: Vec<(&[u8], bool)> = Vec::new();
         for peer in 0..self.shards {
@@ -266,7 +274,8 @@ impl Shard {
     ) -> bool {
         (0..members.len()).any(|step| {
             let target = &members[(start + step) % members.len()];
-            self.may_take(target, publisher, echo) && self.deliver(target, publication, publisher, out)
+            self.may_take(target, publisher, echo)
+                && self.deliver(target, publication, publisher, out)
         })
     }
 
@@ -438,8 +447,7 @@ impl Shard {
         let Some(sub) = self.claims.redeem(publisher, queue) else { return false };
         self.unreserve(sub);
         let subscription = self.subs.peek(sub);
-        let target =
-            Target { conn: subscription.conn, sub, sid: subscription.sid.clone() };
+        let target = Target { conn: subscription.conn, sub, sid: subscription.sid.clone() };
         let delivered = self.deliver(&target, publication, publisher, out);
         self.settle(sub);
         delivered

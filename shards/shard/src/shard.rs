@@ -56,7 +56,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Shard `id` of `shards`. `info` is what clients are greeted with, their own id and address apart.
+    /// Shard `id` of `shards`. `info` is what clients are greeted with, their own id and address
+    /// apart.
     pub fn new(
         id: ShardId,
         shards: usize,
@@ -194,7 +195,8 @@ impl Shard {
         }
     }
 
-    /// Tells peers what has changed in this shard's own interest, ahead of anything forwarded later.
+    /// Tells peers what has changed in this shard's own interest, ahead of anything forwarded
+    /// later.
     #[inline]
     pub(crate) fn announce(&mut self, out: &mut Effects) {
         for at in 0..self.accounts.len() {
@@ -263,11 +265,12 @@ impl Shard {
         }
     }
 
-    /// The next bytes to write for a connection that was in [`Effects::dirty`] or closes with a flush.
+    /// The next bytes to write for a connection that was in [`Effects::dirty`] or closes with a
+    /// flush.
     ///
-    /// The driver has at most one chunk of a connection under way. It tells with [`Input::Sent`] what the kernel took,
-    /// gives the chunk back with [`Shard::recycle`], and asks again until there is none; then the connection
-    /// comes up in `dirty` again when there is more.
+    /// The driver has at most one chunk of a connection under way. It tells with [`Input::Sent`]
+    /// what the kernel took, gives the chunk back with [`Shard::recycle`], and asks again until
+    /// there is none; then the connection comes up in `dirty` again when there is more.
     pub fn take_chunk(&mut self, conn: ConnId) -> Option<Chunk> {
         self.outbound.take_chunk(conn)
     }

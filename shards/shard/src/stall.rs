@@ -1,7 +1,9 @@
-//! Slowing publishers for a receiver that is behind but draining, and letting go of one that is stuck.
+//! Slowing publishers for a receiver that is behind but draining, and letting go of one that is
+//! stuck.
 //!
-//! A receiver earns patience by showing how long it takes between two signs of progress. One that has shown none gets
-//! [`PATIENCE_MIN`] and is then left to run into its limit, so that it costs the others next to nothing.
+//! A receiver earns patience by showing how long it takes between two signs of progress. One that
+//! has shown none gets [`PATIENCE_MIN`] and is then left to run into its limit, so that it costs
+//! the others next to nothing.
 
 use hashbrown::HashMap;
 
@@ -107,7 +109,8 @@ mod tests {
     #[test]
     fn a_publisher_waits_once() {
         let mut stalls = Stalls::new(1);
-        let publisher = |slot| Publisher { shard: ShardId(0), conn: ConnId { slot, generation: 1 } };
+        let publisher =
+            |slot| Publisher { shard: ShardId(0), conn: ConnId { slot, generation: 1 } };
         stalls.begin(SLOW, 0);
         assert!(stalls.wait(SLOW, publisher(4)));
         assert!(stalls.wait(SLOW, publisher(2)));

@@ -1,4 +1,5 @@
-//! Deadlines of connections, soonest first. A timer is never cancelled: whoever set it looks again when it fires.
+//! Deadlines of connections, soonest first. A timer is never cancelled: whoever set it looks again
+//! when it fires.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

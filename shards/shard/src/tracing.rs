@@ -22,7 +22,8 @@ impl Shard {
             return;
         }
         let Some(client) = self.client(conn) else { return };
-        let note = Note { cid: client.cid, addr: client.addr, conn, client: client.described(), what };
+        let note =
+            Note { cid: client.cid, addr: client.addr, conn, client: client.described(), what };
         out.notes.push(note);
     }
 
@@ -51,7 +52,10 @@ impl Shard {
                 };
                 self.note(
                     conn,
-                    Event::TraceIn(format!("[{verb} {} {reply}{sizes}]", text(publication.subject))),
+                    Event::TraceIn(format!(
+                        "[{verb} {} {reply}{sizes}]",
+                        text(publication.subject)
+                    )),
                     out,
                 );
                 self.payload_shown(publication.payload)
@@ -100,7 +104,8 @@ fn sizes(header_len: usize, len: usize) -> String {
 
 /// A CONNECT line without what must never reach a log.
 fn redacted(json: &str) -> String {
-    const SECRETS: [&str; 5] = ["\"pass\"", "\"auth_token\"", "\"jwt\"", "\"sig\"", "\"proxy_sig\""];
+    const SECRETS: [&str; 5] =
+        ["\"pass\"", "\"auth_token\"", "\"jwt\"", "\"sig\"", "\"proxy_sig\""];
     let mut shown = json.to_string();
     for key in SECRETS {
         let mut from = 0;
@@ -134,7 +139,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let shown = redacted(r#"{"user":"u","PASS":"s\"ecret","auth_token" : "tok","sig":"","x":1}"#);
+        let shown =
+            redacted(r#"{"user":"u","PASS":"s\"ecret","auth_token" : "tok","sig":"","x":1}"#);
         assert!(!shown.contains("ecret") && !shown.contains("tok\""), "{shown}");
         assert!(shown.contains(r#""user":"u""#) && shown.contains(r#""x":1"#), "{shown}");
     }

@@ -30,7 +30,8 @@ struct Client {
 
 pub type Id = usize;
 
-pub const QUIET: &str = r#"CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
+pub const QUIET: &str =
+    r#"CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
 
 impl Bus {
     pub fn new(shards: usize) -> Bus {

@@ -286,7 +286,10 @@ fn any_split_gives_the_same() {
         (bus.take(client), bus.is_closed(client))
     };
     let whole = run(&[]);
-    assert!(whole.1 && whole.0.ends_with("PONG\r\n-ERR 'Unknown Protocol Operation'\r\n"), "{whole:?}");
+    assert!(
+        whole.1 && whole.0.ends_with("PONG\r\n-ERR 'Unknown Protocol Operation'\r\n"),
+        "{whole:?}"
+    );
     for cut in 1..script.len() {
         assert_eq!(run(&[cut]), whole, "cut at {cut}");
     }

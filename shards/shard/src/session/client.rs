@@ -540,7 +540,8 @@ fn client_forgets(shard: &mut Shard, conn: ConnId, sid: &[u8]) {
     }
 }
 
-/// How much of `bytes` to add to kept ones that lack `missing`: just that, or up to the end of a control line.
+/// How much of `bytes` to add to kept ones that lack `missing`: just that, or up to the end of a
+/// control line.
 fn completing(missing: usize, bytes: &[u8]) -> usize {
     let wanted = if missing > 1 {
         missing
