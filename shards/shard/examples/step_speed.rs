@@ -1,18 +1,22 @@
 //! Time per message of the state machine alone: publications in 64 KiB reads, one shard, N
 //! subscribers.
 //!
-//! `cargo run --release -p ringbus-shard --example step_speed [reads]`
+//! `cargo run --release -p ringbus-shard --example step_speed [reads [subscribers payload]]`
 
 use std::time::Instant;
 
 use shard::{ConnId, Effects, Input, Options, Peer, Shard, ShardId};
 
 fn main() {
-    let reads: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let argument = |at| std::env::args().nth(at).and_then(|n| n.parse::<usize>().ok());
+    let reads = argument(1).unwrap_or(2000);
+    let mut cases =
+        vec![(0, 16), (1, 16), (1, 128), (1, 1024), (10, 128), (100, 128), (1000, 128)];
+    if let (Some(subscribers), Some(payload)) = (argument(2), argument(3)) {
+        cases = vec![(subscribers as u32, payload)];
+    }
     println!("{:>12} {:>8} {:>12} {:>14}", "subscribers", "payload", "ns/publish", "ns/delivery");
-    for (subscribers, payload) in
-        [(0, 16), (1, 16), (1, 128), (1, 1024), (10, 128), (100, 128), (1000, 128)]
-    {
+    for (subscribers, payload) in cases {
         let reads = (reads / (subscribers as usize).max(1)).max(3);
         let (published, ns) = run(subscribers, payload, reads);
         let deliveries = (published * subscribers as usize).max(1);
