@@ -97,7 +97,7 @@ fn wait_until(monitor: SocketAddr, target: &str, texts: &[&str]) {
 fn load(server: &Server, monitor: SocketAddr) -> Vec<Client> {
     let mut orders = Client::connect(
         server,
-        r#"{"verbose":false,"name":"orders","lang":"go","version":"1.2.3","user":"derek","pass":"s"}"#,
+        r#"{"verbose":false,"name":"orders","lang":"go","version":"1.2.3","user":"derek"}"#,
     );
     orders.say("SUB orders.* 1\r\nSUB jobs.> workers 22\r\nUNSUB 22 10\r\nSUB a<b 3\r\n");
     let mut clock = Client::connect(server, r#"{"verbose":false,"name":"clock","lang":"rust"}"#);

@@ -79,11 +79,7 @@ impl ConnzQuery {
         };
         match order {
             Order::Stop | Order::Reason if self.state != State::Closed => {
-                let name = if order == Order::Stop {
-                    "stop"
-                } else {
-                    "reason"
-                };
+                let name = if order == Order::Stop { "stop" } else { "reason" };
                 let text = format!("sort by {name} only valid on closed connections");
                 Err(Response::bad_request(text.into_bytes()))
             }
@@ -92,22 +88,20 @@ impl ConnzQuery {
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
-        let known = self.account_known_by(|_| true);
+        let (open, closed) = (self.has_open(), self.has_closed());
+        let shown = self.subscriptions != Subscriptions::Hidden;
         Wanted {
-            open: known && self.state != State::Closed,
-            closed: known && self.state != State::Open,
-            subscriptions: known && self.subscriptions != Subscriptions::Hidden,
-            cid: (self.cid > 0).then_some(self.cid),
+            open,
+            closed,
+            subscriptions: shown && (open || closed),
+            cid: (self.cid > 0 && (open || closed)).then_some(self.cid),
         }
-    }
-
-    fn account_known_by(&self, other: impl Fn(&str) -> bool) -> bool {
-        matches!(self.account.as_str(), "" | AccountId::GLOBAL_NAME) || other(&self.account)
     }
 
     /// Open connections are all of the global account.
     fn has_open(&self) -> bool {
-        self.state != State::Closed && self.account_known_by(|_| false)
+        let global = self.account.is_empty() || self.account == AccountId::GLOBAL_NAME;
+        self.state != State::Closed && global
     }
 
     /// A closed connection has no account when it was of the global one, so an account filter, even
@@ -117,11 +111,7 @@ impl ConnzQuery {
     }
 
     fn takes(&self, connection: &Connection) -> bool {
-        let kept = if connection.closed.is_some() {
-            self.has_closed()
-        } else {
-            self.has_open()
-        };
+        let kept = if connection.closed.is_some() { self.has_closed() } else { self.has_open() };
         kept && (self.cid == 0 || connection.cid == self.cid)
             && (self.user.is_empty() || connection.authorized_user == self.user)
             && self.mqtt_client.is_empty()
@@ -133,11 +123,7 @@ fn subscriptions(query: &Query) -> Result<Subscriptions, Response> {
         return Ok(Subscriptions::Detail);
     }
     let shown = query.boolean("subs")?;
-    Ok(if shown {
-        Subscriptions::Subjects
-    } else {
-        Subscriptions::Hidden
-    })
+    Ok(if shown { Subscriptions::Subjects } else { Subscriptions::Hidden })
 }
 
 fn state(query: &Query) -> Result<State, Response> {
@@ -279,6 +265,8 @@ struct ConnInfo<'a> {
     subscriptions_list: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list_detail: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_tag: Option<&'static str>,
 }
 
 impl<'a> ConnInfo<'a> {
@@ -288,17 +276,12 @@ impl<'a> ConnInfo<'a> {
         match query.subscriptions {
             Subscriptions::Hidden => {}
             Subscriptions::Subjects => {
-                subjects = subscriptions
-                    .iter()
-                    .map(|found| json::text(&found.subject))
-                    .collect();
+                subjects = subscriptions.iter().map(|found| json::text(&found.subject)).collect();
             }
             Subscriptions::Detail => {
                 // Only those of closed connections name their account.
                 let account = it.closed.is_some();
-                let listed = subscriptions
-                    .iter()
-                    .map(|found| SubDetail::new(found, account));
+                let listed = subscriptions.iter().map(|found| SubDetail::new(found, account));
                 detail = listed.collect();
             }
         }
@@ -310,9 +293,7 @@ impl<'a> ConnInfo<'a> {
             port: it.addr.port(),
             start: rfc3339_nano(it.start_unix_ns),
             last_activity: rfc3339_nano(last_activity_unix_ns(it)),
-            stop: it
-                .closed
-                .map(|_| rfc3339_nano(it.start_unix_ns + uptime_ns(it))),
+            stop: it.closed.map(|_| rfc3339_nano(it.start_unix_ns + uptime_ns(it))),
             reason: reason(it),
             rtt: go_duration(shown_rtt(it.rtt)),
             uptime: uptime(uptime_ns(it)),
@@ -330,17 +311,15 @@ impl<'a> ConnInfo<'a> {
             authorized_user: if query.auth { &it.authorized_user } else { "" },
             subscriptions_list: subjects,
             subscriptions_list_detail: detail,
+            // An account without a tag is tagged with its name.
+            name_tag: (query.auth && it.closed.is_none()).then_some(AccountId::GLOBAL_NAME),
         }
     }
 }
 
 /// Whole microseconds below a millisecond.
 fn shown_rtt(ns: u64) -> u64 {
-    if (1_001..1_000_000).contains(&ns) {
-        ns / 1_000 * 1_000
-    } else {
-        ns
-    }
+    if (1_001..1_000_000).contains(&ns) { ns / 1_000 * 1_000 } else { ns }
 }
 
 pub(crate) fn body<'a>(
@@ -349,11 +328,10 @@ pub(crate) fn body<'a>(
     reports: &'a [Report],
     now_unix_ns: u64,
 ) -> Connz<'a> {
-    let known = query.account_known_by(|name| name == site.system_account);
+    let account = query.account.as_str();
+    let known = ["", AccountId::GLOBAL_NAME, &site.system_account].contains(&account);
     let mut list = chosen(query, reports);
-    Order::named(&query.sort)
-        .unwrap_or(Order::Cid)
-        .apply(&mut list);
+    Order::named(&query.sort).unwrap_or(Order::Cid).apply(&mut list);
     let shown = page(&list, query.offset, query.limit);
     Connz {
         server_id: if known { &site.server_id } else { "" },
@@ -380,10 +358,7 @@ fn chosen<'a>(query: &ConnzQuery, reports: &'a [Report]) -> Vec<&'a Connection> 
 fn total(query: &ConnzQuery, reports: &[Report]) -> usize {
     let (open, closed) = if query.cid > 0 {
         let figures = sum(reports);
-        (
-            figures.connections as usize,
-            figures.closed_remembered as usize,
-        )
+        (figures.connections as usize, figures.closed_remembered as usize)
     } else {
         let all = || reports.iter().flat_map(|report| &report.connections);
         let closed = all().filter(|it| it.closed.is_some()).count();

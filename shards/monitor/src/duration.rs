@@ -56,9 +56,8 @@ pub fn rfc3339_nano(unix_ns: u64) -> String {
 /// The `Date` header of HTTP, as in `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(unix_ns: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = unix_ns / SECOND_NS;
     let date = Date::at(seconds);
     let weekday = DAYS[(seconds / DAY_S % 7) as usize];
@@ -106,11 +105,7 @@ impl Date {
         let year_in_era = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
         let in_year = in_era - (365 * year_in_era + year_in_era / 4 - year_in_era / 100);
         let from_march = (5 * in_year + 2) / 153;
-        let month = if from_march < 10 {
-            from_march + 3
-        } else {
-            from_march - 9
-        };
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
         let clock = unix_s % DAY_S;
         Date {
             year: era * 400 + year_in_era + u64::from(month <= 2),
@@ -173,10 +168,7 @@ mod tests {
         }
         assert_eq!(rfc3339_nano(120_000_000), "1970-01-01T00:00:00.12Z");
         assert_eq!(rfc3339_nano(1), "1970-01-01T00:00:00.000000001Z");
-        assert_eq!(
-            http_date(784_111_777 * SECOND_NS),
-            "Sun, 06 Nov 1994 08:49:37 GMT"
-        );
+        assert_eq!(http_date(784_111_777 * SECOND_NS), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }

@@ -32,12 +32,7 @@ pub(crate) fn answer(query: &Query, accepting: bool) -> Response {
 }
 
 fn check(query: &Query, accepting: bool) -> Result<Response, Response> {
-    for name in [
-        "js-enabled",
-        "js-enabled-only",
-        "js-server-only",
-        "js-meta-only",
-    ] {
+    for name in ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"] {
         query.boolean(name)?;
     }
     let details = query.boolean("details")?;
@@ -55,41 +50,20 @@ fn check(query: &Query, accepting: bool) -> Result<Response, Response> {
         let error = "failed to be ready for connections after 1ms: server";
         return ill(500, "CONNECTION", error);
     }
-    let health = Health {
-        status: "ok",
-        error: None,
-        errors: Vec::new(),
-    };
+    let health = Health { status: "ok", error: None, errors: Vec::new() };
     Ok(Response::json(200, json::compact(&health)))
 }
 
 fn ill(status: u16, kind: &'static str, error: &str, details: bool) -> Response {
     let (health, warning) = if details {
-        let errors = vec![Problem {
-            r#type: kind,
-            error,
-        }];
-        (
-            Health {
-                status: "error",
-                error: None,
-                errors,
-            },
-            "1 errors".to_owned(),
-        )
+        let errors = vec![Problem { r#type: kind, error }];
+        (Health { status: "error", error: None, errors }, "1 errors".to_owned())
     } else {
-        let health = Health {
-            status: "error",
-            error: Some(error),
-            errors: Vec::new(),
-        };
+        let health = Health { status: "error", error: Some(error), errors: Vec::new() };
         (health, format!("{error:?}"))
     };
     let warnings = vec![format!("Healthcheck failed: {warning}")];
-    Response {
-        warnings,
-        ..Response::json(status, json::compact(&health))
-    }
+    Response { warnings, ..Response::json(status, json::compact(&health)) }
 }
 
 #[cfg(test)]
@@ -98,23 +72,13 @@ mod tests {
 
     fn ask(query: &str, accepting: bool) -> (u16, String, Vec<String>) {
         let response = answer(&Query::parse(query), accepting);
-        (
-            response.status,
-            String::from_utf8(response.body).unwrap(),
-            response.warnings,
-        )
+        (response.status, String::from_utf8(response.body).unwrap(), response.warnings)
     }
 
     #[test]
     fn healthy() {
         let ok = (200, r#"{"status":"ok"}"#.to_owned(), vec![]);
-        for query in [
-            "",
-            "details=1",
-            "js-server-only=true",
-            "account=x",
-            "account=x&stream=y",
-        ] {
+        for query in ["", "details=1", "js-server-only=true", "account=x", "account=x&stream=y"] {
             assert_eq!(ask(query, true), ok, "{query}");
         }
     }
@@ -131,18 +95,12 @@ mod tests {
     fn parameters_that_need_others() {
         let error = r#""\"account\" must not be empty when checking stream health""#;
         let (status, body, warnings) = ask("stream=x", true);
-        assert_eq!(
-            (status, body),
-            (400, format!(r#"{{"status":"error","error":{error}}}"#))
-        );
+        assert_eq!((status, body), (400, format!(r#"{{"status":"error","error":{error}}}"#)));
         assert_eq!(warnings, [format!("Healthcheck failed: {error}")]);
 
         let (status, body, warnings) = ask("stream=x&details=1", true);
         let list = format!(r#"[{{"type":"BAD_REQUEST","error":{error}}}]"#);
-        assert_eq!(
-            (status, body),
-            (400, format!(r#"{{"status":"error","errors":{list}}}"#))
-        );
+        assert_eq!((status, body), (400, format!(r#"{{"status":"error","errors":{list}}}"#)));
         assert_eq!(warnings, ["Healthcheck failed: 1 errors"]);
 
         let (status, body, _) = ask("account=a&consumer=c", true);
@@ -152,16 +110,11 @@ mod tests {
 
     #[test]
     fn wrong_parameters() {
-        for name in [
-            "js-enabled",
-            "js-enabled-only",
-            "js-server-only",
-            "js-meta-only",
-            "details",
-        ] {
+        for name in ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only", "details"] {
             let (status, body, _) = ask(&format!("{name}=zz"), true);
             let wanted = format!(
-                "Error decoding boolean for '{name}': strconv.ParseBool: parsing \"zz\": invalid syntax"
+                "Error decoding boolean for '{name}': strconv.ParseBool: parsing \"zz\": \
+                 invalid syntax"
             );
             assert_eq!((status, body), (400, wanted));
         }
@@ -171,10 +124,7 @@ mod tests {
     fn not_accepting() {
         let error = "failed to be ready for connections after 1ms: server";
         let (status, body, _) = ask("", false);
-        assert_eq!(
-            (status, body),
-            (500, format!(r#"{{"status":"error","error":"{error}"}}"#))
-        );
+        assert_eq!((status, body), (500, format!(r#"{{"status":"error","error":"{error}"}}"#)));
         let (status, body, _) = ask("details=1", false);
         assert_eq!(status, 500);
         assert!(body.contains(r#""type":"CONNECTION""#), "{body}");

@@ -37,11 +37,7 @@ pub struct Framing {
 
 impl Framing {
     /// For the answer to something that is not a request.
-    pub const LAST: Framing = Framing {
-        http10: false,
-        head: false,
-        keep_alive: false,
-    };
+    pub const LAST: Framing = Framing { http10: false, head: false, keep_alive: false };
 }
 
 /// One request.
@@ -61,7 +57,7 @@ pub struct Request {
     pub framing: Framing,
 }
 
-/// What [`Requests::next`] found.
+/// What [`Requests::pull`] found.
 #[derive(Debug)]
 pub enum Next {
     /// Answer it, then ask for the next if its framing keeps the connection.
@@ -96,7 +92,7 @@ impl Requests {
     }
 
     /// The next request of what has been pushed.
-    pub fn next(&mut self) -> Next {
+    pub fn pull(&mut self) -> Next {
         self.skip_body();
         self.skip_blank_lines();
         let Some(end) = self.head_end() else {
@@ -120,20 +116,14 @@ impl Requests {
     }
 
     fn skip_body(&mut self) {
-        let now = usize::try_from(self.skip)
-            .unwrap_or(usize::MAX)
-            .min(self.bytes.len());
+        let now = usize::try_from(self.skip).unwrap_or(usize::MAX).min(self.bytes.len());
         self.bytes.drain(..now);
         self.skip -= now as u64;
     }
 
     /// Some clients send a line end after a body.
     fn skip_blank_lines(&mut self) {
-        let blank = self
-            .bytes
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-            .count();
+        let blank = self.bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         if blank > 0 {
             self.bytes.drain(..blank);
             self.scanned = 0;
@@ -142,10 +132,7 @@ impl Requests {
 
     /// Where the empty line after the headers ends.
     fn head_end(&mut self) -> Option<usize> {
-        while let Some(at) = self.bytes[self.scanned..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-        {
+        while let Some(at) = self.bytes[self.scanned..].iter().position(|byte| *byte == b'\n') {
             let rest = self.scanned + at + 1;
             match &self.bytes[rest..] {
                 [b'\n', ..] => return Some(rest + 1),
@@ -213,9 +200,7 @@ fn origin_form(target: &str) -> Option<&str> {
     if target.starts_with('/') || target == "*" {
         return Some(target);
     }
-    let rest = target
-        .strip_prefix("http://")
-        .or_else(|| target.strip_prefix("https://"))?;
+    let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"))?;
     Some(rest.find('/').map_or("/", |at| &rest[at..]))
 }
 
@@ -344,10 +329,7 @@ pub struct Response {
 impl Response {
     pub(crate) fn json(status: u16, body: Vec<u8>) -> Response {
         let header = Some(("Access-Control-Allow-Origin", "*".to_owned()));
-        Response {
-            header,
-            ..Response::new(status, JSON, body)
-        }
+        Response { header, ..Response::new(status, JSON, body) }
     }
 
     pub(crate) fn html(body: String) -> Response {
@@ -366,21 +348,12 @@ impl Response {
 
     pub(crate) fn not_found() -> Response {
         let header = Some(("X-Content-Type-Options", "nosniff".to_owned()));
-        Response {
-            header,
-            ..Response::new(404, PLAIN, b"404 page not found\n".to_vec())
-        }
+        Response { header, ..Response::new(404, PLAIN, b"404 page not found\n".to_vec()) }
     }
 
     fn redirect(to: String) -> Response {
-        let body = format!(
-            "<a href=\"{}\">Temporary Redirect</a>.\n\n",
-            escape_html(&to)
-        );
-        Response {
-            header: Some(("Location", to)),
-            ..Response::new(307, HTML, body.into_bytes())
-        }
+        let body = format!("<a href=\"{}\">Temporary Redirect</a>.\n\n", escape_html(&to));
+        Response { header: Some(("Location", to)), ..Response::new(307, HTML, body.into_bytes()) }
     }
 
     fn malformed() -> Response {
@@ -402,13 +375,7 @@ impl Response {
     }
 
     fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response {
-            status,
-            content_type,
-            header: None,
-            body,
-            warnings: Vec::new(),
-        }
+        Response { status, content_type, header: None, body, warnings: Vec::new() }
     }
 
     /// Appends the response's bytes. `now_unix_ns` is the wall clock, nanoseconds since 1970.

@@ -47,8 +47,5 @@ pub(crate) fn page(site: &Site, base: &str) -> Response {
 
 /// For an attribute without quotes.
 fn escape_unquoted(text: &str) -> String {
-    escape_html(text)
-        .replace(char::is_whitespace, "%20")
-        .replace('=', "%3D")
-        .replace('`', "%60")
+    escape_html(text).replace(char::is_whitespace, "%20").replace('=', "%3D").replace('`', "%60")
 }

@@ -18,9 +18,7 @@ pub(crate) fn compact<T: Serialize>(value: &T) -> Vec<u8> {
 fn serialize<T: Serialize, F: Formatter>(value: &T, format: F) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
-    value
-        .serialize(&mut serializer)
-        .expect("plain structs with string keys, into memory");
+    value.serialize(&mut serializer).expect("plain structs with string keys, into memory");
     out
 }
 
@@ -103,18 +101,11 @@ mod tests {
     #[test]
     fn layout_is_that_of_go() {
         let c = "a.> <&\u{2028}\" \\ \u{1} \n é";
-        let sample = Sample {
-            a: 2.0,
-            b: 0.25,
-            c,
-            d: [],
-            e: Empty {},
-            f: [1, 2],
-        };
+        let sample = Sample { a: 2.0, b: 0.25, c, d: [], e: Empty {}, f: [1, 2] };
         let escaped = r#"a.\u003e \u003c\u0026\u2028\" \\ \u0001 \n é"#;
         let wanted = format!(
-            "{{\n  \"a\": 2,\n  \"b\": 0.25,\n  \"c\": \"{escaped}\",\n  \"d\": [],\n  \"e\": {{}},\n  \
-             \"f\": [\n    1,\n    2\n  ]\n}}"
+            "{{\n  \"a\": 2,\n  \"b\": 0.25,\n  \"c\": \"{escaped}\",\n  \"d\": [],\n  \
+             \"e\": {{}},\n  \"f\": [\n    1,\n    2\n  ]\n}}"
         );
         assert_eq!(String::from_utf8(pretty(&sample)).unwrap(), wanted);
         assert_eq!(compact(&Empty {}), b"{}");

@@ -86,12 +86,7 @@ impl Monitor {
     /// For a server that accepts clients.
     pub fn new(site: Site) -> Monitor {
         let base = http::clean_path(&site.http_base_path);
-        Monitor {
-            site,
-            base,
-            accepting: true,
-            requests: BTreeMap::new(),
-        }
+        Monitor { site, base, accepting: true, requests: BTreeMap::new() }
     }
 
     /// What is known of the server, for a reload to change. The base path stays as it was.
@@ -144,13 +139,7 @@ impl Monitor {
         let body = match &question.0 {
             Endpoint::Varz => {
                 let requests = &self.requests;
-                json::pretty(&varz::body(
-                    &self.site,
-                    requests,
-                    reports,
-                    process,
-                    now_unix_ns,
-                ))
+                json::pretty(&varz::body(&self.site, requests, reports, process, now_unix_ns))
             }
             Endpoint::Connz(query) => {
                 json::pretty(&connz::body(&self.site, query, reports, now_unix_ns))

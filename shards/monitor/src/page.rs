@@ -5,10 +5,7 @@ pub(crate) fn at_least_0(number: i64) -> usize {
 }
 
 pub(crate) fn at_least_1_or(number: i64, otherwise: usize) -> usize {
-    usize::try_from(number)
-        .ok()
-        .filter(|number| *number > 0)
-        .unwrap_or(otherwise)
+    usize::try_from(number).ok().filter(|number| *number > 0).unwrap_or(otherwise)
 }
 
 /// The part of a list that a page shows.

@@ -11,9 +11,7 @@ pub struct Query(Vec<(Vec<u8>, Vec<u8>)>);
 impl Query {
     /// Parts that hold a `;` or a broken escape are left out.
     pub fn parse(text: &str) -> Query {
-        let parts = text
-            .split('&')
-            .filter(|part| !part.is_empty() && !part.contains(';'));
+        let parts = text.split('&').filter(|part| !part.is_empty() && !part.contains(';'));
         Query(parts.filter_map(pair).collect())
     }
 
@@ -49,11 +47,7 @@ impl Query {
             return Ok(0);
         }
         let size = decimal(digits).and_then(|size| {
-            let size = if negative {
-                -i128::from(size)
-            } else {
-                i128::from(size)
-            };
+            let size = if negative { -i128::from(size) } else { i128::from(size) };
             i64::try_from(size).map_err(|_| Wrong::Range)
         });
         size.map_err(|wrong| refuse("int", name, "Atoi", value, wrong))
@@ -109,9 +103,7 @@ fn decimal(digits: &[u8]) -> Result<u64, Wrong> {
             return Err(Wrong::Syntax);
         }
         let digit = u64::from(byte - b'0');
-        sum.checked_mul(10)
-            .and_then(|sum| sum.checked_add(digit))
-            .ok_or(Wrong::Range)
+        sum.checked_mul(10).and_then(|sum| sum.checked_add(digit)).ok_or(Wrong::Range)
     })
 }
 
@@ -218,21 +210,9 @@ mod tests {
             ("+5", " 5", "invalid syntax"),
             ("-", "-", "invalid syntax"),
             ("1_0", "1_0", "invalid syntax"),
-            (
-                "9223372036854775808",
-                "9223372036854775808",
-                "value out of range",
-            ),
-            (
-                "99999999999999999999x",
-                "99999999999999999999x",
-                "value out of range",
-            ),
-            (
-                "%ff%00%22%e2%82%ac%7f%0a",
-                r#"\xff\x00\"€\x7f\n"#,
-                "invalid syntax",
-            ),
+            ("9223372036854775808", "9223372036854775808", "value out of range"),
+            ("99999999999999999999x", "99999999999999999999x", "value out of range"),
+            ("%ff%00%22%e2%82%ac%7f%0a", r#"\xff\x00\"€\x7f\n"#, "invalid syntax"),
         ] {
             let wanted =
                 format!("Error decoding int for 'n': strconv.Atoi: parsing \"{shown}\": {wrong}");
@@ -247,11 +227,7 @@ mod tests {
         for (text, shown, wrong) in [
             ("-1", "-1", "invalid syntax"),
             ("%2B5", "+5", "invalid syntax"),
-            (
-                "18446744073709551616",
-                "18446744073709551616",
-                "value out of range",
-            ),
+            ("18446744073709551616", "18446744073709551616", "value out of range"),
         ] {
             let wanted = format!(
                 "Error decoding uint64 for 'cid': strconv.ParseUint: parsing \"{shown}\": {wrong}"

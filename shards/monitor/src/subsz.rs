@@ -38,22 +38,12 @@ impl SubszQuery {
             return Err(Response::bad_request(text));
         }
         let (offset, limit) = (at_least_0(offset), at_least_1_or(limit, LIMIT));
-        Ok(SubszQuery {
-            list,
-            offset,
-            limit,
-            test,
-            account: query.text("acc"),
-        })
+        Ok(SubszQuery { list, offset, limit, test, account: query.text("acc") })
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
         let list = self.list && self.global();
-        Wanted {
-            open: list,
-            subscriptions: list,
-            ..Wanted::default()
-        }
+        Wanted { open: list, subscriptions: list, ..Wanted::default() }
     }
 
     fn global(&self) -> bool {
@@ -88,6 +78,9 @@ pub(crate) struct Subsz<'a> {
 pub(crate) struct SubDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    /// An account without a tag is tagged with its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_tag: Option<String>,
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     qgroup: Option<String>,
@@ -100,8 +93,10 @@ pub(crate) struct SubDetail {
 
 impl SubDetail {
     pub(crate) fn new(subscription: &Subscription, account: bool) -> SubDetail {
+        let account = account.then(|| subscription.account.clone());
         SubDetail {
-            account: account.then(|| subscription.account.clone()),
+            account_tag: account.clone(),
+            account,
             subject: json::text(&subscription.subject),
             qgroup: subscription.queue.as_deref().map(json::text),
             sid: json::text(&subscription.sid),
@@ -118,16 +113,8 @@ pub(crate) fn body<'a>(
     reports: &[Report],
     now_unix_ns: u64,
 ) -> Subsz<'a> {
-    let figures = if query.global() {
-        sum(reports)
-    } else {
-        Figures::default()
-    };
-    let listed = if query.list {
-        matching(query, reports)
-    } else {
-        Vec::new()
-    };
+    let figures = if query.global() { sum(reports) } else { Figures::default() };
+    let listed = if query.list { matching(query, reports) } else { Vec::new() };
     let page = page(&listed, query.offset, query.limit);
     Subsz {
         server_id: &site.server_id,
@@ -143,10 +130,7 @@ pub(crate) fn body<'a>(
         total: listed.len(),
         offset: query.offset,
         limit: query.limit,
-        subscriptions_list: page
-            .iter()
-            .map(|found| SubDetail::new(found, true))
-            .collect(),
+        subscriptions_list: page.iter().map(|found| SubDetail::new(found, true)).collect(),
     }
 }
 
@@ -155,18 +139,12 @@ fn matching<'a>(query: &SubszQuery, reports: &'a [Report]) -> Vec<&'a Subscripti
     let connections = reports.iter().flat_map(|report| &report.connections);
     let open = connections.filter(|connection| connection.closed.is_none());
     let hit = |found: &&Subscription| query.test.is_empty() || matches(&found.subject, &query.test);
-    let mut found: Vec<_> = open
-        .flat_map(|connection| &connection.subscriptions_list)
-        .filter(hit)
-        .collect();
+    let mut found: Vec<_> =
+        open.flat_map(|connection| &connection.subscriptions_list).filter(hit).collect();
     found.sort_by_key(|found| (found.cid, found.sid.len(), &found.sid));
     found
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

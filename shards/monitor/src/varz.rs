@@ -151,12 +151,7 @@ struct ByKind {
 
 impl ByKind {
     fn clients(clients: u64) -> ByKind {
-        ByKind {
-            clients,
-            routes: 0,
-            gateways: 0,
-            leafs: 0,
-        }
+        ByKind { clients, routes: 0, gateways: 0, leafs: 0 }
     }
 }
 
