@@ -6,7 +6,11 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
+use crate::harness::server::Program;
 use table::{CASES, Verdict};
 
 const RINGBUS: &str = env!("CARGO_BIN_EXE_ringbus");
@@ -32,17 +36,34 @@ fn shipped_files_are_valid() {
 fn same_verdicts_as_nats_server() {
     let nats = nats_server();
     let directory = Scratch::new();
-    let mut failures = Vec::new();
-    for (index, (text, verdict)) in CASES.iter().enumerate() {
-        let name = format!("case-{index}.conf");
-        fs::write(directory.0.join(&name), text).unwrap();
-        let theirs = check(&nats, &directory.0, &name);
-        let ours = check(Path::new(RINGBUS), &directory.0, &name);
-        if let Err(why) = compare(&name, &theirs, &ours, *verdict) {
-            failures.push(format!("{text:?} ({verdict:?}): {why}\n  nats-server: {theirs:?}\n  ringbus:     {ours:?}"));
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let judge = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((text, verdict)) = CASES.get(index) else { return };
+            if let Err(why) = judge_one(&nats, &directory, index, text, *verdict) {
+                failures.lock().unwrap().push(why);
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(&judge);
+        }
+    });
+    let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), CASES.len(), failures.join("\n"));
+}
+
+fn judge_one(nats: &Path, directory: &Scratch, index: usize, text: &str, verdict: Verdict) -> Result<(), String> {
+    let name = format!("case-{index}.conf");
+    fs::write(directory.0.join(&name), text).unwrap();
+    let theirs = check(nats, &directory.0, &name);
+    let ours = check(Path::new(RINGBUS), &directory.0, &name);
+    compare(&name, &theirs, &ours, verdict).map_err(|why| {
+        format!("{text:?} ({verdict:?}): {why}\n  nats-server: {theirs:?}\n  ringbus:     {ours:?}")
+    })
 }
 
 #[derive(Debug)]
@@ -78,6 +99,8 @@ fn compare(name: &str, theirs: &Said, ours: &Said, verdict: Verdict) -> Result<(
         Verdict::Same if ours.valid && theirs.text != ours.text => Err("the digests differ".to_string()),
         Verdict::Same if ours.valid => Ok(()),
         Verdict::Same => compare_places(&theirs.text, &ours.text),
+        Verdict::Elsewhere if theirs.valid || ours.valid => Err("both should refuse it".to_string()),
+        Verdict::Elsewhere => Ok(()),
         Verdict::Ours if theirs.valid || !ours.valid => Err("only ringbus should accept it".to_string()),
         Verdict::Ours => Ok(()),
         Verdict::Unsupported(_) | Verdict::Stricter(_) if !theirs.valid || ours.valid => {
@@ -146,10 +169,10 @@ fn stderr(output: &Output) -> String {
 
 /// The nats-server to compare with, of the release whose behaviour ringbus has.
 fn nats_server() -> PathBuf {
-    let path = std::env::var_os("NATS_SERVER_BIN").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
-    let version = Command::new(&path).arg("-v").output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    match version {
-        Ok(version) if version.trim() == "nats-server: v2.15.1" => path,
+    let path = Program::reference().path;
+    let version = Command::new(&path).arg("-v").output();
+    match version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string()) {
+        Ok(version) if version == "nats-server: v2.15.1" => path,
         found => panic!(
             "{} is not nats-server 2.15.1 ({found:?}): run `make test`, or set NATS_SERVER_BIN",
             path.display()

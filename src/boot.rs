@@ -1,0 +1,147 @@
+//! From a command line understood to a server that runs, and down again.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crossbeam_channel::Receiver;
+
+use crate::cli::{self, Command};
+use crate::config::options::{self, Options};
+use crate::config::value::Fault;
+use crate::config::{self, File};
+use crate::cores;
+use crate::engine::{self, GIT_COMMIT};
+use crate::files::{self, PortsFile};
+use crate::logging::{Logging, fatal};
+use crate::signals::{self, Event};
+
+/// Why the server did not run to its orderly end.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nobody has said so yet.
+    BeforeLogging(String),
+    /// The log says why.
+    Logged,
+}
+
+/// Checks the configuration, or runs the server until a signal ends it.
+///
+/// # Errors
+/// The server could not start.
+pub fn run(command: Command) -> Result<(), Failure> {
+    let file = command.config.as_deref().map(|path| load(path, command.check)).transpose()?;
+    if let (true, Some(path), Some(file)) = (command.check, &command.config, &file) {
+        eprintln!(
+            "{}: configuration file {} is valid ({})",
+            cli::PROGRAM,
+            path.display(),
+            file.digest
+        );
+        return Ok(());
+    }
+    let (from_file, digest) = file.map(|file| (file.raw, file.digest)).unwrap_or_default();
+    let options =
+        Options::resolve(&from_file.overlaid(command.raw)).map_err(Failure::BeforeLogging)?;
+    let source = command.config.map(|path| Source { path: path.display().to_string(), digest });
+    serve(&options, source.as_ref())
+}
+
+/// The configuration file in use.
+struct Source {
+    path: String,
+    digest: String,
+}
+
+/// Warnings keep a check from passing, but not a server from starting.
+fn load(path: &Path, check: bool) -> Result<File, Failure> {
+    let lines =
+        |faults: &[Fault]| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
+    let file = config::load(path, &|name| std::env::var(name).ok())
+        .map_err(|faults| Failure::BeforeLogging(lines(&faults)))?;
+    if file.warnings.is_empty() {
+        return Ok(file);
+    }
+    if check {
+        return Err(Failure::BeforeLogging(lines(&file.warnings)));
+    }
+    eprintln!("{}", lines(&file.warnings));
+    Ok(file)
+}
+
+fn serve(options: &Options, source: Option<&Source>) -> Result<(), Failure> {
+    let logging = Logging::start(&options.log).map_err(Failure::BeforeLogging)?;
+    let events = signals::listen().map_err(|error| Failure::BeforeLogging(error.to_string()))?;
+    let fail = |why: String| {
+        fatal!("{why}");
+        Failure::Logged
+    };
+    let placement = cores::place(options.shards, options.pin);
+    let id = nkeys::KeyPair::new_server().public_key();
+    banner(options, source, &id);
+    if let Some(path) = &options.pid_file {
+        files::write_pid(path)
+            .map_err(|error| fail(format!("Could not write pidfile: {error}")))?;
+    }
+    engine::preflight(&placement).map_err(fail)?;
+    let digest = source.map(|source| source.digest.as_str()).unwrap_or_default();
+    let server = engine::start(options, digest, placement, id).map_err(fail)?;
+    let ports_file = announce(options, server.client_addr(), server.http_addr());
+    wait_for_shutdown(&events, &logging);
+    log::info!("Initiating Shutdown...");
+    server.shutdown();
+    let ended = server.join();
+    if let Some(Err(why)) = ports_file.map(PortsFile::remove) {
+        log::error!("{why}");
+    }
+    log::info!("Server Exiting..");
+    ended.map_err(fail)
+}
+
+fn banner(options: &Options, source: Option<&Source>, id: &str) {
+    log::info!("Starting {}", cli::PROGRAM);
+    log::info!("  Version:  {}", cli::version());
+    log::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
+    log::info!("  Name:     {}", options.server_name.as_deref().unwrap_or(id));
+    log::info!("  ID:       {id}");
+    if let Some(source) = source {
+        log::info!("Using configuration file: {} ({})", source.path, source.digest);
+    }
+    if options.limits.payload_max > options::PAYLOAD_ADVISED_MAX {
+        log::warn!(
+            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
+        );
+    }
+}
+
+/// Says where the server listens, once it does.
+fn announce(options: &Options, clients: SocketAddr, http: Option<SocketAddr>) -> Option<PortsFile> {
+    if let (Some(wanted), Some(address)) = (&options.http, http) {
+        log::info!("Starting http monitor on {}", host_port(&wanted.host, address.port()));
+    }
+    let ports_file = options.ports_file_dir.as_deref().and_then(|directory| {
+        PortsFile::write(directory, clients, http).inspect_err(|why| log::error!("{why}")).ok()
+    });
+    log::info!("Listening for client connections on {}", host_port(&options.host, clients.port()));
+    log::info!("Server is ready");
+    ports_file
+}
+
+fn wait_for_shutdown(events: &Receiver<Event>, logging: &Logging) {
+    for event in events {
+        match event {
+            Event::Shutdown => return,
+            Event::ReopenLog => logging.reopen(),
+            Event::Reload => log::error!(
+                "Failed to reload server configuration: not supported yet, restart the server"
+            ),
+            Event::LameDuck => {
+                log::error!("Lame duck mode is not supported yet, send SIGTERM to stop the server")
+            }
+        }
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

@@ -1,0 +1,310 @@
+//! The operator's words: the command line, its flags and what it asks for.
+
+mod flags;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+
+use crate::config::options::{self, Raw};
+use crate::config::schema;
+
+/// The name operators, scripts and error messages know this program by.
+pub const PROGRAM: &str = "nats-server";
+/// The nats-server release whose behaviour this is.
+pub const NATS_VERSION: &str = "2.15.1";
+
+const USAGE: &str = include_str!("cli/usage.txt");
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Print to standard output, exit 0.
+    Print(String),
+    /// A broken flag: complain on standard error, print the usage, exit 0 as nats-server does.
+    Complain(String),
+    /// A command line that asks for something this server can't do: one line, exit 1.
+    Refuse(String),
+    Run(Box<Command>),
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Command {
+    pub config: Option<PathBuf>,
+    /// Check the configuration file only.
+    pub check: bool,
+    /// What the flags set; it overrides the file.
+    pub raw: Raw,
+}
+
+/// `2.15.1 (ringbus 0.1.0)`.
+pub fn version() -> String {
+    format!("{NATS_VERSION} (ringbus {})", env!("CARGO_PKG_VERSION"))
+}
+
+pub fn usage() -> &'static str {
+    USAGE
+}
+
+/// Understands a command line, the program's name not included.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Action {
+    let mut words = Vec::new();
+    for argument in arguments {
+        match argument.into_string() {
+            Ok(word) => words.push(word),
+            Err(word) => return Action::Refuse(format!("argument {word:?} is not UTF-8")),
+        }
+    }
+    let split = match flags::split(&words) {
+        Ok(split) => split,
+        Err(complaint) => return Action::Complain(with_hint(complaint)),
+    };
+    let arguments = std::iter::once(PROGRAM.to_string()).chain(split.arguments.iter().cloned());
+    let typed = match Arguments::try_parse_from(arguments) {
+        Ok(typed) => typed,
+        Err(error) => return Action::Complain(complaint(&error, &split)),
+    };
+    let word = split.words.first().map(|word| word.to_lowercase());
+    if typed.version == Some(true) {
+        return Action::Print(version_line());
+    }
+    if typed.help == Some(true) {
+        return Action::Print(USAGE.to_string());
+    }
+    if split.unsupported.is_none() {
+        match word.as_deref() {
+            Some("version") => return Action::Print(version_line()),
+            Some("help") => return Action::Print(USAGE.to_string()),
+            Some(_) => {
+                return Action::Refuse(format!("unrecognized command: {:?}", split.words[0]));
+            }
+            None => {}
+        }
+    }
+    match &split.unsupported {
+        Some((flag, advice)) => Action::Refuse(format!("{flag} is not supported yet; {advice}")),
+        None => typed.into_action(),
+    }
+}
+
+fn version_line() -> String {
+    format!("{PROGRAM}: v{}\n", version())
+}
+
+/// The flags after Go's grammar is undone: every one `--long=value`, the last one of a kind wins.
+#[derive(Debug, Parser)]
+#[command(disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
+struct Arguments {
+    #[arg(long, value_parser = flags::boolean)]
+    help: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    version: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    test: Option<bool>,
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[arg(long)]
+    addr: Option<String>,
+    #[arg(long, value_parser = flags::integer)]
+    port: Option<i64>,
+    #[arg(long)]
+    server_name: Option<String>,
+    #[arg(long)]
+    pid: Option<String>,
+    #[arg(long)]
+    ports_file_dir: Option<String>,
+    #[arg(long, value_parser = flags::integer)]
+    http_port: Option<i64>,
+    #[arg(long)]
+    log: Option<String>,
+    #[arg(long, value_parser = flags::boolean)]
+    logtime: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    logtime_utc: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    debug: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    trace: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    debug_and_trace: Option<bool>,
+    #[arg(long, value_parser = flags::integer)]
+    max_traced_msg_len: Option<i64>,
+    #[arg(long, value_parser = flags::integer)]
+    shards: Option<i64>,
+}
+
+impl Arguments {
+    fn into_action(self) -> Action {
+        if let Some(Err(message)) = self.shards.map(options::shard_count) {
+            return Action::Refuse(format!("--{message}"));
+        }
+        let config = self.config.filter(|path| !path.as_os_str().is_empty());
+        let check = self.test == Some(true);
+        if check && config.is_none() {
+            return Action::Refuse(
+                "must specify [-c, --config] option to check configuration file syntax".to_string(),
+            );
+        }
+        let raw = Raw {
+            host: self.addr,
+            port: self.port,
+            server_name: self.server_name,
+            http_port: self.http_port,
+            debug: self.debug_and_trace.or(self.debug),
+            trace: self.debug_and_trace.or(self.trace),
+            logtime: self.logtime,
+            logtime_utc: self.logtime_utc,
+            log_file: self.log,
+            pid_file: self.pid,
+            ports_file_dir: self.ports_file_dir,
+            traced_msg_len_max: self.max_traced_msg_len,
+            shards: self.shards,
+            ..Raw::default()
+        };
+        Action::Run(Box::new(Command { config, check, raw }))
+    }
+}
+
+/// Go's complaint about a value, naming the flag as the operator spelled it.
+fn complaint(error: &clap::Error, split: &flags::Split) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let value = text(ContextKind::InvalidValue);
+    let argument = text(ContextKind::InvalidArg).trim_start_matches("--");
+    let long = argument.split([' ', '=']).next().unwrap_or(argument);
+    let spelled = split.spelled.get(long).map_or(long, String::as_str);
+    let reason =
+        std::error::Error::source(error).map_or("parse error".to_string(), ToString::to_string);
+    let kind = if flags::is_switch(spelled) { "boolean value" } else { "value" };
+    format!("invalid {kind} {value:?} for flag -{spelled}: {reason}")
+}
+
+fn with_hint(complaint: String) -> String {
+    let Some(name) = complaint.strip_prefix("flag provided but not defined: -") else {
+        return complaint;
+    };
+    let hint = schema::unknown("flag", name, flags::names().filter(|known| known.len() > 2));
+    match hint.split_once(", did you mean ") {
+        Some((_, near)) => {
+            format!("{complaint} (did you mean --{}?)", near.trim_matches(['"', '?']))
+        }
+        None => complaint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Action {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        match parsed(line) {
+            Action::Run(command) => *command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_set_options() {
+        let all = command(
+            "-a h -p -1 -n s -P pid -m 8222 -c f.conf -l log -T=false --logtime_utc -D -V \
+             --ports_file_dir d --shards 3 --max_traced_msg_len 9",
+        );
+        assert_eq!(all.config, Some(PathBuf::from("f.conf")));
+        let text = |text: &str| Some(text.to_string());
+        let raw = Raw {
+            host: text("h"),
+            port: Some(-1),
+            server_name: text("s"),
+            pid_file: text("pid"),
+            http_port: Some(8222),
+            log_file: text("log"),
+            logtime: Some(false),
+            logtime_utc: Some(true),
+            debug: Some(true),
+            trace: Some(true),
+            ports_file_dir: text("d"),
+            shards: Some(3),
+            traced_msg_len_max: Some(9),
+            ..Raw::default()
+        };
+        assert_eq!(all.raw, raw);
+        assert_eq!(command("").raw, Raw::default());
+    }
+
+    #[test]
+    fn aliases_and_repeats() {
+        for line in ["--addr x", "-net x", "--a=x", "-a y -net x"] {
+            assert_eq!(command(line).raw.host.as_deref(), Some("x"), "{line}");
+        }
+        for line in ["-DV", "-D -V", "--debug --trace", "-DV=true -D=false"] {
+            let raw = command(line).raw;
+            assert_eq!((raw.debug, raw.trace), (Some(true), Some(true)), "{line}");
+        }
+    }
+
+    #[test]
+    fn prints() {
+        let version = Action::Print("nats-server: v2.15.1 (ringbus 0.1.0)\n".to_string());
+        for line in ["-v", "--version", "version", "-p 1 VERSION", "-js -v"] {
+            assert_eq!(parsed(line), version, "{line}");
+        }
+        for line in ["-h", "--help", "help"] {
+            assert_eq!(parsed(line), Action::Print(USAGE.to_string()), "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes() {
+        let complaints = [
+            ("-zz", "flag provided but not defined: -zz"),
+            ("--prot 1", "flag provided but not defined: -prot (did you mean --port?)"),
+            ("-p x", "invalid value \"x\" for flag -p: parse error"),
+            ("--http_port 1e3", "invalid value \"1e3\" for flag -http_port: parse error"),
+            (
+                "-p 99999999999999999999",
+                "invalid value \"99999999999999999999\" for flag -p: value out of range",
+            ),
+            ("-D=maybe", "invalid boolean value \"maybe\" for flag -D: parse error"),
+            ("-c", "flag needs an argument: -c"),
+        ];
+        for (line, complaint) in complaints {
+            assert_eq!(parsed(line), Action::Complain(complaint.to_string()), "{line}");
+        }
+        let refusals = [
+            ("foo", "unrecognized command: \"foo\""),
+            ("-t", "must specify [-c, --config] option to check configuration file syntax"),
+            (
+                "--tls",
+                "--tls is not supported yet; start without it, or keep TLS in a proxy in front",
+            ),
+            ("-js", "-js is not supported yet; start without it; nothing is stored"),
+            (
+                "--user=a",
+                "--user is not supported yet; start without it only if the network keeps strangers out",
+            ),
+            (
+                "--shards 0",
+                "--shards 0 is out of range: write 1 to 256, or leave it out for one per core",
+            ),
+            (
+                "--shards -2",
+                "--shards -2 is out of range: write 1 to 256, or leave it out for one per core",
+            ),
+            (
+                "--shards 257",
+                "--shards 257 is out of range: write 1 to 256, or leave it out for one per core",
+            ),
+        ];
+        for (line, refusal) in refusals {
+            assert_eq!(parsed(line), Action::Refuse(refusal.to_string()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! From what the operator wrote (`Raw`, once from the file and once from the command line) to what the
+//! server runs with (`Options`).
+
+use std::path::PathBuf;
+
+pub const PORT_DEFAULT: u16 = 4222;
+pub const HOST_DEFAULT: &str = "0.0.0.0";
+pub const SHARDS_MAX: usize = 256;
+/// From here up nats-server discourages payloads, and so do we.
+pub const PAYLOAD_ADVISED_MAX: usize = 8 << 20;
+
+/// What one source says; `None` where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Raw {
+    pub host: Option<String>,
+    /// -1 = any port, 0 = the default.
+    pub port: Option<i64>,
+    pub server_name: Option<String>,
+    pub http_host: Option<String>,
+    /// -1 = any port, 0 = no monitoring.
+    pub http_port: Option<i64>,
+    pub http_base_path: Option<String>,
+    pub debug: Option<bool>,
+    pub trace: Option<bool>,
+    pub logtime: Option<bool>,
+    pub logtime_utc: Option<bool>,
+    pub log_file: Option<String>,
+    pub pid_file: Option<String>,
+    pub ports_file_dir: Option<String>,
+    pub control_line_max: Option<i64>,
+    pub payload_max: Option<i64>,
+    pub pending_bytes_max: Option<i64>,
+    /// Zero and below: none are accepted.
+    pub connections_max: Option<i64>,
+    pub subscriptions_max: Option<i64>,
+    pub sub_tokens_max: Option<u8>,
+    pub traced_msg_len_max: Option<i64>,
+    pub closed_clients_max: Option<i64>,
+    pub ping_interval_ns: Option<i64>,
+    pub pings_out_max: Option<i64>,
+    pub write_deadline_ns: Option<i64>,
+    pub no_fast_producer_stall: Option<bool>,
+    pub no_header_support: Option<bool>,
+    pub shards: Option<i64>,
+    pub pin: Option<bool>,
+    pub spin_ns: Option<i64>,
+}
+
+impl Raw {
+    /// What `over` says, and what `self` says where `over` is silent.
+    pub fn overlaid(self, over: Raw) -> Raw {
+        Raw {
+            host: over.host.or(self.host),
+            port: over.port.or(self.port),
+            server_name: over.server_name.or(self.server_name),
+            http_host: over.http_host.or(self.http_host),
+            http_port: over.http_port.or(self.http_port),
+            http_base_path: over.http_base_path.or(self.http_base_path),
+            debug: over.debug.or(self.debug),
+            trace: over.trace.or(self.trace),
+            logtime: over.logtime.or(self.logtime),
+            logtime_utc: over.logtime_utc.or(self.logtime_utc),
+            log_file: over.log_file.or(self.log_file),
+            pid_file: over.pid_file.or(self.pid_file),
+            ports_file_dir: over.ports_file_dir.or(self.ports_file_dir),
+            control_line_max: over.control_line_max.or(self.control_line_max),
+            payload_max: over.payload_max.or(self.payload_max),
+            pending_bytes_max: over.pending_bytes_max.or(self.pending_bytes_max),
+            connections_max: over.connections_max.or(self.connections_max),
+            subscriptions_max: over.subscriptions_max.or(self.subscriptions_max),
+            sub_tokens_max: over.sub_tokens_max.or(self.sub_tokens_max),
+            traced_msg_len_max: over.traced_msg_len_max.or(self.traced_msg_len_max),
+            closed_clients_max: over.closed_clients_max.or(self.closed_clients_max),
+            ping_interval_ns: over.ping_interval_ns.or(self.ping_interval_ns),
+            pings_out_max: over.pings_out_max.or(self.pings_out_max),
+            write_deadline_ns: over.write_deadline_ns.or(self.write_deadline_ns),
+            no_fast_producer_stall: over.no_fast_producer_stall.or(self.no_fast_producer_stall),
+            no_header_support: over.no_header_support.or(self.no_header_support),
+            shards: over.shards.or(self.shards),
+            pin: over.pin.or(self.pin),
+            spin_ns: over.spin_ns.or(self.spin_ns),
+        }
+    }
+}
+
+/// Everything the server runs with, defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub host: String,
+    /// 0 = any.
+    pub port: u16,
+    pub http: Option<Http>,
+    /// `None`: the server's id is its name.
+    pub server_name: Option<String>,
+    pub log: Log,
+    pub pid_file: Option<PathBuf>,
+    pub ports_file_dir: Option<PathBuf>,
+    pub limits: Limits,
+    pub no_fast_producer_stall: bool,
+    pub headers: bool,
+    /// `None`: one per core this process may use.
+    pub shards: Option<usize>,
+    /// `None`: pin when every shard has a core of its own.
+    pub pin: Option<bool>,
+    pub spin_ns: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    pub host: String,
+    /// 0 = any.
+    pub port: u16,
+    /// Starts with `/`, and ends with one only if it is all there is.
+    pub base_path: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    pub debug: bool,
+    pub trace: bool,
+    pub time: bool,
+    pub utc: bool,
+    pub file: Option<PathBuf>,
+}
+
+/// Bounds the shards enforce. Durations in nanoseconds, sizes in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub control_line_max: usize,
+    pub payload_max: usize,
+    pub pending_bytes_max: u64,
+    pub connections_max: u64,
+    /// 0 = unlimited.
+    pub subscriptions_max: u32,
+    /// 0 = unlimited.
+    pub sub_tokens_max: u8,
+    /// 0 = unlimited.
+    pub traced_msg_len_max: usize,
+    pub closed_clients_max: usize,
+    pub ping_interval_ns: u64,
+    pub pings_out_max: u32,
+    pub write_deadline_ns: u64,
+}
+
+impl Options {
+    /// Fills in the defaults and checks what only the whole can tell.
+    ///
+    /// # Errors
+    /// One line with what to write instead.
+    pub fn resolve(raw: &Raw) -> Result<Options, String> {
+        let limits = Limits::resolve(raw)?;
+        let server_name = raw.server_name.clone().filter(|name| !name.is_empty());
+        if server_name.as_ref().is_some_and(|name| name.contains(' ')) {
+            return Err("server name cannot contain spaces".to_string());
+        }
+        let host = named(raw.host.as_ref()).unwrap_or_else(|| HOST_DEFAULT.to_string());
+        Ok(Options {
+            http: Http::resolve(raw, &host)?,
+            port: match raw.port {
+                None | Some(0) => PORT_DEFAULT,
+                Some(port) => listen_port("port", port)?,
+            },
+            host,
+            server_name,
+            log: Log {
+                debug: raw.debug.unwrap_or(false),
+                trace: raw.trace.unwrap_or(false),
+                time: raw.logtime.unwrap_or(true),
+                utc: raw.logtime_utc.unwrap_or(false),
+                file: named(raw.log_file.as_ref()).map(PathBuf::from),
+            },
+            pid_file: named(raw.pid_file.as_ref()).map(PathBuf::from),
+            ports_file_dir: named(raw.ports_file_dir.as_ref()).map(PathBuf::from),
+            limits,
+            no_fast_producer_stall: raw.no_fast_producer_stall.unwrap_or(false),
+            headers: !raw.no_header_support.unwrap_or(false),
+            shards: raw.shards.map(shard_count).transpose()?,
+            pin: raw.pin,
+            spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
+        })
+    }
+}
+
+impl Http {
+    fn resolve(raw: &Raw, host: &str) -> Result<Option<Http>, String> {
+        let Some(port) = raw.http_port.filter(|port| *port != 0) else {
+            return Ok(None);
+        };
+        Ok(Some(Http {
+            host: named(raw.http_host.as_ref()).unwrap_or_else(|| host.to_string()),
+            port: listen_port("http_port", port)?,
+            base_path: base_path(raw.http_base_path.as_deref().unwrap_or("")),
+        }))
+    }
+}
+
+impl Limits {
+    fn resolve(raw: &Raw) -> Result<Limits, String> {
+        let payload_max = or_default(raw.payload_max, 1 << 20);
+        let pending_bytes_max = or_default(raw.pending_bytes_max, 64 << 20);
+        if payload_max > pending_bytes_max {
+            return Err(format!(
+                "max_payload ({payload_max}) cannot be higher than max_pending ({pending_bytes_max})"
+            ));
+        }
+        Ok(Limits {
+            control_line_max: clamp(or_default(raw.control_line_max, 4096)),
+            payload_max: clamp(payload_max),
+            pending_bytes_max: clamp(pending_bytes_max),
+            connections_max: raw.connections_max.map_or(65_536, clamp),
+            subscriptions_max: clamp(raw.subscriptions_max.unwrap_or(0)),
+            sub_tokens_max: raw.sub_tokens_max.unwrap_or(0),
+            traced_msg_len_max: clamp(raw.traced_msg_len_max.unwrap_or(0)),
+            closed_clients_max: clamp(or_default(raw.closed_clients_max, 10_000)),
+            ping_interval_ns: clamp(or_default(raw.ping_interval_ns, 120_000_000_000)),
+            pings_out_max: clamp(or_default(raw.pings_out_max, 2)),
+            write_deadline_ns: clamp(or_default(raw.write_deadline_ns, 10_000_000_000)),
+        })
+    }
+}
+
+/// # Errors
+/// A port that can't be listened on.
+pub fn listen_port(key: &str, port: i64) -> Result<u16, String> {
+    match port {
+        -1 => Ok(0),
+        _ => u16::try_from(port)
+            .map_err(|_| format!("{key} {port} is no port: write 1 to 65535, or -1 for any")),
+    }
+}
+
+/// # Errors
+/// No shards at all, or more than any machine has use for.
+pub fn shard_count(count: i64) -> Result<usize, String> {
+    match usize::try_from(count) {
+        Ok(count @ 1..=SHARDS_MAX) => Ok(count),
+        _ => Err(format!(
+            "shards {count} is out of range: write 1 to {SHARDS_MAX}, or leave it out for one per core"
+        )),
+    }
+}
+
+/// nats-server takes zero for "not set" wherever zero makes no sense.
+fn or_default(set: Option<i64>, default: i64) -> i64 {
+    set.filter(|number| *number != 0).unwrap_or(default)
+}
+
+/// Nearest value of the target type; below zero is zero.
+fn clamp<T: TryFrom<i64> + Bounded>(number: i64) -> T {
+    T::try_from(number.max(0)).unwrap_or(T::MAX)
+}
+
+trait Bounded {
+    const MAX: Self;
+}
+
+impl Bounded for u32 {
+    const MAX: u32 = u32::MAX;
+}
+
+impl Bounded for u64 {
+    const MAX: u64 = u64::MAX;
+}
+
+impl Bounded for usize {
+    const MAX: usize = usize::MAX;
+}
+
+fn named(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
+
+/// `monitor/` → `/monitor`; `.` and `..` resolved.
+fn base_path(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults() {
+        let options = Options::resolve(&Raw::default()).unwrap();
+        assert_eq!((options.host.as_str(), options.port), ("0.0.0.0", 4222));
+        assert_eq!(options.http, None);
+        assert_eq!(options.limits.control_line_max, 4096);
+        assert_eq!(options.limits.payload_max, 1_048_576);
+        assert_eq!(options.limits.pending_bytes_max, 67_108_864);
+        assert_eq!(options.limits.connections_max, 65_536);
+        assert_eq!(options.limits.ping_interval_ns, 120_000_000_000);
+        assert_eq!(options.limits.pings_out_max, 2);
+        assert_eq!(options.limits.write_deadline_ns, 10_000_000_000);
+        assert!(options.headers && options.log.time);
+    }
+
+    #[test]
+    fn zero_connections_means_none() {
+        for (set, max) in [(0, 0), (-5, 0), (7, 7)] {
+            let raw = Raw { connections_max: Some(set), ..Raw::default() };
+            assert_eq!(Options::resolve(&raw).unwrap().limits.connections_max, max);
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let table: &[(Raw, &str)] = &[
+            (
+                Raw { payload_max: Some(10), pending_bytes_max: Some(5), ..Raw::default() },
+                "max_payload (10) cannot be higher than max_pending (5)",
+            ),
+            (
+                Raw { server_name: Some("a b".into()), ..Raw::default() },
+                "server name cannot contain spaces",
+            ),
+            (
+                Raw { port: Some(70_000), ..Raw::default() },
+                "port 70000 is no port: write 1 to 65535, or -1 for any",
+            ),
+            (
+                Raw { http_port: Some(-2), ..Raw::default() },
+                "http_port -2 is no port: write 1 to 65535, or -1 for any",
+            ),
+            (
+                Raw { shards: Some(0), ..Raw::default() },
+                "shards 0 is out of range: write 1 to 256, or leave it out for one per core",
+            ),
+        ];
+        for (raw, message) in table {
+            assert_eq!(Options::resolve(raw), Err((*message).to_string()));
+        }
+    }
+
+    #[test]
+    fn monitoring_listens_where_clients_do() {
+        let raw = Raw { host: Some("127.0.0.1".into()), http_port: Some(-1), ..Raw::default() };
+        let http = Options::resolve(&raw).unwrap().http.unwrap();
+        assert_eq!(http, Http { host: "127.0.0.1".into(), port: 0, base_path: "/".into() });
+    }
+
+    #[test]
+    fn base_paths() {
+        for (path, clean) in
+            [("", "/"), ("/", "/"), ("nats", "/nats"), ("/a//b/../c/", "/a/c"), ("..", "/")]
+        {
+            assert_eq!(base_path(path), clean);
+        }
+    }
+}

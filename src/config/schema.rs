@@ -1,0 +1,440 @@
+//! What each top-level key means: a setting, or something this server does not do yet.
+
+use super::duration;
+use super::options::{self, Raw, SHARDS_MAX};
+use super::value::{Data, Fault, Map, Value};
+
+/// A file's settings and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub raw: Raw,
+    pub errors: Vec<Fault>,
+    /// Things to write differently that don't keep the server from starting.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads all top-level keys, in the order they are written.
+pub fn read(map: &Map) -> Findings {
+    let mut findings = Findings::default();
+    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+    entries.sort_by(|(_, a), (_, b)| {
+        (&a.at.file, a.at.line, a.at.column).cmp(&(&b.at.file, b.at.line, b.at.column))
+    });
+    for (key, value) in entries {
+        if let Err(fault) = read_key(key, value, &mut findings) {
+            findings.errors.push(fault);
+        }
+    }
+    findings
+}
+
+fn read_key(key: &str, value: &Value, findings: &mut Findings) -> Result<(), Fault> {
+    let name = key.to_lowercase();
+    let Some(rule) = RULES.iter().find(|rule| rule.names.contains(&name.as_str())) else {
+        return if value.referenced.get() {
+            Ok(())
+        } else {
+            Err(value.fault(unknown("field", key, names())))
+        };
+    };
+    let mut field = Field { key, value, warnings: &mut findings.warnings };
+    match rule.meaning {
+        Meaning::Sets(set) => set(&mut findings.raw, &mut field),
+        Meaning::Unsupported(advice) if !is_off(&name, &value.data) => {
+            Err(value.fault(format!("{key} is not supported yet: {advice}")))
+        }
+        Meaning::Unsupported(_) => Ok(()),
+    }
+}
+
+struct Rule {
+    names: &'static [&'static str],
+    meaning: Meaning,
+}
+
+enum Meaning {
+    Sets(fn(&mut Raw, &mut Field<'_>) -> Result<(), Fault>),
+    /// What to do instead.
+    Unsupported(&'static str),
+}
+
+const fn sets(
+    names: &'static [&'static str],
+    set: fn(&mut Raw, &mut Field<'_>) -> Result<(), Fault>,
+) -> Rule {
+    Rule { names, meaning: Meaning::Sets(set) }
+}
+
+const fn unsupported(names: &'static [&'static str], advice: &'static str) -> Rule {
+    Rule { names, meaning: Meaning::Unsupported(advice) }
+}
+
+const OPEN_ACCESS: &str = "every client is let in; remove it only if the network keeps others out";
+const PLAIN_TEXT: &str = "connections are plain text; remove it, or keep TLS in a proxy in front";
+const STANDALONE: &str = "this server runs alone; remove it to start one server";
+const NO_OPERATOR: &str = "operator mode (JWT) is absent; remove it and the keys that belong to it";
+const NO_DISK: &str = "nothing is stored; remove it, and use clients without JetStream";
+
+const RULES: &[Rule] = &[
+    sets(&["listen"], |raw, field| {
+        let (host, port) = field.listen()?;
+        (raw.host, raw.port) = (Some(host), Some(port));
+        Ok(())
+    }),
+    sets(&["port"], |raw, field| field.port().map(|port| raw.port = Some(port))),
+    sets(&["host", "net"], |raw, field| field.text().map(|host| raw.host = Some(host))),
+    sets(&["server_name"], |raw, field| {
+        let name = field.text()?;
+        if name.contains(' ') {
+            return Err(field.value.fault("server name cannot contain spaces"));
+        }
+        raw.server_name = Some(name);
+        Ok(())
+    }),
+    sets(&["debug"], |raw, field| field.flag().map(|on| raw.debug = Some(on))),
+    sets(&["trace"], |raw, field| field.flag().map(|on| raw.trace = Some(on))),
+    sets(&["logtime"], |raw, field| field.flag().map(|on| raw.logtime = Some(on))),
+    sets(&["logtime_utc"], |raw, field| field.flag().map(|on| raw.logtime_utc = Some(on))),
+    sets(&["logfile", "log_file"], |raw, field| field.text().map(|file| raw.log_file = Some(file))),
+    sets(&["pidfile", "pid_file"], |raw, field| field.text().map(|file| raw.pid_file = Some(file))),
+    sets(&["ports_file_dir"], |raw, field| field.text().map(|dir| raw.ports_file_dir = Some(dir))),
+    sets(&["http"], |raw, field| {
+        let (host, port) = field.listen()?;
+        (raw.http_host, raw.http_port) = (Some(host), Some(port));
+        Ok(())
+    }),
+    sets(&["http_port", "monitor_port"], |raw, field| {
+        field.port().map(|port| raw.http_port = Some(port))
+    }),
+    sets(&["http_base_path"], |raw, field| {
+        field.text().map(|path| raw.http_base_path = Some(path))
+    }),
+    sets(&["max_control_line"], |raw, field| {
+        field.size_31().map(|n| raw.control_line_max = Some(n))
+    }),
+    sets(&["max_payload"], |raw, field| field.size_31().map(|n| raw.payload_max = Some(n))),
+    sets(&["max_pending"], |raw, field| field.integer().map(|n| raw.pending_bytes_max = Some(n))),
+    sets(&["max_connections", "max_conn"], |raw, field| {
+        field.integer().map(|n| raw.connections_max = Some(n))
+    }),
+    sets(&["max_subscriptions", "max_subs"], |raw, field| {
+        field.integer().map(|n| raw.subscriptions_max = Some(n))
+    }),
+    sets(&["max_sub_tokens", "max_subscription_tokens"], |raw, field| {
+        let tokens = field.integer()?;
+        if tokens <= 0 {
+            return Err(field.value.fault(format!(
+                "{} value can not be negative or zero: write 1 to 255",
+                field.key
+            )));
+        }
+        let tokens = u8::try_from(tokens).map_err(|_| field.too_big("255"))?;
+        raw.sub_tokens_max = Some(tokens);
+        Ok(())
+    }),
+    sets(&["max_traced_msg_len"], |raw, field| {
+        field.integer().map(|n| raw.traced_msg_len_max = Some(n))
+    }),
+    sets(&["max_closed_clients"], |raw, field| {
+        field.not_negative().map(|n| raw.closed_clients_max = Some(n))
+    }),
+    sets(&["ping_interval"], |raw, field| {
+        field.duration_or_seconds().map(|ns| raw.ping_interval_ns = Some(ns))
+    }),
+    sets(&["ping_max"], |raw, field| field.not_negative().map(|n| raw.pings_out_max = Some(n))),
+    sets(&["write_deadline"], |raw, field| {
+        field.duration_or_seconds().map(|ns| raw.write_deadline_ns = Some(ns))
+    }),
+    sets(&["no_fast_producer_stall"], |raw, field| {
+        field.flag().map(|on| raw.no_fast_producer_stall = Some(on))
+    }),
+    sets(&["no_header_support"], |raw, field| {
+        field.flag().map(|on| raw.no_header_support = Some(on))
+    }),
+    sets(&["shards"], shards),
+    unsupported(&["client_advertise"], STANDALONE),
+    unsupported(&["trace_verbose"], "write trace: true; there is no system account to trace"),
+    unsupported(&["trace_headers"], "write trace: true"),
+    unsupported(
+        &["logfile_size_limit", "log_size_limit", "logfile_max_num", "log_max_num"],
+        "let logrotate move the file and send SIGUSR1",
+    ),
+    unsupported(
+        &["syslog", "remote_syslog"],
+        "let systemd or a log shipper read stderr, or write logfile",
+    ),
+    unsupported(&["https", "https_port"], "write http or http_port, behind a TLS proxy if needed"),
+    unsupported(&["prof_port", "prof_block_rate"], "remove it and profile with perf"),
+    unsupported(&["write_timeout"], "remove it; a client past write_deadline is closed"),
+    unsupported(&["proxy_protocol"], "remove it and let the proxy forward plain TCP"),
+    unsupported(
+        &["disable_sublist_cache", "no_sublist_cache"],
+        "remove it; there is no such cache to turn off",
+    ),
+    unsupported(&["mappings", "maps"], "remove it; subjects are routed as published"),
+    unsupported(&["authorization", "no_auth_user", "default_sentinel", "proxies"], OPEN_ACCESS),
+    unsupported(
+        &["accounts", "system_account", "system", "no_system_account", "no_system", "no_sys_acc"],
+        "all clients share one account; remove it",
+    ),
+    unsupported(
+        &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
+        NO_OPERATOR,
+    ),
+    unsupported(
+        &["trusted", "trusted_keys", "resolver", "account_resolver", "accounts_resolver"],
+        NO_OPERATOR,
+    ),
+    unsupported(&["resolver_tls", "resolver_preload", "resolver_pinned_accounts"], NO_OPERATOR),
+    unsupported(&["tls", "allow_non_tls", "ocsp", "ocsp_cache"], PLAIN_TEXT),
+    unsupported(
+        &["lame_duck_duration", "lame_duck_grace_period"],
+        "remove it; SIGTERM ends the server at once",
+    ),
+    unsupported(&["cluster", "gateway", "leafnodes", "leaf"], STANDALONE),
+    unsupported(&["connect_error_reports", "reconnect_error_reports"], STANDALONE),
+    unsupported(&["websocket", "ws", "mqtt"], "clients connect over TCP; remove it"),
+    unsupported(&["jetstream", "store_dir", "storedir", "default_js_domain"], NO_DISK),
+    unsupported(
+        &["server_tags", "server_metadata"],
+        "remove it; server_name is what tells servers apart",
+    ),
+    unsupported(&["feature_flags"], "remove it"),
+];
+
+/// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us" }`.
+fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
+    let Data::Map(map) = &field.value.data else {
+        raw.shards = Some(field.shard_count()?);
+        return Ok(());
+    };
+    for (key, value) in map.iter() {
+        let inner = Field { key, value, warnings: &mut *field.warnings };
+        match key.to_lowercase().as_str() {
+            "count" => raw.shards = Some(inner.shard_count()?),
+            "pin" => raw.pin = Some(inner.flag()?),
+            "spin" => raw.spin_ns = Some(inner.spin()?),
+            _ => {
+                return Err(value.fault(unknown(
+                    "field",
+                    &format!("shards.{key}"),
+                    ["shards.count", "shards.pin", "shards.spin"].into_iter(),
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A key at its off position asks for nothing, so it is no reason not to start.
+fn is_off(name: &str, data: &Data) -> bool {
+    match data {
+        Data::Bool(on) => !on,
+        Data::Integer(number) => *number == 0,
+        Data::Text(text) => match name {
+            "jetstream" => {
+                text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable")
+            }
+            "write_timeout" => text == "default",
+            _ => text.is_empty(),
+        },
+        _ => false,
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    RULES.iter().flat_map(|rule| rule.names.iter().copied())
+}
+
+/// `unknown <what> "x"`, with the nearest known name if one is near.
+pub fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> String {
+    let lower = name.to_lowercase();
+    let near = known
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
+        .min();
+    match near {
+        Some((_, candidate)) => format!("unknown {what} {name:?}, did you mean {candidate:?}?"),
+        None => format!("unknown {what} {name:?}"),
+    }
+}
+
+/// A key, its value, and the ways to read it.
+struct Field<'v> {
+    key: &'v str,
+    value: &'v Value,
+    warnings: &'v mut Vec<Fault>,
+}
+
+impl Field<'_> {
+    fn expected(&self, what: &str) -> Fault {
+        self.value.fault(format!("{} expects {what}, got {}", self.key, self.value.data.noun()))
+    }
+
+    fn too_big(&self, limit: &str) -> Fault {
+        self.value.fault(format!("{} value is too big: the limit is {limit}", self.key))
+    }
+
+    fn text(&self) -> Result<String, Fault> {
+        match &self.value.data {
+            Data::Text(text) => Ok(text.clone()),
+            Data::Integer(_) | Data::Float(_) | Data::Bool(_) | Data::Date(_) => {
+                Err(self.expected("a string (put the value in quotes)"))
+            }
+            Data::Array(_) | Data::Map(_) => Err(self.expected("a string")),
+        }
+    }
+
+    fn flag(&self) -> Result<bool, Fault> {
+        match &self.value.data {
+            Data::Bool(on) => Ok(*on),
+            Data::Text(_) => Err(self.expected("true or false, without quotes")),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    fn integer(&self) -> Result<i64, Fault> {
+        match &self.value.data {
+            Data::Integer(number) => Ok(*number),
+            Data::Text(_) => {
+                Err(self.expected("a whole number, without quotes, such as 1024 or 8MB"))
+            }
+            _ => Err(self.expected("a whole number")),
+        }
+    }
+
+    fn not_negative(&self) -> Result<i64, Fault> {
+        match self.integer()? {
+            number @ 0.. => Ok(number),
+            number => {
+                Err(self.value.fault(format!("{} can not be negative, got {number}", self.key)))
+            }
+        }
+    }
+
+    /// A size the protocol keeps in 31 bits.
+    fn size_31(&self) -> Result<i64, Fault> {
+        let number = self.integer()?;
+        if number > i64::from(i32::MAX) {
+            return Err(self.too_big("2147483647"));
+        }
+        self.not_negative()
+    }
+
+    fn port(&self) -> Result<i64, Fault> {
+        let port = self.integer()?;
+        options::listen_port(self.key, port).map_err(|message| self.value.fault(message))?;
+        Ok(port)
+    }
+
+    fn shard_count(&self) -> Result<i64, Fault> {
+        match &self.value.data {
+            Data::Integer(count) => {
+                options::shard_count(*count).map_err(|message| self.value.fault(message))?;
+                Ok(*count)
+            }
+            _ => Err(self.expected(&format!("1 to {SHARDS_MAX}, or {{ count, pin, spin }}"))),
+        }
+    }
+
+    /// `host:port`, or a port alone.
+    fn listen(&self) -> Result<(String, i64), Fault> {
+        match &self.value.data {
+            Data::Integer(_) => Ok((String::new(), self.port()?)),
+            Data::Text(text) => {
+                let (host, port) =
+                    split_host_port(text).map_err(|message| self.value.fault(message))?;
+                options::listen_port(self.key, port)
+                    .map_err(|message| self.value.fault(message))?;
+                Ok((host, port))
+            }
+            _ => Err(self.expected("a port or host:port")),
+        }
+    }
+
+    fn duration(&self, text: &str) -> Result<i64, Fault> {
+        let ns = duration::parse(text).map_err(|message| {
+            self.value.fault(format!("error parsing {}: {message}", self.key))
+        })?;
+        if ns < 0 {
+            return Err(self.value.fault(format!("{} can not be negative, got {text}", self.key)));
+        }
+        Ok(ns)
+    }
+
+    /// A duration; a bare number is seconds, and frowned upon.
+    fn duration_or_seconds(&mut self) -> Result<i64, Fault> {
+        match &self.value.data {
+            Data::Text(text) => self.duration(text),
+            Data::Integer(seconds) => {
+                self.warnings.push(self.value.fault(format!(
+                    "invalid use of field {:?}: {} should be converted to a duration, \"{seconds}s\"",
+                    self.key, self.key
+                )));
+                self.not_negative()?;
+                Ok(seconds.saturating_mul(1_000_000_000))
+            }
+            _ => Err(self.expected("a duration such as \"10s\" or \"2m\"")),
+        }
+    }
+
+    fn spin(&self) -> Result<i64, Fault> {
+        const SPIN_MAX_NS: i64 = 10_000_000;
+        let ns = match &self.value.data {
+            Data::Text(text) => self.duration(text)?,
+            Data::Bool(false) | Data::Integer(0) => 0,
+            _ => return Err(self.expected("a duration such as \"50us\", or false")),
+        };
+        if ns > SPIN_MAX_NS { Err(self.too_big("10ms")) } else { Ok(ns) }
+    }
+}
+
+/// Go's `net.SplitHostPort`, and the port as a number.
+fn split_host_port(text: &str) -> Result<(String, i64), String> {
+    let invalid = || {
+        format!(
+            "could not parse address string {text:?}: write host:port, :port, or [v6 address]:port"
+        )
+    };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']').ok_or_else(invalid)?;
+            (host, rest.strip_prefix(':').ok_or_else(invalid)?)
+        }
+        None => {
+            let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+            if host.contains(':') {
+                return Err(invalid());
+            }
+            (host, port)
+        }
+    };
+    if host.contains(['[', ']']) || port.contains([':', '[', ']']) {
+        return Err(invalid());
+    }
+    let port = port.parse().map_err(|_| format!("could not parse port {port:?}"))?;
+    Ok((host.to_string(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_host_port;
+
+    #[test]
+    fn host_and_port() {
+        let table: &[(&str, &str, i64)] = &[
+            ("127.0.0.1:4222", "127.0.0.1", 4222),
+            ("localhost:-1", "localhost", -1),
+            (":4222", "", 4222),
+            ("[::1]:4222", "::1", 4222),
+        ];
+        for (text, host, port) in table {
+            assert_eq!(split_host_port(text), Ok(((*host).to_string(), *port)), "{text}");
+        }
+        for text in
+            ["", "4222", "::1:4222", "[::1]4222", "[::1", "a]b:1", "host:", "host:x", "h[:1"]
+        {
+            assert!(split_host_port(text).is_err(), "{text}");
+        }
+    }
+}
