@@ -45,11 +45,7 @@ fn execute(seed: u64) -> (usize, usize) {
     assert_eq!(driver::whole(&input, limits), want);
     for _ in 0..3 {
         let ends = random::splits(&mut random, input.len());
-        assert_eq!(
-            driver::split(&input, &ends, limits),
-            want,
-            "split at {ends:?}"
-        );
+        assert_eq!(driver::split(&input, &ends, limits), want, "split at {ends:?}");
     }
     if input.len() < 2000 && random.one_in(4) {
         assert_eq!(driver::bytewise(&input, limits), timed);

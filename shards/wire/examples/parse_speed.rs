@@ -7,26 +7,16 @@ use std::time::{Duration, Instant};
 
 use wire::{ClientOp, ClientParser, Limits, Next, emit};
 
-const LIMITS: Limits = Limits {
-    control_line_max: 4096,
-    payload_max: 1 << 20,
-    headers: true,
-};
+const LIMITS: Limits = Limits { control_line_max: 4096, payload_max: 1 << 20, headers: true };
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 fn main() {
-    let millis = std::env::args()
-        .nth(1)
-        .and_then(|arg| arg.parse().ok())
-        .unwrap_or(300);
+    let millis = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(300);
     let time = Duration::from_millis(millis);
     let pub_16 = publication("PUB foo.bar.baz 16\r\n", 16);
     let pub_128 = publication("PUB foo.bar.baz 128\r\n", 128);
     let reply_128 = publication("PUB foo.bar.baz _INBOX.k3Jd8fjQpoE2.1 128\r\n", 128);
-    let long_16 = publication(
-        "PUB telemetry.site-0042.rack-17.sensor-000931.temp 16\r\n",
-        16,
-    );
+    let long_16 = publication("PUB telemetry.site-0042.rack-17.sensor-000931.temp 16\r\n", 16);
     let header_128 = publication("HPUB foo.bar.baz 24 128\r\n", 128);
     for (name, op) in [
         ("PUB 16 B", &pub_16),
@@ -111,16 +101,7 @@ fn parse_and_deliver(bytes: &[u8], out: &mut Vec<u8>) -> usize {
         };
         if let ClientOp::Pub(p) = op {
             let sid = black_box(&b"17"[..]);
-            emit::message(
-                out,
-                p.subject,
-                sid,
-                p.reply,
-                p.header_len,
-                p.payload,
-                p.tail,
-                true,
-            );
+            emit::message(out, p.subject, sid, p.reply, p.header_len, p.payload, p.tail, true);
         }
         at += used;
         ops += 1;

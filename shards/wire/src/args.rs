@@ -38,12 +38,7 @@ impl Publish<'_> {
             return None;
         }
         let mut rest = self.argument;
-        for (index, part) in parts
-            .iter()
-            .rev()
-            .filter(|part| !part.is_empty())
-            .enumerate()
-        {
+        for (index, part) in parts.iter().rev().filter(|part| !part.is_empty()).enumerate() {
             if index > 0 {
                 rest = rest.strip_suffix(b" ")?;
             }
@@ -65,33 +60,19 @@ fn is_blank_or_line_end(byte: u8) -> bool {
 
 /// `subject [reply] size`
 pub(crate) fn publish(argument: &[u8]) -> Result<Publish<'_>, Fault> {
-    let bad = |what| Fault::BadPub {
-        what,
-        args: argument.into(),
-    };
+    let bad = |what| Fault::BadPub { what, args: argument.into() };
     let (subject, reply, size_text) = match tokens::<3>(is_blank, argument).as_slice() {
         [subject, size] => (*subject, &b""[..], *size),
         [subject, reply, size] => (*subject, *reply, *size),
         _ => return Err(bad(PubFault::Arguments)),
     };
     let size = size(size_text).ok_or_else(|| bad(PubFault::Size))?;
-    Ok(Publish {
-        subject,
-        reply,
-        header_len: 0,
-        size,
-        header_text: b"",
-        size_text,
-        argument,
-    })
+    Ok(Publish { subject, reply, header_len: 0, size, header_text: b"", size_text, argument })
 }
 
 /// `subject [reply] header_len total_len`
 pub(crate) fn publish_with_header(argument: &[u8]) -> Result<Publish<'_>, Fault> {
-    let bad = |what| Fault::BadPub {
-        what,
-        args: argument.into(),
-    };
+    let bad = |what| Fault::BadPub { what, args: argument.into() };
     let (subject, reply, header_text, size_text) = match tokens::<4>(is_blank, argument).as_slice()
     {
         [subject, header, size] => (*subject, &b""[..], *header, *size),
@@ -103,33 +84,15 @@ pub(crate) fn publish_with_header(argument: &[u8]) -> Result<Publish<'_>, Fault>
     if header_len > size {
         return Err(bad(PubFault::HeaderLargerThanTotal));
     }
-    Ok(Publish {
-        subject,
-        reply,
-        header_len,
-        size,
-        header_text,
-        size_text,
-        argument,
-    })
+    Ok(Publish { subject, reply, header_len, size, header_text, size_text, argument })
 }
 
 /// `subject [queue] sid`
 pub(crate) fn subscribe(argument: &[u8]) -> Result<ClientOp<'_>, Fault> {
     match tokens::<3>(is_blank_or_line_end, argument).as_slice() {
-        [subject, sid] => Ok(ClientOp::Sub {
-            subject,
-            queue: None,
-            sid,
-        }),
-        [subject, queue, sid] => Ok(ClientOp::Sub {
-            subject,
-            queue: Some(queue),
-            sid,
-        }),
-        _ => Err(Fault::BadSub {
-            args: argument.into(),
-        }),
+        [subject, sid] => Ok(ClientOp::Sub { subject, queue: None, sid }),
+        [subject, queue, sid] => Ok(ClientOp::Sub { subject, queue: Some(queue), sid }),
+        _ => Err(Fault::BadSub { args: argument.into() }),
     }
 }
 
@@ -137,13 +100,8 @@ pub(crate) fn subscribe(argument: &[u8]) -> Result<ClientOp<'_>, Fault> {
 pub(crate) fn unsubscribe(argument: &[u8]) -> Result<ClientOp<'_>, Fault> {
     match tokens::<2>(is_blank_or_line_end, argument).as_slice() {
         [sid] => Ok(ClientOp::Unsub { sid, max: 0 }),
-        [sid, max] => Ok(ClientOp::Unsub {
-            sid,
-            max: size(max).unwrap_or(0) as u64,
-        }),
-        _ => Err(Fault::BadUnsub {
-            args: argument.into(),
-        }),
+        [sid, max] => Ok(ClientOp::Unsub { sid, max: size(max).unwrap_or(0) as u64 }),
+        _ => Err(Fault::BadUnsub { args: argument.into() }),
     }
 }
 
@@ -169,16 +127,11 @@ impl<'a, const N: usize> Tokens<'a, N> {
 }
 
 fn tokens<const N: usize>(blank: fn(u8) -> bool, argument: &[u8]) -> Tokens<'_, N> {
-    let none = || Tokens {
-        tokens: [&b""[..]; N],
-        count: 0,
-    };
+    let none = || Tokens { tokens: [&b""[..]; N], count: 0 };
     let token = terminated(take_while1(move |b| !blank(b)), take_while(blank));
-    let line: IResult<&[u8], Tokens<'_, N>> = preceded(
-        take_while(blank),
-        fold_many_m_n(0, N + 1, token, none, Tokens::with),
-    )
-    .parse(argument);
+    let line: IResult<&[u8], Tokens<'_, N>> =
+        preceded(take_while(blank), fold_many_m_n(0, N + 1, token, none, Tokens::with))
+            .parse(argument);
     line.map_or_else(|_| none(), |(_, tokens)| tokens)
 }
 
@@ -186,9 +139,7 @@ fn tokens<const N: usize>(blank: fn(u8) -> bool, argument: &[u8]) -> Tokens<'_, 
 fn size(text: &[u8]) -> Option<usize> {
     let digits = take_while_m_n(1, SIZE_DIGITS_MAX, |b: u8| b.is_ascii_digit());
     let value = map(digits, |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0, |value, digit| value * 10 + usize::from(digit - b'0'))
+        digits.iter().fold(0, |value, digit| value * 10 + usize::from(digit - b'0'))
     });
     let parsed: IResult<&[u8], usize> = all_consuming(value).parse(text);
     parsed.ok().map(|(_, value)| value)

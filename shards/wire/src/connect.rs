@@ -152,11 +152,8 @@ impl Connect {
 /// [`Fault::BadConnect`] for anything but an object (or null) whose known keys have the right type.
 pub fn parse(previous: &Connect, json: &[u8]) -> Result<Connect, Fault> {
     let mut connect = previous.clone();
-    json::fields(json, |key, value| connect.set(key, value)).map_err(|wrong| {
-        Fault::BadConnect {
-            what: wrong.to_string().into(),
-        }
-    })?;
+    json::fields(json, |key, value| connect.set(key, value))
+        .map_err(|wrong| Fault::BadConnect { what: wrong.to_string().into() })?;
     Ok(connect)
 }
 

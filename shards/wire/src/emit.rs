@@ -45,10 +45,7 @@ pub fn err(out: &mut Vec<u8>, text: &str) {
 /// [`Pub::tail`](crate::Pub::tail), or one made by [`canonical_tail`], or empty; if it is not empty
 /// and the header need not be left out, `reply` and `payload` are not looked at.
 #[inline]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "each is a part of one line; a struct is rebuilt"
-)]
+#[allow(clippy::too_many_arguments, reason = "each is a part of one line; a struct is rebuilt")]
 pub fn message(
     out: &mut Vec<u8>,
     subject: &[u8],

@@ -66,10 +66,7 @@ pub mod error_text {
 
     /// A publication with this `reply` subject is not allowed. Stays open.
     pub fn permissions_violation_reply(reply: &[u8]) -> String {
-        text(
-            &[("Permissions Violation for Publish with Reply of ", reply)],
-            "",
-        )
+        text(&[("Permissions Violation for Publish with Reply of ", reply)], "")
     }
 
     /// A subscription to `subject` is not allowed. Stays open.
@@ -363,10 +360,7 @@ impl fmt::Display for Fault {
         match self {
             Self::UnknownOperation { state, at, snippet } => {
                 let proto = quoted(snippet);
-                write!(
-                    f,
-                    "Client parser ERROR, state={state}, i={at}: proto='{proto}...'"
-                )
+                write!(f, "Client parser ERROR, state={state}, i={at}: proto='{proto}...'")
             }
             Self::ControlLineTooLong { .. } => f.write_str(error_text::MAXIMUM_CONTROL_LINE),
             Self::PayloadTooLarge { size, max } => {

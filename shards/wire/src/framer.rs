@@ -77,15 +77,13 @@ impl ClientParser {
     }
 
     /// Reads what is at the start of `bytes`. Faults come with the first byte that decides them.
-    #[inline]
+    // Returning an operation through memory costs as much as reading it: 11 ns a PUB against 7.
+    #[inline(always)]
     pub fn next<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> Next<'a> {
         if self.place == Place::Start
             && let Some((publication, used)) = hot::publication(bytes, limits)
         {
-            return Next::Op {
-                op: ClientOp::Pub(publication),
-                used,
-            };
+            return Next::Op { op: ClientOp::Pub(publication), used };
         }
         self.next_slow(bytes, limits)
     }
@@ -97,9 +95,7 @@ impl ClientParser {
             Place::Start => match verb::read(bytes) {
                 Read::Verb { verb, len } => (verb, len),
                 Read::Short => {
-                    return Next::More {
-                        need: bytes.len() + 1,
-                    };
+                    return Next::More { need: bytes.len() + 1 };
                 }
                 Read::Wrong { state, at } => return unknown(state, at, bytes),
             },
@@ -137,10 +133,7 @@ impl ClientParser {
         from: usize,
         limits: &Limits,
     ) -> Next<'a> {
-        let blanks = bytes[from..]
-            .iter()
-            .take_while(|b| args::is_blank(**b))
-            .count();
+        let blanks = bytes[from..].iter().take_while(|b| args::is_blank(**b)).count();
         let start = from + blanks;
         if start == bytes.len() {
             return self.skip_to(verb, start, start + 1);
@@ -152,12 +145,7 @@ impl ClientParser {
             }
             return self.wait(verb, start, bytes.len() + 1);
         };
-        let line = Line {
-            verb,
-            bytes,
-            start,
-            end,
-        };
+        let line = Line { verb, bytes, start, end };
         let arguments = without_carriage_return(&bytes[start..end]);
         if arguments.len() > limits.control_line_max {
             return control_line_too_long(limits);
@@ -228,8 +216,7 @@ impl ClientParser {
         let tail = args.tail_len(line.verb).map_or(&[][..], |len| {
             let from = line.end.checked_sub(len + 1);
             let ends_canonically = bytes[line.end - 1] == b'\r';
-            from.filter(|_| ends_canonically)
-                .map_or(&[][..], |from| &bytes[from..used])
+            from.filter(|_| ends_canonically).map_or(&[][..], |from| &bytes[from..used])
         });
         let publication = Pub {
             subject: args.subject,
@@ -248,11 +235,7 @@ impl ClientParser {
 
     /// Waits for `need` bytes, first letting go of the verb and its blanks if they are long.
     fn wait<'a>(&mut self, verb: Verb, start: usize, need: usize) -> Next<'a> {
-        if start > VERB_LEN_MAX {
-            self.skip_to(verb, start, need)
-        } else {
-            Next::More { need }
-        }
+        if start > VERB_LEN_MAX { self.skip_to(verb, start, need) } else { Next::More { need } }
     }
 
     fn skip_to<'a>(&mut self, verb: Verb, start: usize, need: usize) -> Next<'a> {
@@ -275,11 +258,7 @@ struct Line<'a> {
 /// nats-server shortens an argument by one byte if a '\r' was anywhere after its first byte. Nearly
 /// always that byte is the '\r' of the line end itself.
 fn without_carriage_return(argument: &[u8]) -> &[u8] {
-    let dropped = usize::from(
-        argument
-            .get(1..)
-            .is_some_and(|a| memchr(b'\r', a).is_some()),
-    );
+    let dropped = usize::from(argument.get(1..).is_some_and(|a| memchr(b'\r', a).is_some()));
     &argument[..argument.len() - dropped]
 }
 
@@ -292,16 +271,10 @@ fn unknown<'a>(state: u8, at: usize, bytes: &[u8]) -> Next<'a> {
     } else {
         UNKNOWN_SNIPPET_BYTES_MAX
     };
-    Next::Fault(Fault::UnknownOperation {
-        state,
-        at,
-        snippet: rest[..len].into(),
-    })
+    Next::Fault(Fault::UnknownOperation { state, at, snippet: rest[..len].into() })
 }
 
 #[cold]
 fn control_line_too_long<'a>(limits: &Limits) -> Next<'a> {
-    Next::Fault(Fault::ControlLineTooLong {
-        max: limits.control_line_max,
-    })
+    Next::Fault(Fault::ControlLineTooLong { max: limits.control_line_max })
 }

@@ -8,7 +8,7 @@ use crate::client_op::Pub;
 use crate::framer::Limits;
 
 /// Reads the publication at the start of `bytes` and says how many bytes it takes.
-#[inline]
+#[inline(always)]
 pub(crate) fn publication<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(Pub<'a>, usize)> {
     let word = u32::from_le_bytes(*bytes.first_chunk()?);
     if word | LOWER_3 == u32::from_le_bytes(*b"pub ") {
@@ -25,7 +25,7 @@ pub(crate) fn publication<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(Pub<'
 const LOWER_3: u32 = 0x0020_2020;
 const LOWER_4: u32 = 0x2020_2020;
 
-#[inline]
+#[inline(always)]
 fn plain<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(Pub<'a>, usize)> {
     let subject_at = b"PUB ".len();
     let subject_end = token_end(bytes, subject_at)?;
@@ -83,7 +83,7 @@ fn with_header<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(Pub<'a>, usize)>
 }
 
 /// `a b` with `\r` after: both numbers and where the `\r` is.
-#[inline]
+#[inline(always)]
 fn two_numbers(bytes: &[u8], from: usize) -> Option<(usize, usize, usize)> {
     let (first, end) = number(bytes, from)?;
     if bytes[end] != b' ' {
@@ -94,14 +94,14 @@ fn two_numbers(bytes: &[u8], from: usize) -> Option<(usize, usize, usize)> {
 }
 
 /// Where the payload starts, if the line ends canonically at `line_end` and is not too long.
-#[inline]
+#[inline(always)]
 fn payload_at(bytes: &[u8], from: usize, line_end: usize, limits: &Limits) -> Option<usize> {
     let ends = bytes.get(line_end..line_end + 2)? == b"\r\n";
     (ends && line_end - from <= limits.control_line_max).then_some(line_end + 2)
 }
 
 /// Where the payload ends, if all of it and its CRLF are here and it is not too large.
-#[inline]
+#[inline(always)]
 fn payload_end(bytes: &[u8], from: usize, size: usize, limits: &Limits) -> Option<usize> {
     let end = from + size;
     let ends = bytes.get(end..end + 2)? == b"\r\n";
@@ -112,7 +112,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x80 * ONES;
 
 /// End of the token at `from`, which must not be empty and must be followed by a space.
-#[inline]
+#[inline(always)]
 fn token_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     let mut rest = bytes.get(from..)?;
@@ -132,7 +132,7 @@ fn token_end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Value of the 1 to 9 digits at `from` and the index of the byte after them, which exists.
-#[inline]
+#[inline(always)]
 fn number(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
     let mut value = 0_usize;
     for (count, byte) in bytes.get(from..)?.iter().enumerate() {

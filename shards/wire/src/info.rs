@@ -139,18 +139,10 @@ enum Kind {
     Permission,
 }
 
-const INT: Kind = Kind::Int {
-    min: i64::MIN,
-    max: i64::MAX,
-};
-const INT32: Kind = Kind::Int {
-    min: i32::MIN as i64,
-    max: i32::MAX as i64,
-};
+const INT: Kind = Kind::Int { min: i64::MIN, max: i64::MAX };
+const INT32: Kind = Kind::Int { min: i32::MIN as i64, max: i32::MAX as i64 };
 const UINT64: Kind = Kind::Uint { max: u64::MAX };
-const BYTE: Kind = Kind::Uint {
-    max: u8::MAX as u64,
-};
+const BYTE: Kind = Kind::Uint { max: u8::MAX as u64 };
 
 /// Checks the argument of an `INFO` that a client sent. It means nothing, but nats-server closes
 /// the connection if it can't be read as an `INFO`.
@@ -159,9 +151,7 @@ pub(crate) fn check(argument: &[u8]) -> Result<(), Fault> {
         Some(kind) => check_kind(kind, value),
         None => Ok(()),
     })
-    .map_err(|wrong| Fault::BadInfo {
-        what: wrong.to_string().into(),
-    })
+    .map_err(|wrong| Fault::BadInfo { what: wrong.to_string().into() })
 }
 
 fn kind(key: &str) -> Option<Kind> {

@@ -34,10 +34,7 @@ impl Wrong {
 
     fn in_field(self, key: &str) -> Self {
         match self {
-            Self::Kind { found } => Self::Field {
-                found,
-                key: key.to_owned(),
-            },
+            Self::Kind { found } => Self::Field { found, key: key.to_owned() },
             other => other,
         }
     }
@@ -131,9 +128,7 @@ impl<'a> Value<'a> {
         match self {
             Self::Null => Ok(None),
             Self::Number(digits) => {
-                let number = str::from_utf8(digits)
-                    .ok()
-                    .and_then(|digits| digits.parse().ok());
+                let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
                 number.map(Some).ok_or(Wrong::kind("number"))
             }
             other => other.wrong(),
@@ -153,9 +148,9 @@ impl<'a> Value<'a> {
     pub(crate) fn texts(self) -> Result<Vec<String>, Wrong> {
         match self {
             Self::Null => Ok(Vec::new()),
-            Self::Array(array) => array_items(array)
-                .map(|item| Ok(item.text()?.unwrap_or_default()))
-                .collect(),
+            Self::Array(array) => {
+                array_items(array).map(|item| Ok(item.text()?.unwrap_or_default())).collect()
+            }
             other => other.wrong(),
         }
     }
@@ -197,16 +192,8 @@ impl<'a> Value<'a> {
 }
 
 fn is_base64(text: &str) -> bool {
-    let bytes: Vec<u8> = text
-        .bytes()
-        .filter(|b| !matches!(b, b'\r' | b'\n'))
-        .collect();
-    let padding = bytes
-        .iter()
-        .rev()
-        .take(2)
-        .take_while(|b| **b == b'=')
-        .count();
+    let bytes: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+    let padding = bytes.iter().rev().take(2).take_while(|b| **b == b'=').count();
     let digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     bytes.len().is_multiple_of(4) && bytes[..bytes.len() - padding].iter().all(digit)
 }
@@ -300,10 +287,7 @@ fn text_end(text: &[u8], from: usize) -> usize {
 
 fn blanks_end(text: &[u8], from: usize) -> usize {
     let rest = text.get(from..).unwrap_or_default();
-    from + rest
-        .iter()
-        .take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
-        .count()
+    from + rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')).count()
 }
 
 /// A key as Go compares it: without case, by Unicode's simple folding. Beyond ASCII two characters
@@ -369,17 +353,12 @@ fn hex_escape(escape: &[u8]) -> (char, usize) {
     let second = if is_pair { hex4(escape, 7) } else { 0 };
     if (0xdc00..0xe000).contains(&second) {
         let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-        return (
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-            11,
-        );
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 11);
     }
     (char::REPLACEMENT_CHARACTER, 5)
 }
 
 fn hex4(text: &[u8], at: usize) -> u32 {
     let digits = text.get(at..at + 4).unwrap_or_default();
-    digits.iter().fold(0, |code, b| {
-        code * 16 + char::from(*b).to_digit(16).unwrap_or(0)
-    })
+    digits.iter().fold(0, |code, b| code * 16 + char::from(*b).to_digit(16).unwrap_or(0))
 }

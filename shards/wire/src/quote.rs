@@ -49,11 +49,8 @@ fn hex(out: &mut String, byte: u8) {
 
 fn unicode(out: &mut String, c: char) {
     let code = u32::from(c);
-    let _ = if code < 0x1_0000 {
-        write!(out, "\\u{code:04x}")
-    } else {
-        write!(out, "\\U{code:08x}")
-    };
+    let _ =
+        if code < 0x1_0000 { write!(out, "\\u{code:04x}") } else { write!(out, "\\U{code:08x}") };
 }
 
 /// Whether Go calls a non-ASCII character printable; the standard library's debug escaping decides
@@ -77,14 +74,8 @@ mod tests {
             (b"\x07\x08\x0c\n\r\t\x0b", r#""\a\b\f\n\r\t\v""#),
             (b"\x00\x1f\x7f", r#""\x00\x1f\x7f""#),
             (b"\xff\xc3", r#""\xff\xc3""#),
-            (
-                "gr\u{fc}n.\u{4e16}\u{1f600}".as_bytes(),
-                "\"gr\u{fc}n.\u{4e16}\u{1f600}\"",
-            ),
-            (
-                "\u{85}\u{a0}\u{200b}\u{feff}".as_bytes(),
-                r#""\u0085\u00a0\u200b\ufeff""#,
-            ),
+            ("gr\u{fc}n.\u{4e16}\u{1f600}".as_bytes(), "\"gr\u{fc}n.\u{4e16}\u{1f600}\""),
+            ("\u{85}\u{a0}\u{200b}\u{feff}".as_bytes(), r#""\u0085\u00a0\u200b\ufeff""#),
             ("e\u{301}".as_bytes(), "\"e\u{301}\""),
             ("\u{10ffff}".as_bytes(), r#""\U0010ffff""#),
         ];

@@ -52,56 +52,18 @@ struct Name {
     states: &'static [u8],
 }
 
-const CONNECT: Name = Name {
-    verb: Verb::Connect,
-    letters: b"CONNECT",
-    states: &[0, 10, 11, 12, 13, 14, 15],
-};
-const INFO: Name = Name {
-    verb: Verb::Info,
-    letters: b"INFO",
-    states: &[0, 71, 72, 73],
-};
-const PING: Name = Name {
-    verb: Verb::Ping,
-    letters: b"PING",
-    states: &[0, 29, 34, 35],
-};
-const PONG: Name = Name {
-    verb: Verb::Pong,
-    letters: b"PONG",
-    states: &[0, 29, 37, 38],
-};
-const PUB: Name = Name {
-    verb: Verb::Pub,
-    letters: b"PUB ",
-    states: &[0, 29, 30, 31],
-};
-const HPUB: Name = Name {
-    verb: Verb::Hpub,
-    letters: b"HPUB ",
-    states: &[0, 18, 19, 20, 21],
-};
-const SUB: Name = Name {
-    verb: Verb::Sub,
-    letters: b"SUB ",
-    states: &[0, 43, 44, 45],
-};
-const UNSUB: Name = Name {
-    verb: Verb::Unsub,
-    letters: b"UNSUB ",
-    states: &[0, 59, 60, 61, 62, 63],
-};
-const OK: Name = Name {
-    verb: Verb::Ok,
-    letters: b"+OK",
-    states: &[0, 1, 2],
-};
-const ERR: Name = Name {
-    verb: Verb::Err,
-    letters: b"-ERR ",
-    states: &[0, 4, 5, 6, 7],
-};
+const CONNECT: Name =
+    Name { verb: Verb::Connect, letters: b"CONNECT", states: &[0, 10, 11, 12, 13, 14, 15] };
+const INFO: Name = Name { verb: Verb::Info, letters: b"INFO", states: &[0, 71, 72, 73] };
+const PING: Name = Name { verb: Verb::Ping, letters: b"PING", states: &[0, 29, 34, 35] };
+const PONG: Name = Name { verb: Verb::Pong, letters: b"PONG", states: &[0, 29, 37, 38] };
+const PUB: Name = Name { verb: Verb::Pub, letters: b"PUB ", states: &[0, 29, 30, 31] };
+const HPUB: Name = Name { verb: Verb::Hpub, letters: b"HPUB ", states: &[0, 18, 19, 20, 21] };
+const SUB: Name = Name { verb: Verb::Sub, letters: b"SUB ", states: &[0, 43, 44, 45] };
+const UNSUB: Name =
+    Name { verb: Verb::Unsub, letters: b"UNSUB ", states: &[0, 59, 60, 61, 62, 63] };
+const OK: Name = Name { verb: Verb::Ok, letters: b"+OK", states: &[0, 1, 2] };
+const ERR: Name = Name { verb: Verb::Err, letters: b"-ERR ", states: &[0, 4, 5, 6, 7] };
 
 /// Reads the verb at the start of `bytes`.
 pub(crate) fn read(bytes: &[u8]) -> Read {
@@ -134,14 +96,8 @@ fn read_name(name: &Name, bytes: &[u8]) -> Read {
         };
         let fits = byte.to_ascii_uppercase() == *letter || (*letter == b' ' && *byte == b'\t');
         if !fits {
-            return Read::Wrong {
-                state: name.states[at],
-                at,
-            };
+            return Read::Wrong { state: name.states[at], at };
         }
     }
-    Read::Verb {
-        verb: name.verb,
-        len: name.letters.len(),
-    }
+    Read::Verb { verb: name.verb, len: name.letters.len() }
 }

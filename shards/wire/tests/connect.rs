@@ -25,12 +25,7 @@ fn nothing_said_means_verbose_pedantic_and_echo() {
     let default = Connect::default();
     assert!(default.verbose && default.pedantic && default.echo);
     assert!(!default.headers && !default.no_responders && default.protocol == 0);
-    for json in [
-        "{}",
-        " {\t}\r\n ",
-        "null",
-        r#"{"unknown":[{"a":null}],"x":1e9}"#,
-    ] {
+    for json in ["{}", " {\t}\r\n ", "null", r#"{"unknown":[{"a":null}],"x":1e9}"#] {
         assert_eq!(parse(json), default);
     }
 }
@@ -66,22 +61,13 @@ fn what_a_client_library_sends() {
 #[test]
 fn a_second_connect_is_read_over_the_first() {
     let first = parse(r#"{"verbose":false,"name":"a","user":"u","import":{"allow":["x"]}}"#);
-    let second = parse_over(
-        &first,
-        r#"{"name":"b","user":null,"import":{"deny":["y"]}}"#,
-    );
+    let second = parse_over(&first, r#"{"name":"b","user":null,"import":{"deny":["y"]}}"#);
     assert!(!second.verbose);
     assert_eq!(second.name, "b");
     assert_eq!(second.user.as_deref(), Some("u"));
-    let both = SubjectPermission {
-        allow: vec!["x".into()],
-        deny: vec!["y".into()],
-    };
+    let both = SubjectPermission { allow: vec!["x".into()], deny: vec!["y".into()] };
     assert_eq!(second.import, Some(both));
-    assert_eq!(
-        parse_over(&second, r#"{"import":null,"user":""}"#).import,
-        None
-    );
+    assert_eq!(parse_over(&second, r#"{"import":null,"user":""}"#).import, None);
     assert_eq!(parse_over(&second, r#"{"user":""}"#).user, None);
 }
 
@@ -99,10 +85,11 @@ fn keys_have_no_case_and_the_last_counts() {
 
 #[test]
 fn texts() {
-    let cases: [(&[u8], &str); 10] = [
+    let cases: [(&[u8], &str); 11] = [
         (br#""a\"b\\\/\b\f\n\r\t""#, "a\"b\\/\x08\x0c\n\r\t"),
         (br#""\u00e9\u4e16\ud83d\ude00""#, "\u{e9}\u{4e16}\u{1f600}"),
         (br#""\ud83d""#, "\u{fffd}"),
+        (br#""\ude00\ude00""#, "\u{fffd}\u{fffd}"),
         (br#""\ude00\ud83dx""#, "\u{fffd}\u{fffd}x"),
         (br#""\ud83d\u0041""#, "\u{fffd}A"),
         (br#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
@@ -113,23 +100,13 @@ fn texts() {
     ];
     for (text, want) in cases {
         let json = [b"{\"name\":", text, b"}"].concat();
-        assert_eq!(
-            parse(&json).name,
-            want,
-            "{}",
-            String::from_utf8_lossy(&json)
-        );
+        assert_eq!(parse(&json).name, want, "{}", String::from_utf8_lossy(&json));
     }
 }
 
 #[test]
 fn protocols() {
-    for (number, want) in [
-        ("0", 0),
-        ("-0", 0),
-        ("-1", -1),
-        ("9223372036854775807", i64::MAX),
-    ] {
+    for (number, want) in [("0", 0), ("-0", 0), ("-1", -1), ("9223372036854775807", i64::MAX)] {
         assert_eq!(parse(format!(r#"{{"protocol":{number}}}"#)).protocol, want);
     }
     for number in ["1.0", "1e0", "9223372036854775808", "\"1\"", "true", "[]"] {
@@ -156,12 +133,7 @@ fn wrong_types_are_refused() {
     }
     refusal(r#"{"import":{"allow":"x"}}"#);
     refusal(r#"{"import":{"allow":["x",1]}}"#);
-    for (json, found) in [
-        ("[]", "array"),
-        ("1", "number"),
-        ("\"a\"", "string"),
-        ("true", "bool"),
-    ] {
+    for (json, found) in [("[]", "array"), ("1", "number"), ("\"a\"", "string"), ("true", "bool")] {
         assert_eq!(refusal(json), format!("json: cannot unmarshal {found}"));
     }
 }
@@ -174,101 +146,35 @@ fn malformed_json_is_refused_wherever_it_is() {
         ("{", "unexpected end of JSON input"),
         (r#"{"a"#, "unexpected end of JSON input"),
         (r#"{"a":1"#, "unexpected end of JSON input"),
-        (
-            "nul",
-            "invalid character ' ' in literal null (expecting 'l')",
-        ),
+        ("nul", "invalid character ' ' in literal null (expecting 'l')"),
         ("-", "invalid character ' ' in numeric literal"),
-        (
-            "1.",
-            "invalid character ' ' after decimal point in numeric literal",
-        ),
-        (
-            "1e+",
-            "invalid character ' ' in exponent of numeric literal",
-        ),
+        ("1.", "invalid character ' ' after decimal point in numeric literal"),
+        ("1e+", "invalid character ' ' in exponent of numeric literal"),
         ("\"\\", "invalid character ' ' in string escape code"),
         ("{\"\u{1}", "invalid character '\\x01' in string literal"),
-        (
-            "\u{e9}",
-            "invalid character '\u{c3}' looking for beginning of value",
-        ),
-        (
-            "{x",
-            "invalid character 'x' looking for beginning of object key string",
-        ),
-        (
-            "{,}",
-            "invalid character ',' looking for beginning of object key string",
-        ),
-        (
-            r#"{"a":1,}"#,
-            "invalid character '}' looking for beginning of object key string",
-        ),
+        ("\u{e9}", "invalid character '\u{c3}' looking for beginning of value"),
+        ("{x", "invalid character 'x' looking for beginning of object key string"),
+        ("{,}", "invalid character ',' looking for beginning of object key string"),
+        (r#"{"a":1,}"#, "invalid character '}' looking for beginning of object key string"),
         (r#"{"a" 1}"#, "invalid character '1' after object key"),
-        (
-            r#"{"a":}"#,
-            "invalid character '}' looking for beginning of value",
-        ),
-        (
-            r#"{"a":1 "b"}"#,
-            "invalid character '\"' after object key:value pair",
-        ),
-        (
-            r#"{"a":[1 2]}"#,
-            "invalid character '2' after array element",
-        ),
-        (
-            r#"{"a":[1,]}"#,
-            "invalid character ']' looking for beginning of value",
-        ),
-        (
-            r#"{"a":[}"#,
-            "invalid character '}' looking for beginning of value",
-        ),
+        (r#"{"a":}"#, "invalid character '}' looking for beginning of value"),
+        (r#"{"a":1 "b"}"#, "invalid character '\"' after object key:value pair"),
+        (r#"{"a":[1 2]}"#, "invalid character '2' after array element"),
+        (r#"{"a":[1,]}"#, "invalid character ']' looking for beginning of value"),
+        (r#"{"a":[}"#, "invalid character '}' looking for beginning of value"),
         ("{} x", "invalid character 'x' after top-level value"),
         ("{}{}", "invalid character '{' after top-level value"),
-        (
-            "nulx",
-            "invalid character 'x' in literal null (expecting 'l')",
-        ),
-        (
-            "tRue",
-            "invalid character 'R' in literal true (expecting 'r')",
-        ),
-        (
-            r#"{"a":01}"#,
-            "invalid character '1' after object key:value pair",
-        ),
-        (
-            r#"{"a":+1}"#,
-            "invalid character '+' looking for beginning of value",
-        ),
+        ("nulx", "invalid character 'x' in literal null (expecting 'l')"),
+        ("tRue", "invalid character 'R' in literal true (expecting 'r')"),
+        (r#"{"a":01}"#, "invalid character '1' after object key:value pair"),
+        (r#"{"a":+1}"#, "invalid character '+' looking for beginning of value"),
         (r#"{"a":-x}"#, "invalid character 'x' in numeric literal"),
-        (
-            r#"{"a":1.x}"#,
-            "invalid character 'x' after decimal point in numeric literal",
-        ),
-        (
-            r#"{"a":1ex}"#,
-            "invalid character 'x' in exponent of numeric literal",
-        ),
-        (
-            r#"{"a":"\x"}"#,
-            "invalid character 'x' in string escape code",
-        ),
-        (
-            r#"{"a":"\u00g0"}"#,
-            "invalid character 'g' in \\u hexadecimal character escape",
-        ),
-        (
-            "{\"a\":\"\n\"}",
-            "invalid character '\\n' in string literal",
-        ),
-        (
-            "{'a':1}",
-            "invalid character '\\'' looking for beginning of object key string",
-        ),
+        (r#"{"a":1.x}"#, "invalid character 'x' after decimal point in numeric literal"),
+        (r#"{"a":1ex}"#, "invalid character 'x' in exponent of numeric literal"),
+        (r#"{"a":"\x"}"#, "invalid character 'x' in string escape code"),
+        (r#"{"a":"\u00g0"}"#, "invalid character 'g' in \\u hexadecimal character escape"),
+        ("{\"a\":\"\n\"}", "invalid character '\\n' in string literal"),
+        ("{'a':1}", "invalid character '\\'' looking for beginning of object key string"),
     ];
     for (json, want) in cases {
         assert_eq!(refusal(json), want, "{json:?}");
@@ -288,31 +194,16 @@ fn nesting_is_bounded_but_not_by_the_stack() {
 #[test]
 fn checks_come_in_nats_servers_order() {
     let check = |json: &str, server_headers| parse(json).check(server_headers);
-    assert_eq!(
-        check(
-            r#"{"protocol":1,"headers":true,"no_responders":true}"#,
-            true
-        ),
-        Ok(())
-    );
+    assert_eq!(check(r#"{"protocol":1,"headers":true,"no_responders":true}"#, true), Ok(()));
     assert_eq!(check(r#"{"account":"","new_account":false}"#, true), Ok(()));
     let all = r#""protocol":2,"no_responders":true"#;
     let account = format!(r#"{{"account":"x",{all}}}"#);
     assert_eq!(check(&account, true), Err(Fault::Authorization));
     let new_account = format!(r#"{{"new_account":true,{all}}}"#);
     assert_eq!(check(&new_account, true), Err(Fault::Authorization));
-    assert_eq!(
-        check(&format!("{{{all}}}"), true),
-        Err(Fault::InvalidProtocol)
-    );
-    assert_eq!(
-        check(r#"{"protocol":-1}"#, true),
-        Err(Fault::InvalidProtocol)
-    );
+    assert_eq!(check(&format!("{{{all}}}"), true), Err(Fault::InvalidProtocol));
+    assert_eq!(check(r#"{"protocol":-1}"#, true), Err(Fault::InvalidProtocol));
     let mismatch = Err(Fault::NoRespondersNeedHeaders);
     assert_eq!(check(r#"{"no_responders":true}"#, true), mismatch);
-    assert_eq!(
-        check(r#"{"no_responders":true,"headers":true}"#, false),
-        mismatch
-    );
+    assert_eq!(check(r#"{"no_responders":true,"headers":true}"#, false), mismatch);
 }

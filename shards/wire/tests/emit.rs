@@ -10,31 +10,12 @@ fn emitted(f: impl FnOnce(&mut Vec<u8>)) -> String {
 
 /// The delivery of `input` to sid 9, in all the ways it can be made.
 fn deliveries(input: &[u8], headers_ok: bool) -> [String; 3] {
-    let limits = Limits {
-        control_line_max: 4096,
-        payload_max: 1 << 20,
-        headers: true,
-    };
+    let limits = Limits { control_line_max: 4096, payload_max: 1 << 20, headers: true };
     let next = ClientParser::new().next(input, &limits);
-    let Next::Op {
-        op: ClientOp::Pub(p),
-        ..
-    } = next
-    else {
-        panic!("{next:?}")
-    };
+    let Next::Op { op: ClientOp::Pub(p), .. } = next else { panic!("{next:?}") };
     let message = |tail: &[u8]| {
         emitted(|out| {
-            emit::message(
-                out,
-                p.subject,
-                b"9",
-                p.reply,
-                p.header_len,
-                p.payload,
-                tail,
-                headers_ok,
-            );
+            emit::message(out, p.subject, b"9", p.reply, p.header_len, p.payload, tail, headers_ok);
         })
     };
     let mut made = b"old".to_vec();
@@ -47,44 +28,16 @@ fn messages() {
     let cases: [(&[u8], bool, &str); 12] = [
         (b"PUB a.b 5\r\nhello\r\n", true, "MSG a.b 9 5\r\nhello\r\n"),
         (b"PUB a.b 5\r\nhello\r\n", false, "MSG a.b 9 5\r\nhello\r\n"),
-        (
-            b"PUB a.b r 5\r\nhello\r\n",
-            true,
-            "MSG a.b 9 r 5\r\nhello\r\n",
-        ),
-        (
-            b"pub\ta.b\tr  5\nhello\r\n",
-            true,
-            "MSG a.b 9 r 5\r\nhello\r\n",
-        ),
+        (b"PUB a.b r 5\r\nhello\r\n", true, "MSG a.b 9 r 5\r\nhello\r\n"),
+        (b"pub\ta.b\tr  5\nhello\r\n", true, "MSG a.b 9 r 5\r\nhello\r\n"),
         (b"PUB a.b 0\r\n\r\n", true, "MSG a.b 9 0\r\n\r\n"),
-        (
-            b"HPUB a 3 8\r\nh\r\nhello\r\n",
-            true,
-            "HMSG a 9 3 8\r\nh\r\nhello\r\n",
-        ),
-        (
-            b"HPUB a r 3 8\r\nh\r\nhello\r\n",
-            true,
-            "HMSG a 9 r 3 8\r\nh\r\nhello\r\n",
-        ),
-        (
-            b"HPUB a 3 8\r\nh\r\nhello\r\n",
-            false,
-            "MSG a 9 5\r\nhello\r\n",
-        ),
-        (
-            b"HPUB a r 3 8\r\nh\r\nhello\r\n",
-            false,
-            "MSG a 9 r 5\r\nhello\r\n",
-        ),
+        (b"HPUB a 3 8\r\nh\r\nhello\r\n", true, "HMSG a 9 3 8\r\nh\r\nhello\r\n"),
+        (b"HPUB a r 3 8\r\nh\r\nhello\r\n", true, "HMSG a 9 r 3 8\r\nh\r\nhello\r\n"),
+        (b"HPUB a 3 8\r\nh\r\nhello\r\n", false, "MSG a 9 5\r\nhello\r\n"),
+        (b"HPUB a r 3 8\r\nh\r\nhello\r\n", false, "MSG a 9 r 5\r\nhello\r\n"),
         (b"HPUB a r 3 3\r\nh\r\n\r\n", false, "MSG a 9 r 0\r\n\r\n"),
         (b"HPUB a 0 5\r\nhello\r\n", true, "MSG a 9 5\r\nhello\r\n"),
-        (
-            b"HPUB a r 0 5\r\nhello\r\n",
-            true,
-            "MSG a 9 r 5\r\nhello\r\n",
-        ),
+        (b"HPUB a r 0 5\r\nhello\r\n", true, "MSG a 9 r 5\r\nhello\r\n"),
     ];
     for (input, headers_ok, want) in cases {
         for made in deliveries(input, headers_ok) {
@@ -97,10 +50,7 @@ fn messages() {
 #[test]
 fn zeros_before_a_size_are_passed_on() {
     let [passed_on, ..] = deliveries(b"HPUB a r 02 014\r\nNATS/1.0\r\n\r\nhi\r\n", true);
-    assert_eq!(
-        passed_on,
-        "before|HMSG a 9 r 02 014\r\nNATS/1.0\r\n\r\nhi\r\n"
-    );
+    assert_eq!(passed_on, "before|HMSG a 9 r 02 014\r\nNATS/1.0\r\n\r\nhi\r\n");
 }
 
 #[test]

@@ -108,10 +108,7 @@ fn unknown_operation_in_the_log() {
             b"GET / HTTP/1.1\r\n",
             r#"Client parser ERROR, state=0, i=0: proto='"GET / HTTP/1.1\r"...'"#,
         ),
-        (
-            b"PUBX foo",
-            r#"Client parser ERROR, state=31, i=3: proto='"X fo"...'"#,
-        ),
+        (b"PUBX foo", r#"Client parser ERROR, state=31, i=3: proto='"X fo"...'"#),
         (
             b"PUB a 1\r\nab0123456789012345678901234567890123456789",
             r#"Client parser ERROR, state=41, i=10: proto='"b0123456789012345678901234567890"...'"#,
@@ -130,68 +127,26 @@ fn malformed_arguments() {
         ("PUB foo\r\n", r#"processPub Parse Error: "foo""#),
         ("PUB foo \n", r#"processPub Parse Error: "foo ""#),
         ("PUB a b c 1\r\n", r#"processPub Parse Error: "a b c 1""#),
-        (
-            "PUB a b 1 1 1 1 1\r\n",
-            r#"processPub Parse Error: "a b 1 1 1 1 1""#,
-        ),
-        (
-            "PUB foo bar\r\n",
-            r#"processPub Bad or Missing Size: "foo bar""#,
-        ),
-        (
-            "PUB foo -5\r\n",
-            r#"processPub Bad or Missing Size: "foo -5""#,
-        ),
-        (
-            "PUB foo +5\r\n",
-            r#"processPub Bad or Missing Size: "foo +5""#,
-        ),
-        (
-            "PUB foo 0x5\r\n",
-            r#"processPub Bad or Missing Size: "foo 0x5""#,
-        ),
-        (
-            "PUB foo 5a\r\n",
-            r#"processPub Bad or Missing Size: "foo 5a""#,
-        ),
-        (
-            "PUB foo 1.5\r\n",
-            r#"processPub Bad or Missing Size: "foo 1.5""#,
-        ),
-        (
-            "PUB foo 1234567890\r\n",
-            r#"processPub Bad or Missing Size: "foo 1234567890""#,
-        ),
-        (
-            "PUB foo 0000000005\r\n",
-            r#"processPub Bad or Missing Size: "foo 0000000005""#,
-        ),
+        ("PUB a b 1 1 1 1 1\r\n", r#"processPub Parse Error: "a b 1 1 1 1 1""#),
+        ("PUB foo bar\r\n", r#"processPub Bad or Missing Size: "foo bar""#),
+        ("PUB foo -5\r\n", r#"processPub Bad or Missing Size: "foo -5""#),
+        ("PUB foo +5\r\n", r#"processPub Bad or Missing Size: "foo +5""#),
+        ("PUB foo 0x5\r\n", r#"processPub Bad or Missing Size: "foo 0x5""#),
+        ("PUB foo 5a\r\n", r#"processPub Bad or Missing Size: "foo 5a""#),
+        ("PUB foo 1.5\r\n", r#"processPub Bad or Missing Size: "foo 1.5""#),
+        ("PUB foo 1234567890\r\n", r#"processPub Bad or Missing Size: "foo 1234567890""#),
+        ("PUB foo 0000000005\r\n", r#"processPub Bad or Missing Size: "foo 0000000005""#),
         (
             "PUB foo bar 3333333333333333333333333333\r\n",
             r#"processPub Bad or Missing Size: "foo bar 3333333333333333333333333333""#,
         ),
         ("HPUB \r\n", r#"processHeaderPub Parse Error: "\r""#),
         ("HPUB foo 5\r\n", r#"processHeaderPub Parse Error: "foo 5""#),
-        (
-            "HPUB a b c 1 1\r\n",
-            r#"processHeaderPub Parse Error: "a b c 1 1""#,
-        ),
-        (
-            "HPUB foo x 5\r\n",
-            r#"processHeaderPub Bad or Missing Header Size: "foo x 5""#,
-        ),
-        (
-            "HPUB foo -1 5\r\n",
-            r#"processHeaderPub Bad or Missing Header Size: "foo -1 5""#,
-        ),
-        (
-            "HPUB foo x y\r\n",
-            r#"processHeaderPub Bad or Missing Header Size: "foo x y""#,
-        ),
-        (
-            "HPUB foo 5 x\r\n",
-            r#"processHeaderPub Bad or Missing Total Size: "foo 5 x""#,
-        ),
+        ("HPUB a b c 1 1\r\n", r#"processHeaderPub Parse Error: "a b c 1 1""#),
+        ("HPUB foo x 5\r\n", r#"processHeaderPub Bad or Missing Header Size: "foo x 5""#),
+        ("HPUB foo -1 5\r\n", r#"processHeaderPub Bad or Missing Header Size: "foo -1 5""#),
+        ("HPUB foo x y\r\n", r#"processHeaderPub Bad or Missing Header Size: "foo x y""#),
+        ("HPUB foo 5 x\r\n", r#"processHeaderPub Bad or Missing Total Size: "foo 5 x""#),
         (
             "HPUB foo 5 1234567890\r\n",
             r#"processHeaderPub Bad or Missing Total Size: "foo 5 1234567890""#,
@@ -208,27 +163,12 @@ fn malformed_arguments() {
         ("UNSUB 1 2 3\r\n", r#"processUnsub Parse Error: "1 2 3""#),
         ("INFO \r\n", "unexpected end of JSON input"),
         ("INFO {\r\n", "unexpected end of JSON input"),
-        (
-            "INFO x\r\n",
-            "invalid character 'x' looking for beginning of value",
-        ),
+        ("INFO x\r\n", "invalid character 'x' looking for beginning of value"),
         ("INFO []\r\n", "json: cannot unmarshal array"),
-        (
-            "INFO {\"port\":\"a\"}\r\n",
-            "json: cannot unmarshal string into field port",
-        ),
-        (
-            "INFO {\"gossip_mode\":256}\r\n",
-            "json: cannot unmarshal number into field gossip_mode",
-        ),
-        (
-            "INFO {\"gateway_cmd\":-0}\r\n",
-            "json: cannot unmarshal number into field gateway_cmd",
-        ),
-        (
-            "INFO {\"client_id\":-1}\r\n",
-            "json: cannot unmarshal number into field client_id",
-        ),
+        ("INFO {\"port\":\"a\"}\r\n", "json: cannot unmarshal string into field port"),
+        ("INFO {\"gossip_mode\":256}\r\n", "json: cannot unmarshal number into field gossip_mode"),
+        ("INFO {\"gateway_cmd\":-0}\r\n", "json: cannot unmarshal number into field gateway_cmd"),
+        ("INFO {\"client_id\":-1}\r\n", "json: cannot unmarshal number into field client_id"),
         (
             "INFO {\"max_payload\":2147483648}\r\n",
             "json: cannot unmarshal number into field max_payload",
@@ -243,36 +183,17 @@ fn malformed_arguments() {
         assert_eq!(fault.to_string(), *want);
         assert_eq!(fault.error_text(), None, "{input:?}");
         assert_eq!(fault.reason().as_str(), "Protocol Violation");
-        assert_eq!(
-            decided_after(input.as_bytes(), DEFAULT),
-            input.len(),
-            "{input:?}"
-        );
+        assert_eq!(decided_after(input.as_bytes(), DEFAULT), input.len(), "{input:?}");
     }
     let bad = fault(b"PUB foo\r\n", DEFAULT);
-    assert_eq!(
-        bad,
-        Fault::BadPub {
-            what: PubFault::Arguments,
-            args: b"foo"[..].into()
-        }
-    );
+    assert_eq!(bad, Fault::BadPub { what: PubFault::Arguments, args: b"foo"[..].into() });
 }
 
 /// Without headers on this connection the arguments of HPUB are not even looked at.
 #[test]
 fn headers_not_supported() {
-    let limits = Limits {
-        headers: false,
-        payload_max: 1,
-        ..DEFAULT
-    };
-    for input in [
-        "HPUB foo 0 5\r\n",
-        "hpub \r\n",
-        "HPUB a b c d e\n",
-        "HPUB foo 9 1\r\n",
-    ] {
+    let limits = Limits { headers: false, payload_max: 1, ..DEFAULT };
+    for input in ["HPUB foo 0 5\r\n", "hpub \r\n", "HPUB a b c d e\n", "HPUB foo 9 1\r\n"] {
         let fault = fault(input.as_bytes(), limits);
         assert_eq!(fault, Fault::HeadersUnsupported);
         assert_eq!(fault.error_text(), None);
@@ -285,10 +206,7 @@ fn headers_not_supported() {
 /// At the control line, before a byte of the payload.
 #[test]
 fn payload_too_large() {
-    let limits = Limits {
-        payload_max: 10,
-        ..DEFAULT
-    };
+    let limits = Limits { payload_max: 10, ..DEFAULT };
     for input in [
         "PUB foo 11\r\n",
         "PUB foo bar 999999999\n",
@@ -297,47 +215,23 @@ fn payload_too_large() {
         "HPUB foo 11 11\r\n",
     ] {
         let fault = fault(input.as_bytes(), limits);
-        assert!(
-            matches!(fault, Fault::PayloadTooLarge { max: 10, .. }),
-            "{input:?}: {fault:?}"
-        );
+        assert!(matches!(fault, Fault::PayloadTooLarge { max: 10, .. }), "{input:?}: {fault:?}");
         assert_eq!(fault.error_text(), Some("Maximum Payload Violation"));
         assert_eq!(fault.reason().as_str(), "Maximum Message Payload Exceeded");
         assert_eq!(decided_after(input.as_bytes(), limits), input.len());
     }
     let complete = b"PUB foo 11\r\nhello world\r\n";
-    assert_eq!(
-        fault(complete, limits).to_string(),
-        "maximum payload exceeded: 11 vs 10"
-    );
+    assert_eq!(fault(complete, limits).to_string(), "maximum payload exceeded: 11 vs 10");
     // A header longer than all comes first.
     let fault = fault(b"HPUB foo 12 11\r\n", limits);
-    assert!(matches!(
-        fault,
-        Fault::BadPub {
-            what: PubFault::HeaderLargerThanTotal,
-            ..
-        }
-    ));
+    assert!(matches!(fault, Fault::BadPub { what: PubFault::HeaderLargerThanTotal, .. }));
 }
 
 /// Neither verb nor blanks nor line end count; the first byte too many decides.
 #[test]
 fn control_line_too_long() {
-    let limits = Limits {
-        control_line_max: 10,
-        ..DEFAULT
-    };
-    let verbs = [
-        "PUB",
-        "HPUB",
-        "SUB",
-        "UNSUB",
-        "CONNECT",
-        "INFO",
-        "-ERR",
-        "PUB         ",
-    ];
+    let limits = Limits { control_line_max: 10, ..DEFAULT };
+    let verbs = ["PUB", "HPUB", "SUB", "UNSUB", "CONNECT", "INFO", "-ERR", "PUB         "];
     for verb in verbs {
         let begin = format!("{verb} \t aaaaaaaaaa");
         assert!(driver::whole(begin.as_bytes(), limits).is_empty());
@@ -345,51 +239,27 @@ fn control_line_too_long() {
         for rest in ["a", "\ra", "\r\r"] {
             let input = format!("{begin}{rest}");
             let fault = fault(input.as_bytes(), limits);
-            assert!(
-                matches!(fault, Fault::ControlLineTooLong { max: 10, .. }),
-                "{input:?}"
-            );
+            assert!(matches!(fault, Fault::ControlLineTooLong { max: 10, .. }), "{input:?}");
             assert_eq!(fault.error_text(), Some("maximum control line exceeded"));
             assert_eq!(fault.reason().as_str(), "Maximum Control Line Exceeded");
-            assert_eq!(
-                decided_after(input.as_bytes(), limits),
-                input.len(),
-                "{input:?}"
-            );
+            assert_eq!(decided_after(input.as_bytes(), limits), input.len(), "{input:?}");
         }
     }
     // It comes before everything else that is wrong with the line.
-    let fault = fault(
-        b"HPUB 12345678901\r\n",
-        Limits {
-            headers: false,
-            ..limits
-        },
-    );
+    let fault = fault(b"HPUB 12345678901\r\n", Limits { headers: false, ..limits });
     assert_eq!(fault.to_string(), "maximum control line exceeded");
 }
 
 #[test]
 fn control_line_has_no_limit_in_verbs_without_arguments() {
-    let limits = Limits {
-        control_line_max: 2,
-        ..DEFAULT
-    };
-    assert_eq!(
-        driver::whole(b"PINGabcdefgh\r\n", limits),
-        [support::Event::Ping]
-    );
+    let limits = Limits { control_line_max: 2, ..DEFAULT };
+    assert_eq!(driver::whole(b"PINGabcdefgh\r\n", limits), [support::Event::Ping]);
 }
 
 #[test]
 fn faults_told_by_the_caller() {
     let cases = [
-        (
-            Fault::client_err(b"'x'"),
-            None,
-            "Parse Error",
-            "Client Error 'x'",
-        ),
+        (Fault::client_err(b"'x'"), None, "Parse Error", "Client Error 'x'"),
         (
             Fault::InvalidProtocol,
             Some("invalid client protocol"),

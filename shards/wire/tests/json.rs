@@ -24,10 +24,7 @@ fn mutated_documents() {
             mutate(&mut random, &mut document);
         }
         // The other reader refuses what is not UTF-8; here a byte of it is as good as a letter.
-        let letters: Vec<u8> = document
-            .iter()
-            .map(|b| if *b < 0x80 { *b } else { b'x' })
-            .collect();
+        let letters: Vec<u8> = document.iter().map(|b| if *b < 0x80 { *b } else { b'x' }).collect();
         let well_formed = serde_json::from_slice::<IgnoredAny>(&letters).is_ok();
         let accepted = match connect::parse(&Connect::default(), &document) {
             Ok(_) => true,

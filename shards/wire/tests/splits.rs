@@ -36,26 +36,10 @@ const SCRIPTS: [&[u8]; 24] = [
 
 /// So tight that the scripts reach them.
 const TIGHT: [Limits; 4] = [
-    Limits {
-        control_line_max: 0,
-        payload_max: 0,
-        headers: true,
-    },
-    Limits {
-        control_line_max: 5,
-        payload_max: 4,
-        headers: true,
-    },
-    Limits {
-        control_line_max: 11,
-        payload_max: 5,
-        headers: false,
-    },
-    Limits {
-        control_line_max: 33,
-        payload_max: 12,
-        headers: true,
-    },
+    Limits { control_line_max: 0, payload_max: 0, headers: true },
+    Limits { control_line_max: 5, payload_max: 4, headers: true },
+    Limits { control_line_max: 11, payload_max: 5, headers: false },
+    Limits { control_line_max: 33, payload_max: 12, headers: true },
 ];
 
 #[test]
@@ -79,11 +63,7 @@ fn each_event_at_its_byte() {
         for script in SCRIPTS {
             let input = support::latin1(script);
             let want = machine::run(script, limits);
-            assert_eq!(
-                driver::bytewise(script, limits),
-                want,
-                "{input:?} {limits:?}"
-            );
+            assert_eq!(driver::bytewise(script, limits), want, "{input:?} {limits:?}");
         }
     }
 }
@@ -100,11 +80,7 @@ fn random_inputs_and_splits() {
         assert_eq!(driver::whole(&input, limits), want, "seed {seed}");
         for _ in 0..4 {
             let ends = random::splits(&mut random, input.len());
-            assert_eq!(
-                driver::split(&input, &ends, limits),
-                want,
-                "seed {seed} at {ends:?}"
-            );
+            assert_eq!(driver::split(&input, &ends, limits), want, "seed {seed} at {ends:?}");
         }
     }
 }
@@ -120,10 +96,7 @@ fn the_random_inputs_reach_every_kind_of_event() {
                 support::Event::Fault { what, .. } => {
                     what.split([':', ',']).next().map(str::to_owned)
                 }
-                other => format!("{other:?}")
-                    .split([' ', '('])
-                    .next()
-                    .map(str::to_owned),
+                other => format!("{other:?}").split([' ', '(']).next().map(str::to_owned),
             };
             *seen.entry(name.unwrap_or_default()).or_default() += 1;
         }
@@ -151,19 +124,14 @@ fn the_random_inputs_reach_every_kind_of_event() {
         "processSub Parse Error",
         "processUnsub Parse Error",
     ] {
-        assert!(
-            seen.get(name).is_some_and(|count| *count >= 20),
-            "{name}: {seen:#?}"
-        );
+        assert!(seen.get(name).is_some_and(|count| *count >= 20), "{name}: {seen:#?}");
     }
 }
 
 /// Blanks and junk are let go of as they come, however many there are.
 #[test]
 fn endless_blanks_and_junk_are_not_kept() {
-    for begin in [
-        "PUB ", "SUB\t", "CONNECT", "INFO", "-ERR ", "UNSUB ", "HPUB ", "PING", "+OK",
-    ] {
+    for begin in ["PUB ", "SUB\t", "CONNECT", "INFO", "-ERR ", "UNSUB ", "HPUB ", "PING", "+OK"] {
         let mut parser = ClientParser::new();
         let mut bytes = begin.as_bytes().to_vec();
         for _ in 0..1000 {

@@ -7,12 +7,7 @@ const DEPTH_MAX: usize = 10_000;
 
 /// Checks that `text` is one well-formed value and nothing else.
 pub(super) fn well_formed(text: &[u8]) -> Result<(), Wrong> {
-    Checker {
-        text,
-        at: 0,
-        open: Vec::new(),
-    }
-    .check()
+    Checker { text, at: 0, open: Vec::new() }.check()
 }
 
 /// Not recursive: nesting is the sender's choice.
@@ -182,10 +177,7 @@ impl Checker<'_> {
     }
 
     fn digits(&mut self) {
-        self.at += self.text[self.at..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        self.at += self.text[self.at..].iter().take_while(|b| b.is_ascii_digit()).count();
     }
 
     fn rest_of_word(&mut self, word: &str, places: &[&'static str]) -> Result<(), Wrong> {

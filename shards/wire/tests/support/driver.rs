@@ -17,14 +17,7 @@ pub struct Driver {
 impl Driver {
     pub fn new(limits: Limits) -> Self {
         let parser = ClientParser::new();
-        Self {
-            parser,
-            limits,
-            kept: Vec::new(),
-            need: 1,
-            events: Vec::new(),
-            faulted: false,
-        }
+        Self { parser, limits, kept: Vec::new(), need: 1, events: Vec::new(), faulted: false }
     }
 
     /// Takes the next bytes of the stream.
@@ -83,20 +76,9 @@ impl Driver {
     fn check_bound(&self) {
         // Verb and blank, argument with CRLF, payload with CRLF.
         let payload_max = self.limits.payload_max.min(999_999_999);
-        let bound = self
-            .limits
-            .control_line_max
-            .saturating_add(8 + 2 + payload_max + 2);
-        assert!(
-            self.faulted || self.kept.len() <= bound,
-            "keeps {} bytes",
-            self.kept.len()
-        );
-        assert!(
-            self.faulted || self.need <= bound,
-            "wants {} bytes",
-            self.need
-        );
+        let bound = self.limits.control_line_max.saturating_add(8 + 2 + payload_max + 2);
+        assert!(self.faulted || self.kept.len() <= bound, "keeps {} bytes", self.kept.len());
+        assert!(self.faulted || self.need <= bound, "wants {} bytes", self.need);
     }
 }
 
@@ -110,22 +92,12 @@ fn check_tail(op: &wire::ClientOp<'_>, bytes: &[u8]) {
     assert!(bytes.ends_with(p.tail));
     let mut made = Vec::new();
     emit::canonical_tail(&mut made, p.reply, p.header_len, p.payload);
-    let sizes_at = if p.reply.is_empty() {
-        0
-    } else {
-        p.reply.len() + 1
-    };
+    let sizes_at = if p.reply.is_empty() { 0 } else { p.reply.len() + 1 };
     let line_end = p.tail.len() - p.payload.len() - 4;
     assert_eq!(p.tail[..sizes_at], made[..sizes_at]);
     let sizes = std::str::from_utf8(&p.tail[sizes_at..line_end]).unwrap();
-    let plain: Vec<&str> = sizes
-        .split(' ')
-        .map(|size| size.trim_start_matches('0'))
-        .collect();
-    let plain: Vec<&str> = plain
-        .iter()
-        .map(|s| if s.is_empty() { "0" } else { *s })
-        .collect();
+    let plain: Vec<&str> = sizes.split(' ').map(|size| size.trim_start_matches('0')).collect();
+    let plain: Vec<&str> = plain.iter().map(|s| if s.is_empty() { "0" } else { *s }).collect();
     let made_end = made.len() - p.payload.len() - 4;
     assert_eq!(plain.join(" ").as_bytes(), &made[sizes_at..made_end]);
     assert_eq!(p.tail[line_end..], made[made_end..]);

@@ -5,9 +5,8 @@ use wire::{CloseReason, Limits, error_text};
 
 use super::{Event, driver, latin1};
 
-const VERBS: [&str; 10] = [
-    "CONNECT", "INFO", "PING", "PONG", "PUB ", "HPUB ", "SUB ", "UNSUB ", "+OK", "-ERR ",
-];
+const VERBS: [&str; 10] =
+    ["CONNECT", "INFO", "PING", "PONG", "PUB ", "HPUB ", "SUB ", "UNSUB ", "+OK", "-ERR "];
 
 #[derive(Default)]
 struct Machine {
@@ -44,11 +43,7 @@ impl Machine {
             return self.payload(byte);
         }
         if !self.known {
-            let letter = if byte == b'\t' {
-                ' '
-            } else {
-                char::from(byte.to_ascii_uppercase())
-            };
+            let letter = if byte == b'\t' { ' ' } else { char::from(byte.to_ascii_uppercase()) };
             // Only the blank after a verb may be a tab.
             self.verb.push(letter);
             let mut fitting = VERBS.iter().filter(|verb| verb.starts_with(&self.verb));
@@ -132,31 +127,19 @@ impl Machine {
 }
 
 fn publication(argument: &[u8], header: bool, limits: Limits) -> Result<(Event, usize), Event> {
-    let (process, sizes) = if header {
-        ("processHeaderPub", 2)
-    } else {
-        ("processPub", 1)
-    };
+    let (process, sizes) = if header { ("processHeaderPub", 2) } else { ("processPub", 1) };
     let fault = |what: &str| silent(format!("{process} {what}: {}", quoted(argument)));
     let words = words(argument, b" \t");
     if words.len() != 1 + sizes && words.len() != 2 + sizes {
         return Err(fault("Parse Error"));
     }
-    let reply = if words.len() == 2 + sizes {
-        latin1(&words[1])
-    } else {
-        String::new()
-    };
+    let reply = if words.len() == 2 + sizes { latin1(&words[1]) } else { String::new() };
     let mut header_len = 0;
     if header {
         header_len =
             number(&words[words.len() - 2]).ok_or_else(|| fault("Bad or Missing Header Size"))?;
     }
-    let total = if header {
-        "Bad or Missing Total Size"
-    } else {
-        "Bad or Missing Size"
-    };
+    let total = if header { "Bad or Missing Total Size" } else { "Bad or Missing Size" };
     let size = number(&words[words.len() - 1]).ok_or_else(|| fault(total))?;
     if header_len > size {
         return Err(fault("Header Size larger then TotalSize"));
@@ -164,42 +147,19 @@ fn publication(argument: &[u8], header: bool, limits: Limits) -> Result<(Event, 
     if size > limits.payload_max {
         let what = format!("maximum payload exceeded: {size} vs {}", limits.payload_max);
         let text = Some(error_text::MAXIMUM_PAYLOAD_VIOLATION);
-        return Err(Event::Fault {
-            text,
-            reason: CloseReason::MaximumPayloadExceeded,
-            what,
-        });
+        return Err(Event::Fault { text, reason: CloseReason::MaximumPayloadExceeded, what });
     }
     let subject = latin1(&words[0]);
-    Ok((
-        Event::Pub {
-            subject,
-            reply,
-            header_len,
-            payload: String::new(),
-        },
-        size,
-    ))
+    Ok((Event::Pub { subject, reply, header_len, payload: String::new() }, size))
 }
 
 fn sub(argument: &[u8]) -> Event {
-    let words: Vec<String> = words(argument, b" \t\r\n")
-        .iter()
-        .map(|w| latin1(w))
-        .collect();
+    let words: Vec<String> = words(argument, b" \t\r\n").iter().map(|w| latin1(w)).collect();
     match words.as_slice() {
-        [subject, sid] => Event::Sub {
-            subject: subject.clone(),
-            queue: None,
-            sid: sid.clone(),
-        },
+        [subject, sid] => Event::Sub { subject: subject.clone(), queue: None, sid: sid.clone() },
         [subject, queue, sid] => {
             let queue = Some(queue.clone());
-            Event::Sub {
-                subject: subject.clone(),
-                queue,
-                sid: sid.clone(),
-            }
+            Event::Sub { subject: subject.clone(), queue, sid: sid.clone() }
         }
         _ => silent(format!("processSub Parse Error: {}", quoted(argument))),
     }
@@ -208,14 +168,8 @@ fn sub(argument: &[u8]) -> Event {
 fn unsub(argument: &[u8]) -> Event {
     let words = words(argument, b" \t\r\n");
     match words.as_slice() {
-        [sid] => Event::Unsub {
-            sid: latin1(sid),
-            max: 0,
-        },
-        [sid, max] => Event::Unsub {
-            sid: latin1(sid),
-            max: number(max).unwrap_or(0) as u64,
-        },
+        [sid] => Event::Unsub { sid: latin1(sid), max: 0 },
+        [sid, max] => Event::Unsub { sid: latin1(sid), max: number(max).unwrap_or(0) as u64 },
         _ => silent(format!("processUnsub Parse Error: {}", quoted(argument))),
     }
 }
@@ -225,28 +179,18 @@ fn info(argument: &[u8]) -> Event {
     let mut line = b"INFO ".to_vec();
     line.extend_from_slice(argument);
     line.extend_from_slice(b"\r\n");
-    let limits = Limits {
-        control_line_max: usize::MAX - 100,
-        payload_max: 0,
-        headers: false,
-    };
+    let limits = Limits { control_line_max: usize::MAX - 100, payload_max: 0, headers: false };
     driver::whole(&line, limits).remove(0)
 }
 
 fn words(argument: &[u8], blanks: &[u8]) -> Vec<Vec<u8>> {
-    let words = argument
-        .split(|b| blanks.contains(b))
-        .filter(|word| !word.is_empty());
+    let words = argument.split(|b| blanks.contains(b)).filter(|word| !word.is_empty());
     words.map(<[u8]>::to_vec).collect()
 }
 
 fn number(word: &[u8]) -> Option<usize> {
     let plain = !word.is_empty() && word.len() <= 9 && word.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(word)
-        .ok()
-        .filter(|_| plain)?
-        .parse()
-        .ok()
+    std::str::from_utf8(word).ok().filter(|_| plain)?.parse().ok()
 }
 
 fn unknown() -> Event {
@@ -258,15 +202,10 @@ fn unknown() -> Event {
 }
 
 fn silent(what: String) -> Event {
-    Event::Fault {
-        text: None,
-        reason: CloseReason::ProtocolViolation,
-        what,
-    }
+    Event::Fault { text: None, reason: CloseReason::ProtocolViolation, what }
 }
 
 fn quoted(bytes: &[u8]) -> String {
     let text = error_text::permissions_violation_publish(bytes);
-    text.trim_start_matches("Permissions Violation for Publish to ")
-        .to_owned()
+    text.trim_start_matches("Permissions Violation for Publish to ").to_owned()
 }

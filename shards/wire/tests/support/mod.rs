@@ -8,11 +8,7 @@ pub mod random;
 use wire::{ClientOp, CloseReason, Fault, Limits};
 
 /// Limits of a server with nothing configured.
-pub const DEFAULT: Limits = Limits {
-    control_line_max: 4096,
-    payload_max: 1 << 20,
-    headers: true,
-};
+pub const DEFAULT: Limits = Limits { control_line_max: 4096, payload_max: 1 << 20, headers: true };
 
 /// What came of some input: operations, and perhaps a fault at the end. Owned, to be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,26 +19,10 @@ pub enum Event {
     Pong,
     Ok,
     Err(String),
-    Pub {
-        subject: String,
-        reply: String,
-        header_len: usize,
-        payload: String,
-    },
-    Sub {
-        subject: String,
-        queue: Option<String>,
-        sid: String,
-    },
-    Unsub {
-        sid: String,
-        max: u64,
-    },
-    Fault {
-        text: Option<&'static str>,
-        reason: CloseReason,
-        what: String,
-    },
+    Pub { subject: String, reply: String, header_len: usize, payload: String },
+    Sub { subject: String, queue: Option<String>, sid: String },
+    Unsub { sid: String, max: u64 },
+    Fault { text: Option<&'static str>, reason: CloseReason, what: String },
 }
 
 impl Event {
@@ -60,19 +40,10 @@ impl Event {
                 header_len: publication.header_len,
                 payload: latin1(publication.payload),
             },
-            ClientOp::Sub {
-                subject,
-                queue,
-                sid,
-            } => Self::Sub {
-                subject: latin1(subject),
-                queue: queue.map(latin1),
-                sid: latin1(sid),
-            },
-            ClientOp::Unsub { sid, max } => Self::Unsub {
-                sid: latin1(sid),
-                max: *max,
-            },
+            ClientOp::Sub { subject, queue, sid } => {
+                Self::Sub { subject: latin1(subject), queue: queue.map(latin1), sid: latin1(sid) }
+            }
+            ClientOp::Unsub { sid, max } => Self::Unsub { sid: latin1(sid), max: *max },
         }
     }
 
@@ -83,11 +54,7 @@ impl Event {
             Fault::UnknownOperation { .. } => "unknown operation".to_owned(),
             other => other.to_string(),
         };
-        Self::Fault {
-            text: fault.error_text(),
-            reason: fault.reason(),
-            what,
-        }
+        Self::Fault { text: fault.error_text(), reason: fault.reason(), what }
     }
 }
 

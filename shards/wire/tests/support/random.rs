@@ -58,9 +58,7 @@ pub fn input(random: &mut Random, ops_max: usize) -> Vec<u8> {
 
 /// Ascending offsets at which to split an input of `len` bytes.
 pub fn splits(random: &mut Random, len: usize) -> Vec<usize> {
-    let mut ends: Vec<usize> = (0..random.below(6))
-        .map(|_| random.below(len + 1))
-        .collect();
+    let mut ends: Vec<usize> = (0..random.below(6)).map(|_| random.below(len + 1)).collect();
     ends.sort_unstable();
     ends
 }
@@ -111,11 +109,7 @@ fn publication_with_header(random: &mut Random, out: &mut Vec<u8>) {
 }
 
 fn payload_len(random: &mut Random) -> usize {
-    if random.one_in(40) {
-        random.below(5000)
-    } else {
-        random.below(24)
-    }
+    if random.one_in(40) { random.below(5000) } else { random.below(24) }
 }
 
 fn size(random: &mut Random, value: usize) -> String {
