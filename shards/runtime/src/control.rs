@@ -1,0 +1,106 @@
+//! What reaches a shard from outside its core, and what it answers.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use mesh::{Counter, Padded};
+use shard::Nanos;
+use shard::report::{Ask, Report};
+
+use crate::lanes::{Bell, Peer, strike};
+
+/// Messages that may wait for one shard.
+pub(crate) const MESSAGES_MAX: usize = 4096;
+
+/// For one shard, from another core.
+pub(crate) enum Message {
+    /// A connection to take over.
+    Accepted(Accepted),
+    /// A request of the control plane.
+    Ask(Ask),
+}
+
+/// A connection that has just come in.
+pub(crate) struct Accepted {
+    pub stream: TcpStream,
+    pub cid: u64,
+    pub start_unix_ns: u64,
+    pub refused: bool,
+}
+
+/// Where to leave messages for one shard.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    pub messages: Sender<Message>,
+    pub bell: Bell,
+}
+
+impl Mailbox {
+    /// Leaves a message, waiting for room if there is none. False if the shard is gone.
+    pub fn post(&self, message: Message) -> bool {
+        let posted = self.messages.send(message).is_ok();
+        self.bell.ring();
+        posted
+    }
+
+    /// Leaves a message, or gives it back if there is no room or the shard is gone.
+    pub fn try_post(&self, message: Message) -> Result<(), Message> {
+        let posted = self.messages.try_send(message);
+        self.bell.ring();
+        posted.map_err(crossbeam_channel::TrySendError::into_inner)
+    }
+}
+
+/// Where the shards' reports go.
+#[derive(Clone)]
+pub(crate) struct Answers {
+    reports: Sender<Report>,
+    arrived: Arc<File>,
+}
+
+impl Answers {
+    /// `arrived` is an eventfd, struck for every report. There is room for `max` unread ones.
+    pub fn new(max: usize, arrived: Arc<File>) -> (Answers, Receiver<Report>) {
+        let (reports, receiver) = crossbeam_channel::bounded(max);
+        (Answers { reports, arrived }, receiver)
+    }
+
+    /// The eventfd that is struck for every report.
+    pub fn arrived(&self) -> Arc<File> {
+        Arc::clone(&self.arrived)
+    }
+
+    /// Leaves a report.
+    pub fn post(&self, report: Report) {
+        if self.reports.try_send(report).is_err() {
+            // Only after the control plane has gone: it asks for no more than there is room for.
+            log::debug!("Nobody waits for a report any more");
+        }
+        strike(&self.arrived);
+    }
+}
+
+/// What all shards of a server share. Nothing on a hot path but reading it.
+pub(crate) struct Commons {
+    /// Where time begins.
+    pub origin: Instant,
+    /// By shard.
+    pub mailboxes: Vec<Mailbox>,
+    /// By shard: connections it has or has been given, refused ones apart.
+    pub open: Vec<Padded<Counter>>,
+    pub answers: Answers,
+    pub spin_ns: Nanos,
+}
+
+impl Commons {
+    /// Nanoseconds since the server's own beginning.
+    pub fn now(&self) -> Nanos {
+        self.origin.elapsed().as_nanos() as Nanos
+    }
+}
+
+/// The rings of a server, known once all of them exist.
+pub(crate) type Peers = Arc<Vec<Peer>>;

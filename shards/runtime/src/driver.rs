@@ -1,0 +1,521 @@
+//! The loop of one shard: completions, frames and messages in; requests to the kernel and frames out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Receiver;
+use shard::limits::{BATCH_BYTES_MAX, SECONDS};
+use shard::report::Ask;
+use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Reads, ShardId};
+
+use crate::buffers::{BUFFER_BYTES, Filled};
+use crate::conn::{Phase, Sockets, Written};
+use crate::control::{Accepted, Commons, Message, Peers};
+use crate::engine::Engine;
+use crate::lanes::{Bell, Inbound, Outbound};
+use crate::listener::Listener;
+use crate::notes;
+use crate::ring::{Completion, Op, Ring, Tag};
+
+/// Completions looked at in one turn.
+const COMPLETIONS_PER_TURN: usize = 512;
+/// Messages of the control plane taken in one turn.
+const MESSAGES_PER_TURN: usize = 64;
+/// Frames taken off the rings at once.
+const FRAMES_AT_ONCE: usize = 16;
+/// With about this many bytes to be sent, they are sent before more input is taken: a wide fan-out
+/// of a megabyte of input would leave no cache and little memory alone.
+const FLUSH_BYTES: usize = 8 * 1024 * 1024;
+/// The least input given to the engine at once for that reason.
+const SLICE_BYTES_MIN: usize = 8 * 1024;
+/// How soon to look again whether a full ring has room.
+const FULL_RING_RETRY_NS: Nanos = 50_000;
+/// How long connections may take to close when the server shuts down.
+const STOP_NS_MAX: Nanos = 3 * SECONDS;
+
+/// What a driver is made of, apart from its engine and its ring.
+pub(crate) struct Parts {
+    pub id: ShardId,
+    pub inbound: Inbound,
+    pub outbound: Outbound,
+    pub messages: Receiver<Message>,
+    pub commons: Arc<Commons>,
+    /// On the one shard that accepts.
+    pub listener: Option<Listener>,
+}
+
+/// One shard with everything around it.
+pub(crate) struct Driver<E: Engine> {
+    id: ShardId,
+    engine: E,
+    effects: Effects,
+    ring: Ring,
+    sockets: Sockets<E::Chunk>,
+    inbound: Inbound,
+    outbound: Outbound,
+    messages: Receiver<Message>,
+    commons: Arc<Commons>,
+    peers: Peers,
+    bell: Bell,
+    listener: Option<Listener>,
+    completions: Vec<Completion>,
+    /// Received, and not yet given to the engine: whose, what, and how much of it is done.
+    received: VecDeque<(ConnId, Filled, usize)>,
+    /// Off the rings, and not yet given to the engine.
+    frames: VecDeque<(ShardId, Frame)>,
+    /// About as many bytes as wait to be sent since the last flush.
+    volume: usize,
+    /// Input given to the engine at once.
+    slice_bytes: usize,
+    stop_at: Option<Nanos>,
+}
+
+/// What to do after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Another.
+    Again,
+    /// [`Driver::rest`] until there is something to do.
+    Rest,
+    /// Nothing, ever: [`Driver::end`].
+    End,
+}
+
+impl<E: Engine> Driver<E> {
+    /// A driver for the calling thread.
+    pub fn new(parts: Parts, peers: Peers, engine: E, mut ring: Ring) -> Driver<E> {
+        let bell = parts.commons.mailboxes[parts.id.index()].bell.clone();
+        ring.watch(bell.as_raw_fd());
+        Driver {
+            id: parts.id,
+            engine,
+            effects: Effects::new(parts.commons.mailboxes.len()),
+            ring,
+            sockets: Sockets::new(),
+            inbound: parts.inbound,
+            outbound: parts.outbound,
+            messages: parts.messages,
+            commons: parts.commons,
+            peers,
+            bell,
+            listener: parts.listener,
+            completions: Vec::new(),
+            received: VecDeque::new(),
+            frames: VecDeque::new(),
+            volume: 0,
+            slice_bytes: BUFFER_BYTES,
+            stop_at: None,
+        }
+    }
+
+    /// Takes in what there is, up to some bounds, and hands on what comes of it.
+    pub fn turn(&mut self) -> io::Result<After> {
+        let now = self.commons.now();
+        self.take_completions(now);
+        self.take_messages(now);
+        self.take_time(now);
+        self.take_frames(now);
+        self.take_received(now);
+        self.carry_out(now);
+        if self.is_over() {
+            return Ok(After::End);
+        }
+        let again = !self.received.is_empty()
+            || !self.frames.is_empty()
+            || !self.effects.probes.is_empty()
+            || self.engine.has_work()
+            || self.ring.has_sends()
+            || self.ring.is_ready()
+            || !self.inbound.is_empty();
+        if again {
+            self.ring.submit()?;
+        }
+        Ok(if again { After::Again } else { After::Rest })
+    }
+
+    /// Waits for something to do.
+    pub fn rest(&mut self) -> io::Result<()> {
+        if self.commons.spin_ns > 0 {
+            self.ring.submit()?;
+            if self.spin() {
+                return Ok(());
+            }
+        }
+        self.bell.doze();
+        // Whatever was left for this shard before it dozed is seen here; whoever leaves something
+        // later sees it doze, and rings.
+        let waited = if self.inbound.is_empty() && self.messages.is_empty() {
+            let time = self.patience();
+            self.ring.wait(time)
+        } else {
+            Ok(())
+        };
+        self.bell.wake_up();
+        waited
+    }
+
+    /// Looks for something to do for a while without a system call. True if there is.
+    fn spin(&mut self) -> bool {
+        let until = self.commons.now() + self.commons.spin_ns;
+        let until = self.next_due().map_or(until, |due| until.min(due));
+        while self.commons.now() < until {
+            if self.ring.is_ready() || !self.inbound.is_empty() || !self.messages.is_empty() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// How long there is certainly nothing to do, unless somebody rings.
+    fn patience(&mut self) -> Option<Duration> {
+        let now = self.commons.now();
+        let staged = self.outbound.peers().any(|to| !self.effects.is_clear(to));
+        let retry = staged.then_some(now + FULL_RING_RETRY_NS);
+        let due = [self.next_due(), retry].into_iter().flatten().min()?;
+        Some(Duration::from_nanos(due.saturating_sub(now)))
+    }
+
+    fn next_due(&mut self) -> Option<Nanos> {
+        let retry = self.listener.as_ref().and_then(Listener::next_due);
+        let dues = [self.engine.deadline(), self.sockets.next_due(), retry, self.stop_at];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Shutting down, and done with it.
+    fn is_over(&self) -> bool {
+        let accepting = self.listener.as_ref().is_some_and(Listener::is_armed);
+        self.stop_at.is_some() && self.sockets.live() == 0 && !accepting
+    }
+
+    /// Takes leave of the kernel, so that none of its requests outlives the memory it uses.
+    pub fn end(mut self) -> io::Result<()> {
+        log::debug!("Shard {} entered its ring {} times", self.id.0, self.ring.enters());
+        let until = self.commons.now() + SECONDS;
+        self.ring.cancel_all();
+        while self.ring.outstanding() > 0 && self.commons.now() < until {
+            self.ring.wait(Some(Duration::from_millis(10)))?;
+            self.ring.completions(COMPLETIONS_PER_TURN, &mut self.completions);
+            self.completions.clear();
+        }
+        Ok(())
+    }
+
+    fn take_completions(&mut self, now: Nanos) {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.completions(COMPLETIONS_PER_TURN, &mut completions);
+        for completion in completions.drain(..) {
+            match completion.tag.op {
+                Op::Receive => self.on_received(completion, now),
+                Op::Send => self.on_sent(&completion, now),
+                Op::Accept => self.on_accepted(&completion, now),
+                Op::Bell if !completion.more => self.ring.watch(self.bell.as_raw_fd()),
+                Op::RingPeer => self.peers[completion.tag.slot as usize].bell.strike(),
+                Op::Bell | Op::Rung | Op::Nothing => {}
+            }
+        }
+        self.completions = completions;
+    }
+
+    fn on_received(&mut self, completion: Completion, now: Nanos) {
+        let conn = self.sockets.conn(completion.tag);
+        if let Some(filled) = completion.filled {
+            match conn {
+                Some(conn) if completion.result > 0 => self.received.push_back((conn, filled, 0)),
+                _ => self.ring.give_back(filled),
+            }
+        }
+        let Some(conn) = conn else { return };
+        if !completion.more {
+            self.sockets.reading_ended(conn);
+        }
+        match -completion.result {
+            0 => self.input_ended(conn, Hangup::Closed, now),
+            libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            errno if errno > 0 => self.input_ended(conn, Hangup::ReadError, now),
+            _ => {}
+        }
+        self.sockets.read(&mut self.ring, conn);
+        self.sockets.release(conn);
+    }
+
+    /// Reading is over. What was received before is taken in first.
+    fn input_ended(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
+        while let Some(at) = self.received.iter().position(|(whose, ..)| *whose == conn) {
+            let Some((_, filled, done)) = self.received.remove(at) else { break };
+            if self.sockets.phase(conn) == Phase::Open {
+                let bytes = &self.ring.contents(&filled)[done..];
+                self.engine.step(now, Input::Bytes { conn, bytes }, &mut self.effects);
+            }
+            self.ring.give_back(filled);
+        }
+        self.hang_up(conn, cause, now);
+    }
+
+    fn hang_up(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
+        if self.sockets.input_ended(conn) {
+            self.engine.step(now, Input::Hangup { conn, cause }, &mut self.effects);
+            return;
+        }
+        match self.sockets.phase(conn) {
+            Phase::Draining => self.sockets.abandon(conn),
+            Phase::Flushing if cause != Hangup::Closed => self.sockets.abandon(conn),
+            _ => {}
+        }
+    }
+
+    fn on_sent(&mut self, completion: &Completion, now: Nanos) {
+        let Some(conn) = self.sockets.conn(completion.tag) else { return };
+        match self.sockets.written(conn, completion.result) {
+            Written::Stale(chunk) => {
+                if let Some(chunk) = chunk {
+                    self.engine.recycle(chunk);
+                }
+                self.sockets.release(conn);
+            }
+            Written::Progress { bytes, chunk } => self.wrote(conn, bytes, chunk, now),
+            Written::Failed(chunk) => {
+                self.engine.recycle(chunk);
+                self.hang_up(conn, Hangup::WriteError, now);
+            }
+        }
+    }
+
+    fn wrote(&mut self, conn: ConnId, bytes: usize, chunk: Option<E::Chunk>, now: Nanos) {
+        if bytes > 0 && self.sockets.phase(conn) == Phase::Open {
+            let bytes = bytes as u64;
+            self.engine.step(now, Input::Sent { conn, bytes }, &mut self.effects);
+        }
+        match chunk {
+            Some(chunk) => {
+                self.engine.recycle(chunk);
+                self.write_next(conn, now);
+            }
+            // SAFETY: `Engine` promises that a chunk's bytes stay where they are.
+            None => unsafe { self.sockets.write_on(&mut self.ring, conn) },
+        }
+    }
+
+    /// Writes the next chunk of a connection, if it has one and none is being written.
+    fn write_next(&mut self, conn: ConnId, now: Nanos) {
+        if !self.sockets.takes_chunk(conn) {
+            return;
+        }
+        match self.engine.take_chunk(conn) {
+            // SAFETY: `Engine` promises that a chunk's bytes stay where they are.
+            Some(chunk) => unsafe { self.sockets.write(&mut self.ring, conn, chunk) },
+            None if self.sockets.phase(conn) == Phase::Flushing => {
+                self.sockets.flushed(&mut self.ring, conn, now);
+            }
+            None => {}
+        }
+    }
+
+    fn on_accepted(&mut self, completion: &Completion, now: Nanos) {
+        let Some(listener) = &mut self.listener else { return };
+        if !completion.more {
+            listener.disarmed();
+        }
+        if completion.result < 0 {
+            listener.failed(-completion.result, now);
+            return;
+        }
+        // SAFETY: the kernel has just made this descriptor for us.
+        let stream = unsafe { TcpStream::from_raw_fd(completion.result) };
+        let (cid, shard, refused) = listener.place(&self.commons);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start_unix_ns = since.as_nanos() as u64;
+        let accepted = Accepted { stream, cid, start_unix_ns, refused };
+        if shard == self.id.index() {
+            self.open(accepted, now);
+        } else {
+            self.hand_over(accepted, shard, now);
+        }
+    }
+
+    /// Gives a connection to a peer; keeps it if the peer has too many waiting.
+    fn hand_over(&mut self, accepted: Accepted, shard: usize, now: Nanos) {
+        let kept = self.commons.mailboxes[shard].try_post(Message::Accepted(accepted));
+        if let Err(Message::Accepted(accepted)) = kept {
+            if !accepted.refused {
+                self.commons.open[shard].sub(1);
+                self.commons.open[self.id.index()].add(1);
+            }
+            self.open(accepted, now);
+        }
+    }
+
+    /// Starts with a connection that was placed here.
+    fn open(&mut self, accepted: Accepted, now: Nanos) {
+        let Accepted { stream, cid, start_unix_ns, refused } = accepted;
+        let addr = match stream.peer_addr() {
+            Ok(addr) if self.stop_at.is_none() => crate::listener::plain(addr),
+            // Reset before it was looked at, or too late.
+            _ if refused => return,
+            _ => return self.commons.open[self.id.index()].sub(1),
+        };
+        let conn = self.sockets.open(stream, !refused);
+        let peer = shard::Peer { cid, addr, start_unix_ns, refused };
+        self.engine.step(now, Input::Open { conn, peer }, &mut self.effects);
+        self.sockets.read(&mut self.ring, conn);
+    }
+
+    fn take_messages(&mut self, now: Nanos) {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.messages.try_recv() {
+                Ok(Message::Accepted(accepted)) => self.open(accepted, now),
+                Ok(Message::Ask(ask)) => {
+                    if matches!(ask, Ask::Shutdown) {
+                        self.stop(now);
+                    }
+                    self.engine.step(now, Input::Ask(ask), &mut self.effects);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Nanos) {
+        self.stop_at.get_or_insert(now + STOP_NS_MAX);
+        if let Some(listener) = &mut self.listener {
+            listener.close();
+            self.ring.cancel(Tag::of(Op::Accept, 0));
+        }
+    }
+
+    fn take_time(&mut self, now: Nanos) {
+        if let Some(fd) = self.listener.as_mut().and_then(|listener| listener.wants_accept(now)) {
+            self.ring.accept(fd);
+        }
+        while let Some(conn) = self.sockets.pop_due(now) {
+            self.sockets.abandon(conn);
+        }
+        if self.stop_at.is_some_and(|at| at <= now) {
+            self.stop_at = Some(now + STOP_NS_MAX);
+            for conn in self.sockets.all_live() {
+                self.sockets.abandon(conn);
+            }
+        }
+        if self.engine.has_work() || self.engine.deadline().is_some_and(|at| at <= now) {
+            self.engine.step(now, Input::Turn, &mut self.effects);
+        }
+    }
+
+    fn take_frames(&mut self, now: Nanos) {
+        while self.volume < FLUSH_BYTES {
+            if self.frames.is_empty() {
+                let frames = &mut self.frames;
+                self.inbound.drain(FRAMES_AT_ONCE, |from, frame| frames.push_back((from, frame)));
+            }
+            let Some((from, frame)) = self.frames.pop_front() else { return };
+            let bytes = if let Frame::Deliver(batch) = &frame { batch.len() } else { 0 };
+            self.engine.step(now, Input::Frame { from, frame }, &mut self.effects);
+            self.took_in(bytes, now);
+        }
+    }
+
+    fn take_received(&mut self, now: Nanos) {
+        while let Some((conn, filled, done)) = self.received.pop_front() {
+            let open = self.sockets.phase(conn) == Phase::Open;
+            let end = if open { filled.bytes().min(done + self.slice_bytes) } else { filled.bytes() };
+            if open {
+                let bytes = &self.ring.contents(&filled)[done..end];
+                self.engine.step(now, Input::Bytes { conn, bytes }, &mut self.effects);
+            }
+            if end < filled.bytes() {
+                self.received.push_front((conn, filled, end));
+            } else {
+                self.ring.give_back(filled);
+            }
+            self.took_in(end - done, now);
+            if self.volume >= FLUSH_BYTES {
+                return;
+            }
+        }
+    }
+
+    /// After an input of that many bytes: keeps what comes of it within bounds.
+    fn took_in(&mut self, bytes: usize, now: Nanos) {
+        self.volume += bytes.max(1) * self.effects.dirty.len();
+        for to in self.outbound.peers() {
+            if self.effects.staged_bytes(to) >= BATCH_BYTES_MAX {
+                self.push_frames(to, now);
+            }
+        }
+    }
+
+    fn push_frames(&mut self, to: ShardId, now: Nanos) {
+        self.outbound.push(to, &mut self.effects);
+        if self.effects.relieved(to) {
+            self.engine.step(now, Input::Room { to }, &mut self.effects);
+            self.outbound.push(to, &mut self.effects);
+        }
+    }
+
+    /// Carries out what the engine wants.
+    fn carry_out(&mut self, now: Nanos) {
+        self.probe(now);
+        for to in self.outbound.peers() {
+            self.push_frames(to, now);
+        }
+        self.outbound.ring_bells(&mut self.ring, &self.peers);
+        self.write_dirty(now);
+        self.steer_reads();
+        self.close_closed(now);
+        for note in self.effects.notes.drain(..) {
+            notes::write(&note);
+        }
+        for report in self.effects.reports.drain(..) {
+            self.commons.answers.post(report);
+        }
+    }
+
+    fn probe(&mut self, now: Nanos) {
+        for conn in std::mem::take(&mut self.effects.probes) {
+            if let Some(fd) = self.sockets.fd(conn) {
+                let bytes = unacknowledged_bytes(fd);
+                self.engine.step(now, Input::Unacknowledged { conn, bytes }, &mut self.effects);
+            }
+        }
+    }
+
+    fn write_dirty(&mut self, now: Nanos) {
+        let mut dirty = std::mem::take(&mut self.effects.dirty);
+        let written = dirty.len();
+        for conn in dirty.drain(..) {
+            self.write_next(conn, now);
+        }
+        self.effects.dirty = dirty;
+        self.slice_bytes = (FLUSH_BYTES / written.max(1)).clamp(SLICE_BYTES_MIN, BUFFER_BYTES);
+        self.volume = 0;
+    }
+
+    fn steer_reads(&mut self) {
+        for (conn, reads) in self.effects.reads.drain(..) {
+            self.sockets.set_wanted(&mut self.ring, conn, reads == Reads::Resume);
+        }
+    }
+
+    fn close_closed(&mut self, now: Nanos) {
+        for close in std::mem::take(&mut self.effects.closes) {
+            if self.sockets.close(&mut self.ring, close.conn, close.flush, now) {
+                self.commons.open[self.id.index()].sub(1);
+            }
+            if close.flush {
+                self.write_next(close.conn, now);
+            }
+        }
+    }
+}
+
+/// What the kernel holds of a connection that its peer has not acknowledged; 0 if it is gone.
+fn unacknowledged_bytes(fd: RawFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int.
+    let done = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+}

@@ -1,0 +1,54 @@
+//! What a shard's loop drives.
+
+use shard::{ConnId, Effects, Input, Nanos, Shard};
+
+/// A state machine without I/O. [`Shard`] is the one in production.
+///
+/// # Safety
+/// The bytes of a chunk stay where they are and as they are from [`Engine::take_chunk`] until it is
+/// dropped or recycled, even if the chunk itself moves: the kernel reads them meanwhile.
+pub unsafe trait Engine {
+    /// Bytes to write to one connection.
+    type Chunk: AsRef<[u8]> + 'static;
+
+    /// Takes in one event.
+    fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects);
+
+    /// The next bytes for a connection that was in [`Effects::dirty`] or is to be closed after a
+    /// flush.
+    fn take_chunk(&mut self, conn: ConnId) -> Option<Self::Chunk>;
+
+    /// Takes a chunk back, written or not.
+    fn recycle(&mut self, chunk: Self::Chunk);
+
+    /// When [`Input::Turn`] is needed at the latest.
+    fn deadline(&self) -> Option<Nanos>;
+
+    /// [`Input::Turn`] is needed soon.
+    fn has_work(&self) -> bool;
+}
+
+// SAFETY: a shard's chunk owns a `Vec<u8>` on the heap that nobody else can reach.
+unsafe impl Engine for Shard {
+    type Chunk = shard::Chunk;
+
+    fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects) {
+        Shard::step(self, now, input, effects);
+    }
+
+    fn take_chunk(&mut self, conn: ConnId) -> Option<shard::Chunk> {
+        Shard::take_chunk(self, conn)
+    }
+
+    fn recycle(&mut self, chunk: shard::Chunk) {
+        Shard::recycle(self, chunk);
+    }
+
+    fn deadline(&self) -> Option<Nanos> {
+        Shard::deadline(self)
+    }
+
+    fn has_work(&self) -> bool {
+        Shard::has_work(self)
+    }
+}

@@ -1,0 +1,249 @@
+//! The monitoring listener, on an executor of its own so that no operator delays a shard.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::channels::local_channel::{self, LocalSender};
+use glommio::io::BufferedFile;
+use glommio::net::{TcpListener as Listener, TcpStream};
+use glommio::{GlommioError, timer};
+use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Site, Step};
+use shard::report::{Ask, Report};
+
+use crate::control::{Commons, Message};
+use crate::executor::{self, Handle};
+use crate::lanes::strike;
+use crate::process::Process;
+
+/// Requests that may wait for the shards at once; further ones are answered with 503.
+pub(crate) const REPORTS_MAX: usize = 64;
+/// Connections served at once; further ones are closed.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a connection may say nothing, and how long it may take a response.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long all shards may take to report.
+const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
+const READ_BYTES: usize = 8 * 1024;
+
+/// What the monitoring executor needs.
+pub(crate) struct Http {
+    pub socket: TcpListener,
+    pub site: Site,
+    pub commons: Arc<Commons>,
+    pub reports: Receiver<Report>,
+}
+
+/// Ends the monitoring executor.
+pub(crate) struct Stop {
+    stop: Sender<()>,
+    news: Arc<File>,
+}
+
+impl Stop {
+    /// Returns at once.
+    pub fn stop(self) {
+        drop(self.stop);
+        strike(&self.news);
+    }
+}
+
+/// Starts it.
+pub(crate) fn spawn(http: Http) -> Result<(Handle, Stop), String> {
+    let (stop, stopped) = bounded(0);
+    let news = http.commons.answers.arrived();
+    let stop = Stop { stop, news };
+    let handle = executor::builder("control", None)
+        .spawn(move || async move {
+            serve(http, stopped).await.map_err(|error| format!("monitoring: {error}"))
+        })
+        .map_err(|error| format!("control: {error}"))?;
+    Ok((handle, stop))
+}
+
+/// The state all monitoring tasks share.
+struct Desk {
+    monitor: Monitor,
+    process: Process,
+    commons: Arc<Commons>,
+    tickets: u64,
+    waiting: HashMap<u64, Waiting>,
+    connections: usize,
+}
+
+/// A request that waits for the shards.
+struct Waiting {
+    reports: Vec<Report>,
+    done: LocalSender<Vec<Report>>,
+}
+
+async fn serve(http: Http, stopped: Receiver<()>) -> io::Result<()> {
+    let news = http.commons.answers.arrived();
+    let desk = Rc::new(RefCell::new(Desk {
+        monitor: Monitor::new(http.site),
+        process: Process::new(),
+        commons: http.commons,
+        tickets: 0,
+        waiting: HashMap::new(),
+        connections: 0,
+    }));
+    // SAFETY: the descriptor is nobody else's any more.
+    let listener = unsafe { Listener::from_raw_fd(http.socket.into_raw_fd()) };
+    let accepting = glommio::spawn_local(accept(listener, Rc::clone(&desk)));
+    let fd = news.try_clone()?.into_raw_fd();
+    // SAFETY: as above.
+    let news = unsafe { BufferedFile::from_raw_fd(fd) };
+    while stopped.try_recv() != Err(TryRecvError::Disconnected) {
+        news.read_at(0, 8).await.map_err(io::Error::from)?;
+        while let Ok(report) = http.reports.try_recv() {
+            desk.borrow_mut().file(report);
+        }
+    }
+    accepting.cancel().await;
+    news.close().await.map_err(io::Error::from)
+}
+
+async fn accept(listener: Listener, desk: Rc<RefCell<Desk>>) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) if desk.borrow().connections < CONNECTIONS_MAX => {
+                desk.borrow_mut().connections += 1;
+                let desk = Rc::clone(&desk);
+                let task = async move {
+                    if let Err(error) = converse(stream, &desk).await {
+                        log::debug!("Monitoring connection: {error}");
+                    }
+                    desk.borrow_mut().connections -= 1;
+                };
+                glommio::spawn_local(task).detach();
+            }
+            Ok(_) => log::warn!("Monitoring has {CONNECTIONS_MAX} connections: one refused"),
+            Err(error) => {
+                log::error!("Temporary Monitoring Accept Error({error})");
+                timer::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// One connection, until either side has had enough.
+async fn converse(mut stream: TcpStream, desk: &Rc<RefCell<Desk>>) -> io::Result<()> {
+    stream.set_read_timeout(Some(IDLE))?;
+    stream.set_write_timeout(Some(IDLE))?;
+    let mut requests = Requests::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let mut out = Vec::new();
+    loop {
+        let framing = match requests.pull() {
+            Next::More => {
+                match stream.read(&mut buffer).await? {
+                    0 => return Ok(()),
+                    bytes => requests.push(&buffer[..bytes]),
+                }
+                continue;
+            }
+            Next::Refuse(response) => {
+                response.write(Framing::LAST, now_unix_ns(), &mut out);
+                Framing::LAST
+            }
+            Next::Request(request) => {
+                let response = respond(&request, desk).await;
+                for warning in &response.warnings {
+                    log::warn!("{warning}");
+                }
+                response.write(request.framing, now_unix_ns(), &mut out);
+                request.framing
+            }
+        };
+        stream.write_all(&out).await?;
+        out.clear();
+        if !framing.keep_alive {
+            return stream.close().await;
+        }
+    }
+}
+
+async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
+    let step = desk.borrow_mut().monitor.ask(request);
+    let question = match step {
+        Step::Answer(response) => return response,
+        Step::Need(question) => question,
+    };
+    let Some((ticket, answer)) = desk.borrow_mut().ask(&question) else {
+        return unavailable();
+    };
+    let in_time = timer::timeout(REPORT_TIME_MAX, async {
+        Ok::<_, GlommioError<()>>(answer.recv().await)
+    });
+    let reports = in_time.await;
+    desk.borrow_mut().waiting.remove(&ticket);
+    match reports {
+        Ok(Some(reports)) => desk.borrow_mut().answer(&question, &reports),
+        _ => unavailable(),
+    }
+}
+
+impl Desk {
+    /// Asks all shards. None if too much is asked already or a shard is gone.
+    fn ask(
+        &mut self,
+        question: &Question,
+    ) -> Option<(u64, local_channel::LocalReceiver<Vec<Report>>)> {
+        if self.waiting.len() >= REPORTS_MAX {
+            return None;
+        }
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let (done, answer) = local_channel::new_bounded(1);
+        self.waiting.insert(ticket, Waiting { reports: Vec::new(), done });
+        for mailbox in &self.commons.mailboxes {
+            let ask = Ask::Report { ticket, what: question.wanted() };
+            if mailbox.try_post(Message::Ask(ask)).is_err() {
+                self.waiting.remove(&ticket);
+                return None;
+            }
+        }
+        Some((ticket, answer))
+    }
+
+    /// Takes one shard's report.
+    fn file(&mut self, report: Report) {
+        let ticket = report.ticket;
+        let shards = self.commons.mailboxes.len();
+        let Some(waiting) = self.waiting.get_mut(&ticket) else { return };
+        waiting.reports.push(report);
+        if waiting.reports.len() == shards
+            && let Some(waiting) = self.waiting.remove(&ticket)
+        {
+            // Fails if the request was given up.
+            let _ = waiting.done.try_send(waiting.reports);
+        }
+    }
+
+    fn answer(&mut self, question: &Question, reports: &[Report]) -> Response {
+        let process = self.process.figures();
+        self.monitor.answer(question, reports, &process, now_unix_ns())
+    }
+}
+
+fn unavailable() -> Response {
+    Response {
+        status: 503,
+        content_type: "text/plain; charset=utf-8",
+        header: None,
+        body: b"The server is busy or shutting down\n".to_vec(),
+        warnings: Vec::new(),
+    }
+}
+
+fn now_unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}

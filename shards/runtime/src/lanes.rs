@@ -1,0 +1,171 @@
+//! Frames to and from the peer shards, and how a sleeping peer is woken.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use mesh::Doorbell;
+use shard::limits::RING_FRAMES;
+use shard::{Effects, Frame, ShardId};
+
+use crate::ring::Ring;
+
+/// The way to wake a shard, from any thread.
+#[derive(Clone)]
+pub(crate) struct Bell {
+    doorbell: Arc<Doorbell>,
+    eventfd: Arc<File>,
+}
+
+impl Bell {
+    /// Of a shard that is awake.
+    pub fn new() -> io::Result<Bell> {
+        Ok(Bell { doorbell: Arc::new(Doorbell::new()), eventfd: Arc::new(eventfd()?) })
+    }
+
+    /// The shard itself: about to sleep. It must look at everything once more.
+    pub fn doze(&self) {
+        self.doorbell.doze();
+    }
+
+    /// The shard itself: awake.
+    pub fn wake_up(&self) {
+        self.doorbell.wake_up();
+    }
+
+    /// After something was left for the shard: wakes it if it sleeps.
+    pub fn ring(&self) {
+        if self.doorbell.ring() {
+            self.strike();
+        }
+    }
+
+    /// Wakes the shard whether or not it seems to sleep.
+    pub fn strike(&self) {
+        strike(&self.eventfd);
+    }
+
+    /// What the shard's ring watches.
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.eventfd.as_raw_fd()
+    }
+}
+
+/// An eventfd that is never waited for by reading it.
+pub(crate) fn eventfd() -> io::Result<File> {
+    // SAFETY: no memory is involved.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Makes an eventfd readable.
+pub(crate) fn strike(mut eventfd: &File) {
+    // Fails only when 2^64 - 1 strikes are waiting, when it is readable anyway.
+    let _ = eventfd.write(&1u64.to_ne_bytes());
+}
+
+/// A peer as the producers of its frames know it.
+pub(crate) struct Peer {
+    pub bell: Bell,
+    /// Its io_uring.
+    pub address: OwnedFd,
+}
+
+/// One end of every lane, for one shard.
+pub(crate) struct Ends {
+    pub inbound: Inbound,
+    pub outbound: Outbound,
+}
+
+/// What the peers send to one shard. None for the shard itself.
+pub(crate) struct Inbound(Vec<Option<mesh::Receiver<Frame>>>);
+
+/// What one shard sends to its peers. None for the shard itself.
+pub(crate) struct Outbound {
+    lanes: Vec<Option<mesh::Sender<Frame>>>,
+    /// Peers that got something and have not been told.
+    fresh: Vec<bool>,
+    any_fresh: bool,
+}
+
+/// The lanes between `shards` shards, one per ordered pair; the ends of each shard.
+pub(crate) fn lanes(shards: usize) -> Vec<Ends> {
+    let mut ends: Vec<Ends> = (0..shards)
+        .map(|_| Ends {
+            inbound: Inbound((0..shards).map(|_| None).collect()),
+            outbound: Outbound {
+                lanes: (0..shards).map(|_| None).collect(),
+                fresh: vec![false; shards],
+                any_fresh: false,
+            },
+        })
+        .collect();
+    for from in 0..shards {
+        for to in (0..shards).filter(|to| *to != from) {
+            let (sender, receiver) = mesh::ring(RING_FRAMES);
+            ends[from].outbound.lanes[to] = Some(sender);
+            ends[to].inbound.0[from] = Some(receiver);
+        }
+    }
+    ends
+}
+
+impl Inbound {
+    /// Takes in what is there now, at most `max` frames of each peer.
+    pub fn drain(&mut self, max: usize, mut take: impl FnMut(ShardId, Frame)) {
+        for (from, lane) in self.0.iter_mut().enumerate() {
+            if let Some(lane) = lane {
+                let from = ShardId(from as u16);
+                lane.drain(max, |frame| take(from, frame));
+            }
+        }
+    }
+
+    /// Nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().flatten().all(mesh::Receiver::is_empty)
+    }
+}
+
+impl Outbound {
+    /// The peers.
+    pub fn peers(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let here = self.lanes.iter().position(Option::is_none);
+        let shards = self.lanes.len();
+        (0..shards).filter(move |to| Some(*to) != here).map(|to| ShardId(to as u16))
+    }
+
+    /// Moves what is staged for a peer to its ring, as far as there is room.
+    pub fn push(&mut self, to: ShardId, effects: &mut Effects) {
+        let Some(lane) = &mut self.lanes[to.index()] else { return };
+        if effects.is_clear(to) {
+            return;
+        }
+        let mut free = lane.free();
+        while free > 0 {
+            let Some(frame) = effects.pull(to) else { break };
+            let pushed = lane.push(frame);
+            debug_assert!(pushed.is_ok(), "a ring only ever gets emptier for its sender");
+            free -= 1;
+            self.fresh[to.index()] = true;
+            self.any_fresh = true;
+        }
+    }
+
+    /// Wakes those peers that got something and sleep.
+    pub fn ring_bells(&mut self, ring: &mut Ring, peers: &[Peer]) {
+        if !std::mem::take(&mut self.any_fresh) {
+            return;
+        }
+        for (to, fresh) in self.fresh.iter_mut().enumerate() {
+            if std::mem::take(fresh) && peers[to].bell.doorbell.ring() {
+                ring.ring_peer(peers[to].address.as_raw_fd(), to as u32);
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What connects shards with their cores, sockets, peers and operator.
+//!
+//! The only crate that names glommio, io-uring and libc.
+
+mod buffers;
+mod conn;
+mod control;
+mod driver;
+mod engine;
+mod executor;
+mod http;
+mod lanes;
+mod listener;
+mod notes;
+mod preflight;
+mod process;
+mod ring;
+mod server;
+
+pub use engine::Engine;
+pub use preflight::preflight;
+pub use server::{HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with};

@@ -1,0 +1,79 @@
+//! What shards note about connections, as lines of the operator's log.
+
+use std::time::Duration;
+
+use log::Level;
+use shard::limits::MILLIS;
+use shard::report::{Event, Note};
+
+/// Writes a note at the level it has in nats-server.
+pub(crate) fn write(note: &Note) {
+    let level = level(&note.what);
+    if level <= log::max_level() {
+        log::log!(level, "{}", line(note));
+    }
+}
+
+fn level(event: &Event) -> Level {
+    match event {
+        Event::Fault(_) => Level::Error,
+        Event::Stalled { .. } => Level::Warn,
+        Event::SlowPendingBytes { .. } | Event::SlowWriteDeadline { .. } => Level::Info,
+        Event::Created | Event::Closed(_) | Event::PingTimer | Event::Stale => Level::Debug,
+        Event::TraceIn(_) | Event::TraceOut(_) | Event::TraceDelete(_) => Level::Trace,
+    }
+}
+
+fn line(note: &Note) -> String {
+    let (addr, cid) = (note.addr, note.cid);
+    let client = match note.client.as_str() {
+        "" => String::new(),
+        client => format!(" - {client:?}"),
+    };
+    format!("{addr} - cid:{cid}{client} - {}", text(&note.what))
+}
+
+fn text(event: &Event) -> String {
+    match event {
+        Event::Created => "Client connection created".to_owned(),
+        Event::Closed(reason) => format!("Client connection closed: {}", reason.as_str()),
+        Event::SlowPendingBytes { limit } => {
+            format!("Slow Consumer Detected: MaxPending of {limit} Exceeded")
+        }
+        Event::SlowWriteDeadline { deadline_ns, pending_bytes } => {
+            let deadline = Duration::from_nanos(*deadline_ns);
+            format!(
+                "Slow Consumer Detected: WriteDeadline of {deadline:?} exceeded \
+                 with {pending_bytes} total bytes."
+            )
+        }
+        Event::Fault(fault) => fault.clone(),
+        Event::Stalled { for_ns } => {
+            format!("Producer was stalled for a total of {}ms", for_ns / MILLIS)
+        }
+        Event::PingTimer => "Client Ping Timer".to_owned(),
+        Event::Stale => "Stale Client Connection - Closing".to_owned(),
+        Event::TraceIn(line) => format!("<<- {line}"),
+        Event::TraceOut(line) => format!("->> {line}"),
+        Event::TraceDelete(line) => format!("<-> {line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shard::ConnId;
+
+    #[test]
+    fn lines_read_as_nats_servers() {
+        let conn = ConnId { slot: 0, generation: 0 };
+        let addr = "127.0.0.1:1234".parse().unwrap();
+        let mut note =
+            Note { cid: 5, addr, conn, client: String::new(), what: Event::Created };
+        assert_eq!(line(&note), "127.0.0.1:1234 - cid:5 - Client connection created");
+        note.client = "v1.2:go:it".to_owned();
+        note.what = Event::SlowPendingBytes { limit: 7 };
+        let slow = "Slow Consumer Detected: MaxPending of 7 Exceeded";
+        assert_eq!(line(&note), format!("127.0.0.1:1234 - cid:5 - \"v1.2:go:it\" - {slow}"));
+    }
+}

@@ -1,0 +1,73 @@
+//! What the monitoring endpoints tell of this process.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use monitor::ProcessFigures;
+
+/// How long a measured share of the CPU stays good enough.
+const SAMPLE_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// Measures the process from one look to the next.
+pub(crate) struct Process {
+    looked_at: Instant,
+    cpu: Duration,
+    cpu_percent: f64,
+}
+
+impl Process {
+    /// Begins to measure.
+    pub fn new() -> Process {
+        Process { looked_at: Instant::now(), cpu: cpu_time(), cpu_percent: 0.0 }
+    }
+
+    /// The figures now.
+    pub fn figures(&mut self) -> ProcessFigures {
+        let elapsed = self.looked_at.elapsed();
+        if elapsed >= SAMPLE_TIME_MIN {
+            let cpu = cpu_time();
+            let used = cpu.saturating_sub(self.cpu);
+            self.cpu_percent = (used.as_secs_f64() / elapsed.as_secs_f64() * 1000.0).round() / 10.0;
+            self.looked_at = Instant::now();
+            self.cpu = cpu;
+        }
+        ProcessFigures { mem_rss: resident_bytes(), cpu_percent: self.cpu_percent }
+    }
+}
+
+fn cpu_time() -> Duration {
+    // SAFETY: all zeroes is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is what getrusage writes to.
+    if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) } != 0 {
+        return Duration::ZERO;
+    }
+    let time = |t: libc::timeval| {
+        Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+fn resident_bytes() -> u64 {
+    // SAFETY: no memory is involved.
+    let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * page_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_and_uses_time() {
+        assert!(Process::new().figures().mem_rss > 100_000);
+        let before = cpu_time();
+        let until = Instant::now() + Duration::from_millis(50);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        assert!(cpu_time() > before);
+    }
+}

@@ -1,0 +1,404 @@
+//! A whole server: its threads, how they begin and how they end.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, bounded};
+use mesh::{Counter, Padded};
+use shard::limits::SHARDS_MAX;
+use shard::report::{Ask, Report};
+use shard::{Nanos, ServerInfo, Shard, ShardId};
+
+use crate::control::{Answers, Commons, MESSAGES_MAX, Mailbox, Message, Peers};
+use crate::driver::Parts;
+use crate::engine::Engine;
+use crate::executor::{self, Birth, Farewell, Handle};
+use crate::http::{self, Http, REPORTS_MAX};
+use crate::lanes::{self, Bell, Peer};
+use crate::listener::{self, Listener};
+use crate::preflight::raise_open_files;
+
+/// What an operator decides about a server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect: a name or an address.
+    pub listen_host: String,
+    /// Where clients connect; 0 is any free port.
+    pub listen_port: u16,
+    /// Where monitoring is, if anywhere.
+    pub http: Option<HttpSettings>,
+    /// The CPU of each shard; as many shards as CPUs named. At least 1, at most
+    /// [`SHARDS_MAX`].
+    pub cores: Vec<usize>,
+    /// Tie each shard to its CPU.
+    pub pin: bool,
+    /// How long a shard looks for work before it sleeps, nanoseconds. 0 on shared cores.
+    pub spin_ns: u64,
+    /// What the server says it is.
+    pub identity: Identity,
+    /// `sha256:<hex>` of the configuration file; empty without one.
+    pub config_digest: String,
+    /// The limits of the engine.
+    pub shard: shard::Options,
+}
+
+/// Where the monitoring endpoints are.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// A name or an address.
+    pub host: String,
+    /// 0 is any free port.
+    pub port: u16,
+    /// What their paths begin with; usually empty.
+    pub base_path: String,
+}
+
+/// What the server says it is.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Unique to this run.
+    pub server_id: String,
+    /// As configured; the id if it is not.
+    pub server_name: String,
+    /// The version of nats-server it stands in for.
+    pub version: String,
+    /// The commit it was built from; may be empty.
+    pub git_commit: String,
+    /// The toolchain it was built with.
+    pub go: String,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A port could not be listened on.
+    Bind {
+        /// As configured, `host:port`.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The settings make no sense.
+    Settings(String),
+    /// A thread could not be set up.
+    Thread(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Bind { address, source } => {
+                write!(f, "Error listening on port: {address}, {source}")
+            }
+            StartError::Settings(why) => f.write_str(why),
+            StartError::Thread(why) => write!(f, "cannot start: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Bind { source, .. } => Some(source),
+            StartError::Settings(_) | StartError::Thread(_) => None,
+        }
+    }
+}
+
+/// A running server. Ends with its last thread: see [`Server::shutdown`] and [`Server::join`].
+pub struct Server {
+    client_addr: SocketAddr,
+    http_addr: Option<SocketAddr>,
+    stopper: Stopper,
+    threads: Threads,
+    http: Option<(Handle, http::Stop)>,
+}
+
+/// Ends a server from another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    commons: Arc<Commons>,
+}
+
+impl Stopper {
+    /// Stops accepting, closes every connection and ends all threads. Returns at once.
+    pub fn shutdown(&self) {
+        for mailbox in &self.commons.mailboxes {
+            mailbox.post(Message::Ask(Ask::Shutdown));
+        }
+    }
+}
+
+impl Server {
+    /// Where clients connect.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where monitoring is.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    /// A way to stop this server while another thread waits in [`Server::join`].
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// As [`Stopper::shutdown`].
+    pub fn shutdown(&self) {
+        self.stopper.shutdown();
+    }
+
+    /// Waits until the server has ended. If one shard ends, all do.
+    ///
+    /// # Errors
+    /// What went wrong with a thread, one line.
+    pub fn join(self) -> Result<(), String> {
+        let ended = self.threads.join(&self.stopper);
+        let Some((handle, stop)) = self.http else { return ended };
+        stop.stop();
+        ended.and(outcome(handle))
+    }
+}
+
+/// The shards' threads.
+struct Threads {
+    handles: Vec<Handle>,
+    ended: Receiver<()>,
+}
+
+impl Threads {
+    fn join(self, stopper: &Stopper) -> Result<(), String> {
+        // An error means that all have ended.
+        let _ = self.ended.recv();
+        stopper.shutdown();
+        self.handles.into_iter().map(outcome).fold(Ok(()), Result::and)
+    }
+}
+
+fn outcome(handle: Handle) -> Result<(), String> {
+    let name = handle.thread().name().unwrap_or("thread").to_owned();
+    match handle.join() {
+        Ok(result) => result,
+        Err(error) => Err(format!("{name}: {error}")),
+    }
+}
+
+/// Starts a server. It is listening when this returns.
+///
+/// # Errors
+/// [`StartError`]: a port that cannot be had, or a thread that cannot be set up.
+pub fn start(settings: Settings) -> Result<Server, StartError> {
+    let shards = settings.cores.len();
+    let options = settings.shard.clone();
+    let identity = settings.identity.clone();
+    let host = settings.listen_host.clone();
+    start_with(settings, move |id, port, now| {
+        let info = ServerInfo {
+            server_id: identity.server_id.clone(),
+            server_name: identity.server_name.clone(),
+            version: identity.version.clone(),
+            proto: 1,
+            git_commit: identity.git_commit.clone(),
+            go: identity.go.clone(),
+            host: host.clone(),
+            port,
+            headers: options.headers,
+            max_payload: i32::try_from(options.payload_max).unwrap_or(i32::MAX),
+            ..ServerInfo::default()
+        };
+        Shard::new(id, shards, options.clone(), info, RandomState::new().build_hasher().finish(), now)
+    })
+}
+
+/// As [`start`], with engines made by `make` from the shard's number, the client port and the time;
+/// it is called on each shard's own thread.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with<E, F>(settings: Settings, make: F) -> Result<Server, StartError>
+where
+    E: Engine + 'static,
+    F: Fn(ShardId, u16, Nanos) -> E + Clone + Send + 'static,
+{
+    let shards = settings.cores.len();
+    if !(1..=SHARDS_MAX).contains(&shards) {
+        let why = format!("{shards} shards: from 1 to {SHARDS_MAX} are possible");
+        return Err(StartError::Settings(why));
+    }
+    raise_open_files();
+    let client = bind(&settings.listen_host, settings.listen_port, listener::bind)?;
+    let monitoring = match &settings.http {
+        Some(http) => Some(bind(&http.host, http.port, listener::bind_any)?),
+        None => None,
+    };
+    let client_addr = address(&client)?;
+    let (commons, messages, reports) = commons(&settings).map_err(thread_error)?;
+    let port = client_addr.port();
+    let listener = Listener::new(client, settings.shard.connections_max);
+    let threads = spawn_all(&settings, &commons, messages, listener, port, make)?;
+    let mut server = Server {
+        client_addr,
+        http_addr: None,
+        stopper: Stopper { commons: Arc::clone(&commons) },
+        threads,
+        http: None,
+    };
+    if let Some(socket) = monitoring {
+        server.http_addr = Some(address(&socket)?);
+        let site = site(&settings, client_addr, server.http_addr);
+        match http::spawn(Http { socket, site, commons, reports }) {
+            Ok(http) => server.http = Some(http),
+            Err(why) => {
+                server.shutdown();
+                let _ = server.join();
+                return Err(StartError::Thread(why));
+            }
+        }
+    }
+    Ok(server)
+}
+
+fn bind(
+    host: &str,
+    port: u16,
+    bind: fn(&str, u16) -> io::Result<TcpListener>,
+) -> Result<TcpListener, StartError> {
+    let address = || format!("{host}:{port}");
+    bind(host, port).map_err(|source| StartError::Bind { address: address(), source })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map(listener::plain).map_err(thread_error)
+}
+
+fn thread_error(error: io::Error) -> StartError {
+    StartError::Thread(error.to_string())
+}
+
+type Channels = (Arc<Commons>, Vec<Receiver<Message>>, Receiver<Report>);
+
+fn commons(settings: &Settings) -> io::Result<Channels> {
+    let shards = settings.cores.len();
+    let mut mailboxes = Vec::with_capacity(shards);
+    let mut receivers = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let (messages, receiver) = bounded(MESSAGES_MAX);
+        mailboxes.push(Mailbox { messages, bell: Bell::new()? });
+        receivers.push(receiver);
+    }
+    let arrived = Arc::new(lanes::eventfd()?);
+    let (answers, reports) = Answers::new(REPORTS_MAX * shards, arrived);
+    let commons = Commons {
+        origin: Instant::now(),
+        mailboxes,
+        open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),
+        answers,
+        spin_ns: settings.spin_ns,
+    };
+    Ok((Arc::new(commons), receivers, reports))
+}
+
+/// Starts all shards: first every thread makes its ring, then each is told of all.
+fn spawn_all<E, F>(
+    settings: &Settings,
+    commons: &Arc<Commons>,
+    messages: Vec<Receiver<Message>>,
+    listener: Listener,
+    port: u16,
+    make: F,
+) -> Result<Threads, StartError>
+where
+    E: Engine + 'static,
+    F: Fn(ShardId, u16, Nanos) -> E + Clone + Send + 'static,
+{
+    let shards = settings.cores.len();
+    let (address, addresses) = bounded(shards);
+    let (told, ended) = bounded(shards);
+    let mut births = Vec::with_capacity(shards);
+    let mut threads = Threads { handles: Vec::with_capacity(shards), ended };
+    for (shard, core) in settings.cores.iter().enumerate() {
+        let (parts, receiver) = bounded(1);
+        births.push(parts);
+        let birth = Birth {
+            core: settings.pin.then_some(*core),
+            address: address.clone(),
+            parts: receiver,
+            farewell: Farewell { ended: told.clone() },
+            shard,
+        };
+        let (make, commons) = (make.clone(), Arc::clone(commons));
+        let make = move || make(ShardId(shard as u16), port, commons.now());
+        threads.handles.push(executor::spawn(birth, make).map_err(StartError::Thread)?);
+    }
+    drop((address, told));
+    let Some(peers) = introduce(addresses, commons) else {
+        drop(births);
+        let ended = threads.handles.into_iter().map(outcome).fold(Ok(()), Result::and);
+        return Err(StartError::Thread(ended.err().unwrap_or_default()));
+    };
+    let mut listener = Some(listener);
+    let ends = lanes::lanes(shards).into_iter().zip(messages);
+    for (shard, (ends, messages)) in ends.enumerate() {
+        let parts = Parts {
+            id: ShardId(shard as u16),
+            inbound: ends.inbound,
+            outbound: ends.outbound,
+            messages,
+            commons: Arc::clone(commons),
+            listener: listener.take(),
+        };
+        // Fails if the thread is gone already; `join` will tell.
+        let _ = births[shard].send((parts, Arc::clone(&peers)));
+    }
+    Ok(threads)
+}
+
+/// Waits for every shard's ring. None if there will be fewer.
+fn introduce(addresses: Receiver<(usize, OwnedFd)>, commons: &Commons) -> Option<Peers> {
+    let mut rings: Vec<Option<OwnedFd>> = commons.mailboxes.iter().map(|_| None).collect();
+    for (shard, address) in addresses {
+        rings[shard] = Some(address);
+    }
+    let mailboxes = commons.mailboxes.iter();
+    let peers = rings.into_iter().zip(mailboxes).map(|(address, mailbox)| {
+        Some(Peer { bell: mailbox.bell.clone(), address: address? })
+    });
+    peers.collect::<Option<Vec<Peer>>>().map(Arc::new)
+}
+
+fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> monitor::Site {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let start_unix_ns = since.as_nanos() as u64;
+    let identity = settings.identity.clone();
+    let (http_host, http_base_path) = settings
+        .http
+        .as_ref()
+        .map_or_else(Default::default, |http| (http.host.clone(), http.base_path.clone()));
+    monitor::Site {
+        server_id: identity.server_id,
+        server_name: identity.server_name,
+        version: identity.version,
+        git_commit: identity.git_commit,
+        toolchain: identity.go,
+        host: settings.listen_host.clone(),
+        port: client.port(),
+        http_host,
+        http_port: http.map_or(0, |http| http.port()),
+        http_base_path,
+        options: settings.shard.clone(),
+        start_unix_ns,
+        config_load_unix_ns: start_unix_ns,
+        config_digest: settings.config_digest.clone(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        shards: settings.cores.len(),
+        ..monitor::Site::default()
+    }
+}
+
