@@ -10,8 +10,7 @@ use shard::{ConnId, Effects, Input, Options, Peer, Shard, ShardId};
 fn main() {
     let argument = |at| std::env::args().nth(at).and_then(|n| n.parse::<usize>().ok());
     let reads = argument(1).unwrap_or(2000);
-    let mut cases =
-        vec![(0, 16), (1, 16), (1, 128), (1, 1024), (10, 128), (100, 128), (1000, 128)];
+    let mut cases = vec![(0, 16), (1, 16), (1, 128), (1, 1024), (10, 128), (100, 128), (1000, 128)];
     if let (Some(subscribers), Some(payload)) = (argument(2), argument(3)) {
         cases = vec![(subscribers as u32, payload)];
     }

@@ -35,6 +35,10 @@ impl Closed {
         self.ring.push_back(connection);
     }
 
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.ring.iter()
     }
@@ -105,6 +109,7 @@ impl Shard {
         let account = subscription.account;
         self.accounts[account.0 as usize].part(sub, &mut self.subs);
         self.subs.remove(sub);
+        self.figures.removes += 1;
     }
 
     /// A queue member that left, and that peers know to have left, goes once no promise is open.
@@ -117,6 +122,7 @@ impl Shard {
         let account = subscription.account;
         self.accounts[account.0 as usize].left(sub, &self.subs);
         self.subs.remove(sub);
+        self.figures.removes += 1;
     }
 
     fn remember(&mut self, conn: ConnId, reason: CloseReason, pending: u64, subs: &[SubId]) {

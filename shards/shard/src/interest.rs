@@ -306,12 +306,7 @@ impl Account {
     }
 
     /// Tells what peers must hear since the last call, and drops entries nobody is interested in.
-    pub fn announce(
-        &mut self,
-        subs: &Subscriptions,
-        figures: &mut Figures,
-        tell: &mut dyn FnMut(Change),
-    ) {
+    pub fn announce(&mut self, subs: &Subscriptions, tell: &mut dyn FnMut(Change)) {
         for pattern in std::mem::take(&mut self.dirty) {
             let entry = &mut self.table[pattern];
             entry.dirty = false;
@@ -335,7 +330,6 @@ impl Account {
             entry.groups.retain(|group| !group.is_empty());
             if entry.is_empty() {
                 self.table.remove(pattern);
-                figures.removes += 1;
             }
         }
     }

@@ -33,4 +33,4 @@ pub use input::{Hangup, Input, Peer};
 pub use limits::Options;
 pub use outbound::Chunk;
 pub use shard::Shard;
-pub use wire::ServerInfo;
+pub use wire::{CloseReason, ServerInfo};

@@ -45,6 +45,21 @@ pub(crate) struct Receiver {
     pub out_bytes: u64,
 }
 
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There is nobody any more.
+    No,
+    /// Not yet: too much is waiting already.
+    Behind,
+    /// It waits to be sent.
+    Yes {
+        pending_bytes: u64,
+        /// A write deadline is set.
+        watched: bool,
+    },
+}
+
 /// Buffers to fill, kept for reuse so that an idle connection owns none.
 #[derive(Default)]
 pub(crate) struct Pool {
@@ -103,24 +118,32 @@ impl Outbound {
         if receiver.generation != conn.generation || !receiver.open {
             return None;
         }
-        if receiver.tail.capacity() == 0 {
-            receiver.tail = self.pool.take();
+        Some(receiver.append(conn, now, &mut self.pool, dirty, write))
+    }
+
+    /// As [`Outbound::write`], for a message of `payload_bytes`; refuses a receiver with `behind_bytes`
+    /// or more waiting, unless it is stuck.
+    #[inline]
+    pub fn deliver(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        payload_bytes: u64,
+        behind_bytes: u64,
+        dirty: &mut Vec<ConnId>,
+        write: impl FnOnce(&mut Vec<u8>, bool),
+    ) -> Taken {
+        let Some(receiver) = self.receivers.get_mut(conn.index()) else { return Taken::No };
+        if receiver.generation != conn.generation || !receiver.open {
+            return Taken::No;
         }
-        let before = receiver.tail.len();
-        write(&mut receiver.tail, receiver.headers);
-        let added = (receiver.tail.len() - before) as u64;
-        if receiver.pending_bytes == 0 {
-            receiver.progress_at = now;
+        if receiver.pending_bytes >= behind_bytes && !receiver.stuck {
+            return Taken::Behind;
         }
-        receiver.pending_bytes += added;
-        if !receiver.driven {
-            receiver.driven = true;
-            dirty.push(conn);
-        }
-        if receiver.tail.len() >= CHUNK_BYTES_MAX {
-            receiver.full.push_back(std::mem::take(&mut receiver.tail));
-        }
-        Some(added)
+        receiver.out_msgs += 1;
+        receiver.out_bytes += payload_bytes;
+        receiver.append(conn, now, &mut self.pool, dirty, write);
+        Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
     }
 
     /// See [`crate::Shard::take_chunk`].
@@ -169,6 +192,35 @@ impl Outbound {
 }
 
 impl Receiver {
+    #[inline]
+    fn append(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        pool: &mut Pool,
+        dirty: &mut Vec<ConnId>,
+        write: impl FnOnce(&mut Vec<u8>, bool),
+    ) -> u64 {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        let before = self.tail.len();
+        write(&mut self.tail, self.headers);
+        let added = (self.tail.len() - before) as u64;
+        if self.pending_bytes == 0 {
+            self.progress_at = now;
+        }
+        self.pending_bytes += added;
+        if !self.driven {
+            self.driven = true;
+            dirty.push(conn);
+        }
+        if self.tail.len() >= CHUNK_BYTES_MAX {
+            self.full.push_back(std::mem::take(&mut self.tail));
+        }
+        added
+    }
+
     fn discard(&mut self, pool: &mut Pool) {
         for full in self.full.drain(..) {
             pool.give(full);

@@ -26,7 +26,12 @@ impl Shard {
     /// The shard's figures now.
     pub fn figures(&self) -> Figures {
         let plans = self.accounts.iter().map(|account| account.plans() as u64).sum();
-        Figures { subscriptions: self.subs.len() as u64, plans, ..self.figures }
+        Figures {
+            subscriptions: self.subs.len() as u64,
+            closed_remembered: self.closed.len() as u64,
+            plans,
+            ..self.figures
+        }
     }
 
     /// Goes on with the report at the head of the queue.

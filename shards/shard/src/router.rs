@@ -6,6 +6,7 @@ use wire::{Pub, emit, error_text};
 
 use crate::batch::{self, Delivery};
 use crate::interest::{GroupPlan, Plan, Target};
+use crate::outbound::Taken;
 use crate::session::client::{Flow, Wait};
 use crate::sid::SubId;
 use crate::stall::Publisher;
@@ -43,8 +44,7 @@ pub(crate) enum Pick {
 impl Shard {
     /// A client published.
     pub(crate) fn publish(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
-        let plan = self.plan(conn, op.subject);
-        let Some(plan) = plan else { return Flow::Done };
+        let Some(plan) = self.plan(conn, op.subject) else { return Flow::Done };
         if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, &plan, out) {
             return Flow::Again;
         }
@@ -295,56 +295,80 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        if !self.subs.peek(target.sub).has_room() {
+        let subscription = self.subs.of(target.sub);
+        if !subscription.has_room() {
             return false;
         }
-        let now = self.now;
+        let (now, behind_bytes) = (self.now, self.stall_bytes);
         let Publication { subject, reply, header_len, payload, tail, .. } = *publication;
         let sid = target.sid.as_bytes();
-        let Some(receiver) = self.outbound.receiver(target.conn) else { return false };
-        if !receiver.open {
-            return false;
-        }
-        if receiver.pending_bytes >= self.stall_bytes
-            && !receiver.stuck
-            && !self.fall_behind(target.conn, publisher, out)
-        {
-            return false;
-        }
-        let written = self.outbound.write(target.conn, now, &mut out.dirty, |bytes, headers| {
+        let payload_bytes = payload.len() as u64;
+        let write = |bytes: &mut Vec<u8>, headers| {
             emit::message(bytes, subject, sid, reply, header_len, payload, tail, headers);
-        });
-        if written.is_none() {
-            return false;
-        }
-        let subscription = self.subs.of(target.sub);
+        };
+        let dirty = &mut out.dirty;
+        let taken =
+            self.outbound.deliver(target.conn, now, payload_bytes, behind_bytes, dirty, write);
+        let Taken::Yes { pending_bytes, watched } = taken else {
+            return taken == Taken::Behind
+                && self.deliver_behind(target, publication, publisher, out);
+        };
         subscription.delivered += 1;
-        let ends = subscription.max != 0 && subscription.delivered >= subscription.max;
-        if ends && !subscription.leaving {
-            self.ended.push(target.sub);
+        if subscription.max != 0 && subscription.delivered >= subscription.max {
+            self.had_last(target.sub);
         }
         self.figures.out_msgs += 1;
-        self.figures.out_bytes += payload.len() as u64;
-        self.delivered_to(target, payload.len() as u64, out);
-        if self.options.trace {
-            self.trace_delivery(target, publication, out);
+        self.figures.out_bytes += payload_bytes;
+        if !watched || pending_bytes > self.options.pending_bytes_max || self.options.trace {
+            self.delivered(target, publication, pending_bytes, watched, out);
         }
         true
     }
 
-    /// Accounts for a delivery and enforces the receiver's limit.
-    #[inline]
-    fn delivered_to(&mut self, target: &Target, bytes: u64, out: &mut Effects) {
-        let Some(receiver) = self.outbound.receiver(target.conn) else { return };
-        receiver.out_msgs += 1;
-        receiver.out_bytes += bytes;
-        let (pending, watched) = (receiver.pending_bytes, receiver.watched);
+    /// What few deliveries need.
+    #[cold]
+    fn delivered(
+        &mut self,
+        target: &Target,
+        publication: &Publication<'_>,
+        pending_bytes: u64,
+        watched: bool,
+        out: &mut Effects,
+    ) {
+        if self.options.trace {
+            self.trace_delivery(target, publication, out);
+        }
         if !watched {
             self.watch(target.conn);
         }
-        if pending > self.options.pending_bytes_max {
+        if pending_bytes > self.options.pending_bytes_max {
             self.too_slow(target.conn, out);
         }
+    }
+
+    #[cold]
+    fn had_last(&mut self, sub: SubId) {
+        if !self.subs.peek(sub).leaving {
+            self.ended.push(sub);
+        }
+    }
+
+    /// A receiver is far behind: its publisher is slowed, and this message it still gets.
+    #[cold]
+    fn deliver_behind(
+        &mut self,
+        target: &Target,
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        out: &mut Effects,
+    ) -> bool {
+        if !self.fall_behind(target.conn, publisher, out) {
+            return false;
+        }
+        let behind_bytes = std::mem::replace(&mut self.stall_bytes, u64::MAX);
+        let delivered = self.deliver(target, publication, publisher, out);
+        self.stall_bytes = behind_bytes;
+        delivered
     }
 
     /// Subscriptions that have had all they asked for.

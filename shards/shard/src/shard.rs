@@ -210,7 +210,7 @@ impl Shard {
     fn announce_account(&mut self, id: AccountId, out: &mut Effects) {
         let (own, shards, fences) = (self.id, self.shards, &mut self.fences);
         let account = &mut self.accounts[id.0 as usize];
-        account.announce(&self.subs, &mut self.figures, &mut |change| {
+        account.announce(&self.subs, &mut |change| {
             for to in (0..shards).map(|to| ShardId(to as u16)).filter(|to| *to != own) {
                 fences.forwarded(to);
                 let interest = Interest {
