@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use crate::primitives::{AtomicU64, Ordering};
 
 /// A counter or gauge of a report. All operations are relaxed: a reader gets some recent value of
-/// each counter, and no order between counters. `add` and `sub` are right from any number of threads
-/// at some 5 ns each; a hot path counts in a plain `u64` and calls `set` once per turn.
+/// each counter, and no order between counters. `add` and `sub` are right from any number of
+/// threads at some 5 ns each; a hot path counts in a plain `u64` and calls `set` once per turn.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
@@ -49,8 +49,8 @@ impl std::fmt::Debug for Counter {
     }
 }
 
-/// A value with cache lines of its own, so that a core writing it does not slow others down that use
-/// its neighbours. 128 bytes: the prefetcher takes lines in pairs. Group the counters one core
+/// A value with cache lines of its own, so that a core writing it does not slow others down that
+/// use its neighbours. 128 bytes: the prefetcher takes lines in pairs. Group the counters one core
 /// writes in one struct and pad that, not each of them.
 #[derive(Default, Debug)]
 #[repr(align(128))]

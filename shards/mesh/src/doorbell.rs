@@ -5,10 +5,10 @@ use crate::primitives::{AtomicBool, Ordering, fence};
 
 /// One per consumer, shared by it and all its producers.
 ///
-/// The consumer, before it sleeps: [`doze`](Self::doze), look at all its rings once more, sleep only
-/// if all are empty; [`wake_up`](Self::wake_up) when it goes on. A producer, after it has pushed:
-/// [`ring`](Self::ring), and if that says so, wake the consumer with a system call. Then either the
-/// consumer sees what was pushed or the producer sees that it dozes.
+/// The consumer, before it sleeps: [`doze`](Self::doze), look at all its rings once more, sleep
+/// only if all are empty; [`wake_up`](Self::wake_up) when it goes on. A producer, after it has
+/// pushed: [`ring`](Self::ring), and if that says so, wake the consumer with a system call. Then
+/// either the consumer sees what was pushed or the producer sees that it dozes.
 pub struct Doorbell {
     asleep: Padded<AtomicBool>,
 }
@@ -17,14 +17,16 @@ impl Doorbell {
     /// The doorbell of a consumer that is awake.
     #[must_use]
     pub fn new() -> Self {
-        Self { asleep: Padded(AtomicBool::new(false)) }
+        Self {
+            asleep: Padded(AtomicBool::new(false)),
+        }
     }
 
     /// Consumer: from here on producers ring. Look at the rings again before really sleeping.
     #[inline]
     pub fn doze(&self) {
-        // A swap, though nobody needs the old value: it puts this doze after whatever ring ended the
-        // one before. Once per sleep it costs nothing.
+        // A swap, though nobody needs the old value: it puts this doze after whatever ring ended
+        // the one before. Once per sleep it costs nothing.
         self.asleep.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `ring`: of "asleep, then look at the rings" here and "push, then
         // look whether asleep" there, at least one sees the other's write.
@@ -38,8 +40,8 @@ impl Doorbell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Producer: once after pushing a batch. True exactly once for each `doze`, to the producer that
-    /// must now wake the consumer.
+    /// Producer: once after pushing a batch. True exactly once for each `doze`, to the producer
+    /// that must now wake the consumer.
     #[inline]
     #[must_use]
     pub fn ring(&self) -> bool {

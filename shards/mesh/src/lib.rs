@@ -1,5 +1,6 @@
-//! What cores share: a bounded single-producer single-consumer ring, the doorbell that wakes the core
-//! at its far end, and counters that other cores read. The only atomics written by hand are here.
+//! What cores share: a bounded single-producer single-consumer ring, the doorbell that wakes the
+//! core at its far end, and counters that other cores read. The only atomics written by hand are
+//! here.
 //!
 //! ```no_run
 //! let (mut to_peer, mut from_peer) = mesh::ring::<u64>(64);
@@ -9,7 +10,8 @@
 //! assert_eq!(from_peer.drain(16, |number| sum += number), 16);
 //! assert_eq!((sum, from_peer.len(), to_peer.free()), (120, 48, 16));
 //! ```
-// `cfg(loom)` swaps the atomics for the model checker's; it is set by hand, so rustc does not know it.
+// `cfg(loom)` swaps the atomics for the model checker's; it is set by hand, so rustc does not know
+// it.
 #![allow(unexpected_cfgs)]
 
 mod counter;

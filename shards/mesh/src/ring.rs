@@ -15,14 +15,29 @@ use crate::primitives::{Arc, AtomicUsize, Ordering, UnsafeCell};
 /// If the capacity is not a power of two.
 #[must_use]
 pub fn ring<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    assert!(capacity.is_power_of_two(), "ring capacity {capacity} is not a power of two");
+    assert!(
+        capacity.is_power_of_two(),
+        "ring capacity {capacity} is not a power of two"
+    );
     let shared = Arc::new(Shared {
-        slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+        slots: (0..capacity)
+            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
+            .collect(),
         tail: Padded(AtomicUsize::new(0)),
         head: Padded(AtomicUsize::new(0)),
     });
-    let sender = Sender { shared: shared.clone(), tail: 0, head_seen: 0, not_sync: PhantomData };
-    let receiver = Receiver { shared, head: 0, tail_seen: 0, not_sync: PhantomData };
+    let sender = Sender {
+        shared: shared.clone(),
+        tail: 0,
+        head_seen: 0,
+        not_sync: PhantomData,
+    };
+    let receiver = Receiver {
+        shared,
+        head: 0,
+        tail_seen: 0,
+        not_sync: PhantomData,
+    };
     (sender, receiver)
 }
 
@@ -36,9 +51,9 @@ struct Shared<T> {
     head: Padded<AtomicUsize>,
 }
 
-// SAFETY: items move from the sender's thread to the receiver's, which `T: Send` allows; none is ever
-// referred to from both. Access to a slot is handed over by release stores and acquire loads of `tail`
-// (to the receiver) and `head` (back to the sender).
+// SAFETY: items move from the sender's thread to the receiver's, which `T: Send` allows; none is
+// ever referred to from both. Access to a slot is handed over by release stores and acquire loads
+// of `tail` (to the receiver) and `head` (back to the sender).
 unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: as above; whichever side is last drops what is left.
 unsafe impl<T: Send> Send for Shared<T> {}
@@ -57,7 +72,10 @@ impl<T> Drop for Shared<T> {
         let mut head = self.head.load(Ordering::Relaxed);
         while head != tail {
             // SAFETY: `head..tail` hold items, nobody else is left, and each is taken once.
-            drop(self.slot(head).with(|slot| unsafe { (*slot).assume_init_read() }));
+            drop(
+                self.slot(head)
+                    .with(|slot| unsafe { (*slot).assume_init_read() }),
+            );
             head = head.wrapping_add(1);
         }
     }
@@ -112,8 +130,8 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Moves items from the front of `items` for as long as they fit, and shows them to the receiver
-    /// all at once. Returns how many.
+    /// Moves items from the front of `items` for as long as they fit, and shows them to the
+    /// receiver all at once. Returns how many.
     #[inline]
     pub fn push_all(&mut self, items: &mut VecDeque<T>) -> usize {
         let mut fit = self.free_seen();
@@ -175,7 +193,10 @@ impl<T> Receiver<T> {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.tail.load(Ordering::Acquire).wrapping_sub(self.head)
+        self.shared
+            .tail
+            .load(Ordering::Acquire)
+            .wrapping_sub(self.head)
     }
 
     /// Whether no item is waiting.
@@ -199,14 +220,18 @@ impl<T> Receiver<T> {
         if count == 0 {
             return 0;
         }
-        let taken = Taken { shared: &self.shared, head: &mut self.head };
+        let taken = Taken {
+            shared: &self.shared,
+            head: &mut self.head,
+        };
         for _ in 0..count {
             // SAFETY: `head` is before `tail_seen`, which was loaded with acquire after the sender
             // had written the item. Moving `head` on before anything else runs makes this the only
             // time it is read; the sender reuses the slot only once `head` is published.
-            let item = taken.shared.slot(*taken.head).with(|slot| unsafe {
-                (*slot).assume_init_read()
-            });
+            let item = taken
+                .shared
+                .slot(*taken.head)
+                .with(|slot| unsafe { (*slot).assume_init_read() });
             *taken.head = taken.head.wrapping_add(1);
             take(item);
         }

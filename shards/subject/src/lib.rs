@@ -1,9 +1,10 @@
 //! Subjects and patterns of the NATS protocol: what is valid, what matches what, and [`Sublist`],
 //! the table of distinct patterns that a published subject is matched against.
 //!
-//! A *subject* is what a message is published to: tokens between dots, all bytes literal. A *pattern*
-//! is what a subscription names: a subject in which the whole token `*` stands for exactly one token
-//! and the whole last token `>` for one or more. Bytes are opaque; UTF-8 is not required.
+//! A *subject* is what a message is published to: tokens between dots, all bytes literal. A
+//! *pattern* is what a subscription names: a subject in which the whole token `*` stands for
+//! exactly one token and the whole last token `>` for one or more. Bytes are opaque; UTF-8 is not
+//! required.
 #![forbid(unsafe_code)]
 
 mod pattern;

@@ -15,8 +15,8 @@ pub fn valid_pattern(bytes: &[u8]) -> bool {
 }
 
 /// Whether it is a literal subject: no empty token and no token that is a wildcard as a whole.
-/// Blanks are not looked for; they cannot arrive in one argument of a control line, except FF, which
-/// a literal subject may contain.
+/// Blanks are not looked for; they cannot arrive in one argument of a control line, except FF,
+/// which a literal subject may contain.
 #[must_use]
 pub fn valid_literal(bytes: &[u8]) -> bool {
     !has_empty_token(bytes) && !has_wildcard(bytes)
@@ -51,8 +51,8 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     names.next().is_none()
 }
 
-/// Whether every subject that `narrow` matches is matched by `wide` as well. A pattern covers itself.
-/// False if either has an empty token or `>` before its end.
+/// Whether every subject that `narrow` matches is matched by `wide` as well. A pattern covers
+/// itself. False if either has an empty token or `>` before its end.
 #[must_use]
 pub fn covers(wide: &[u8], narrow: &[u8]) -> bool {
     if !well_formed(wide) || !well_formed(narrow) {

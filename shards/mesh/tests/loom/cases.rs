@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use loom::sync::{Arc, Condvar, Mutex};
 use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use mesh::{Doorbell, ring};
 

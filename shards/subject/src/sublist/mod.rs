@@ -32,10 +32,10 @@ impl PatternId {
 
 /// Distinct patterns with one `T` each, matched against published subjects.
 ///
-/// A literal pattern is an entry of a hash table, whose bytes live once, in the slab beside its `T`.
-/// Patterns with wildcards are paths of a token trie. As long as there are none, a match is one hash
-/// lookup. Memory: at most 64 bytes plus the pattern's own for each literal pattern, `T` apart. At
-/// most 2^32 - 2 patterns.
+/// A literal pattern is an entry of a hash table, whose bytes live once, in the slab beside its
+/// `T`. Patterns with wildcards are paths of a token trie. As long as there are none, a match is
+/// one hash lookup. Memory: at most 64 bytes plus the pattern's own for each literal pattern, `T`
+/// apart. At most 2^32 - 2 patterns.
 pub struct Sublist<T> {
     slab: Slab<T>,
     literals: Literals,
@@ -90,7 +90,10 @@ impl<T> Sublist<T> {
     /// With debug assertions, if the pattern is there already or is malformed.
     pub fn insert(&mut self, pattern: &[u8], value: T) -> PatternId {
         debug_assert!(well_formed(pattern), "malformed pattern {pattern:?}");
-        debug_assert!(self.find(pattern).is_none(), "pattern inserted twice: {pattern:?}");
+        debug_assert!(
+            self.find(pattern).is_none(),
+            "pattern inserted twice: {pattern:?}"
+        );
         let id = self.slab.insert(pattern, value);
         if has_wildcard(pattern) {
             self.trie.insert(pattern, id);
@@ -125,12 +128,15 @@ impl<T> Sublist<T> {
 
     /// All patterns in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (PatternId, &[u8], &T)> {
-        self.slab.iter().map(|(id, pattern, value)| (PatternId(id), pattern, value))
+        self.slab
+            .iter()
+            .map(|(id, pattern, value)| (PatternId(id), pattern, value))
     }
 
     /// Appends the patterns that match a published subject, each once; nothing if the subject has
     /// an empty token. The order depends on the patterns alone, not on how the table came to hold
-    /// them: the literal one first, then token by token `>` before the token's own bytes before `*`.
+    /// them: the literal one first, then token by token `>` before the token's own bytes before
+    /// `*`.
     #[inline]
     pub fn matches(&self, subject: &[u8], out: &mut Vec<PatternId>) {
         if let Some(id) = self.literals.find(subject, &self.slab) {

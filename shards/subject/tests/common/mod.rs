@@ -7,9 +7,7 @@ pub fn naive_match(pattern: &str, subject: &str) -> bool {
         match (pattern, subject) {
             ([], []) => true,
             ([">"], rest) => !rest.is_empty() && rest.iter().all(|token| !token.is_empty()),
-            (["*", pattern @ ..], [name, subject @ ..]) => {
-                !name.is_empty() && go(pattern, subject)
-            }
+            (["*", pattern @ ..], [name, subject @ ..]) => !name.is_empty() && go(pattern, subject),
             ([token, pattern @ ..], [name, subject @ ..]) => {
                 *token != ">" && !token.is_empty() && token == name && go(pattern, subject)
             }
