@@ -1,0 +1,111 @@
+//! Many connections: how dear they are to make, and to hold.
+
+use super::churner::control;
+use super::dial::{dial, greeting};
+use super::inbox::Inbox;
+use super::timing;
+use crate::probe::{self, Mark};
+use crate::sys::{Epoll, Ready, Watch};
+use hdrhistogram::Histogram;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// What a crowd of connections cost.
+pub struct Crowd {
+    /// Connections made.
+    pub connections: u64,
+    /// Seconds they took, or were held.
+    pub seconds: f64,
+    /// CPU ns of the server meanwhile.
+    pub server_cpu_ns: u64,
+    /// Bytes of the server's memory that came with them.
+    pub memory_bytes: u64,
+    /// Cores' worth of other programs' work meanwhile.
+    pub others_busy: f64,
+    /// Share of the time this process was at work.
+    pub generator_busy: f64,
+    /// ns from connect to PONG of each.
+    pub latencies: Histogram<u64>,
+    /// What went wrong while they were held.
+    pub faults: Vec<String>,
+}
+
+/// Makes connections with a subscription each, and then holds them for `hold`. The costs are
+/// those of making when `hold` is none, else those of holding; memory is that of both.
+///
+/// # Errors
+/// When a connection could not be made.
+pub fn run(
+    port: u16,
+    pid: u32,
+    connections: usize,
+    in_flight: usize,
+    hold: Option<Duration>,
+) -> Result<Crowd, String> {
+    let greetings: Vec<Vec<u8>> =
+        (0..connections).map(|i| greeting(&format!("SUB crowd.{i:06} 1\r\n"))).collect();
+    let mut latencies = timing::histogram();
+    let memory_before = probe::resident_bytes(pid);
+    let mut from = Mark::take(pid);
+    let mut own_from_ns = own_cpu_ns();
+    let mut streams = dial(port, &greetings, in_flight, |ns| latencies.saturating_record(ns))?;
+    let mut faults = Vec::new();
+    if let Some(hold) = hold {
+        from = Mark::take(pid);
+        own_from_ns = own_cpu_ns();
+        faults = keep(&mut streams, hold)?;
+    }
+    let to = Mark::take(pid);
+    let seconds = to.at.duration_since(from.at).as_secs_f64();
+    Ok(Crowd {
+        connections: connections as u64,
+        seconds,
+        server_cpu_ns: to.server_cpu_ns.saturating_sub(from.server_cpu_ns),
+        memory_bytes: probe::resident_bytes(pid).saturating_sub(memory_before),
+        others_busy: to.others_since(&from),
+        generator_busy: ((own_cpu_ns() - own_from_ns) as f64 / 1e9 / seconds).min(1.0),
+        latencies,
+        faults,
+    })
+}
+
+fn own_cpu_ns() -> u64 {
+    crate::sys::process_cpu_ns(std::process::id()).unwrap_or(0)
+}
+
+/// Holds connections, answering PINGs; says what else happened to them.
+fn keep(streams: &mut [TcpStream], hold: Duration) -> Result<Vec<String>, String> {
+    let mut epoll = Epoll::new().map_err(|e| e.to_string())?;
+    let mut lanes = Vec::with_capacity(streams.len());
+    for (token, stream) in streams.iter_mut().enumerate() {
+        epoll.add(stream, token, Watch::Read).map_err(|e| e.to_string())?;
+        lanes.push((stream, Inbox::default()));
+    }
+    let mut faults = Vec::new();
+    let mut ready: Vec<Ready> = Vec::new();
+    let mut buffer = vec![0; 4096];
+    let end = Instant::now() + hold;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) {
+        epoll.wait(left, &mut ready).map_err(|e| e.to_string())?;
+        for event in &ready {
+            let (stream, inbox) = &mut lanes[event.token];
+            if let Err(reason) = answer(stream, inbox, &mut buffer) {
+                epoll.remove(*stream);
+                faults.push(format!("connection {}: {reason}", event.token));
+            }
+        }
+    }
+    Ok(faults)
+}
+
+fn answer(stream: &mut TcpStream, inbox: &mut Inbox, buffer: &mut [u8]) -> Result<(), String> {
+    let n = stream.read(buffer).map_err(|e| e.to_string())?;
+    if n == 0 {
+        return Err("closed by the server".into());
+    }
+    let mut out = Vec::new();
+    let mut answered = false;
+    inbox.feed(&buffer[..n], control(&mut out, &mut answered))?;
+    stream.write_all(&out).map_err(|e| e.to_string())
+}

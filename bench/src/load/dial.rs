@@ -1,0 +1,124 @@
+//! Connecting and greeting many clients at once: INFO, CONNECT, SUBs, PING, PONG.
+
+use super::inbox::{Inbox, ServerOp};
+use crate::sys::{self, Epoll, Ready, Watch};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Longest silence of a server that is being dialled.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a client says first: CONNECT, its subscriptions, and a PING whose PONG means that all
+/// of it has been taken in.
+pub fn greeting(subscriptions: &str) -> Vec<u8> {
+    let connect = r#"{"verbose":false,"pedantic":false,"echo":true,"headers":true,"#.to_string()
+        + r#""no_responders":false,"protocol":1,"lang":"rust","version":"1","name":"bench"}"#;
+    format!("CONNECT {connect}\r\n{subscriptions}PING\r\n").into_bytes()
+}
+
+struct Call {
+    index: usize,
+    stream: TcpStream,
+    started: Instant,
+    inbox: Inbox,
+    said: Option<usize>,
+    answered: bool,
+}
+
+/// Opens one connection for each greeting, `in_flight` of them at a time; `each` learns how many
+/// ns a connection took from connect to PONG. The streams come back in the greetings' order.
+///
+/// # Errors
+/// The first connection that was refused, closed, told off, or left waiting.
+pub fn dial(
+    port: u16,
+    greetings: &[Vec<u8>],
+    in_flight: usize,
+    mut each: impl FnMut(u64),
+) -> Result<Vec<TcpStream>, String> {
+    let mut epoll = Epoll::new().map_err(|e| e.to_string())?;
+    let mut done: Vec<Option<TcpStream>> = greetings.iter().map(|_| None).collect();
+    let mut calls: Vec<Option<Call>> = (0..in_flight).map(|_| None).collect();
+    let mut free: Vec<usize> = (0..in_flight).collect();
+    let (mut next, mut finished) = (0, 0);
+    let mut ready: Vec<Ready> = Vec::new();
+    let mut last = Instant::now();
+    let mut buffer = vec![0u8; 64 << 10];
+    while finished < greetings.len() {
+        while let Some(slot) = free.pop_if(|_| next < greetings.len()) {
+            let call = start(port, next, slot, &epoll).map_err(|e| format!("connect: {e}"))?;
+            calls[slot] = Some(call);
+            next += 1;
+        }
+        epoll.wait(Duration::from_millis(100), &mut ready).map_err(|e| e.to_string())?;
+        for event in &ready {
+            let Some(call) = calls[event.token].as_mut() else { continue };
+            step(call, &greetings[call.index], event.token, &epoll, &mut buffer)?;
+            if call.answered {
+                each(call.started.elapsed().as_nanos() as u64);
+                epoll.remove(&call.stream);
+                if let Some(call) = calls[event.token].take() {
+                    done[call.index] = Some(call.stream);
+                }
+                free.push(event.token);
+                finished += 1;
+                last = Instant::now();
+            }
+        }
+        if last.elapsed() > PATIENCE {
+            return Err(format!("only {finished} of {} connections made", greetings.len()));
+        }
+    }
+    Ok(done.into_iter().flatten().collect())
+}
+
+fn start(port: u16, index: usize, slot: usize, epoll: &Epoll) -> std::io::Result<Call> {
+    let started = Instant::now();
+    let stream = sys::connect(port)?;
+    stream.set_nodelay(true)?;
+    sys::reset_on_close(&stream)?;
+    epoll.add(&stream, slot, Watch::Read)?;
+    Ok(Call { index, stream, started, inbox: Inbox::default(), said: None, answered: false })
+}
+
+fn step(
+    call: &mut Call,
+    greeting: &[u8],
+    slot: usize,
+    epoll: &Epoll,
+    buffer: &mut [u8],
+) -> Result<(), String> {
+    match call.stream.read(buffer) {
+        Ok(0) => return Err("a new connection was closed by the server".into()),
+        Ok(n) => {
+            let (said, answered) = (&mut call.said, &mut call.answered);
+            call.inbox.feed(&buffer[..n], |op| match op {
+                ServerOp::Info(_) => {
+                    said.get_or_insert(0);
+                    Ok(())
+                }
+                ServerOp::Pong => {
+                    *answered = true;
+                    Ok(())
+                }
+                ServerOp::Err(text) => Err(format!("-ERR {}", String::from_utf8_lossy(text))),
+                _ => Ok(()),
+            })?;
+        }
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+        Err(e) => return Err(format!("a new connection: {e}")),
+    }
+    let Some(said) = call.said.as_mut() else { return Ok(()) };
+    while *said < greeting.len() {
+        match call.stream.write(&greeting[*said..]) {
+            Ok(n) => *said += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                epoll.change(&call.stream, slot, Watch::ReadWrite).map_err(|e| e.to_string())?;
+                return Ok(());
+            }
+            Err(e) => return Err(format!("greeting: {e}")),
+        }
+    }
+    epoll.change(&call.stream, slot, Watch::Read).map_err(|e| e.to_string())
+}

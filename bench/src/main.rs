@@ -1,0 +1,250 @@
+//! `ringbus-bench`: a load generator for any server that speaks NATS, and a fair comparison of
+//! several. See the README beside it.
+
+mod compare;
+mod floor;
+mod load;
+mod machine;
+mod plan;
+mod probe;
+mod progress;
+mod report;
+mod results;
+mod scenario;
+mod servers;
+mod stamp;
+mod stats;
+mod sys;
+mod template;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "ringbus-bench", version, about = "Measures servers that speak NATS")]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run scenarios against servers in turn, and write a report
+    Run(Box<RunArgs>),
+    /// List the scenarios
+    List {
+        /// Folder of scenario files
+        #[arg(long, default_value = "bench/scenarios")]
+        scenarios: PathBuf,
+    },
+    /// Write the table, and beside the JSON file the page, of a report again
+    Show {
+        /// A JSON file of an earlier run
+        file: PathBuf,
+    },
+    /// Serve as the yardstick: forward bytes with as little thought as possible
+    Floor {
+        /// Port on 127.0.0.1
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Scenarios by name; all of them if none is named
+    names: Vec<String>,
+    /// Only the scenarios marked quick
+    #[arg(long)]
+    quick: bool,
+    /// Folder of scenario files
+    #[arg(long, default_value = "bench/scenarios")]
+    scenarios: PathBuf,
+    /// Servers by name, in this order (default: those that can be found)
+    #[arg(long, value_delimiter = ',')]
+    server: Vec<String>,
+    /// A TOML file of further servers
+    #[arg(long)]
+    servers: Option<PathBuf>,
+    /// Path of ringbus
+    #[arg(long, env = "RINGBUS", default_value = "target/release/ringbus")]
+    ringbus: PathBuf,
+    /// Path of nats-server
+    #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
+    nats_server: PathBuf,
+    /// The server the others are compared with
+    #[arg(long, default_value = "nats-server")]
+    reference: String,
+    /// Runs of each server and scenario
+    #[arg(long, short = 'n', default_value_t = 5)]
+    runs: usize,
+    /// Cores of the server (default: the first one)
+    #[arg(long, value_delimiter = ',')]
+    server_cores: Vec<usize>,
+    /// Cores of the generator, a thread each (default: the others)
+    #[arg(long, value_delimiter = ',')]
+    generator_cores: Vec<usize>,
+    /// Seconds measured, instead of what each scenario says
+    #[arg(long)]
+    duration: Option<f64>,
+    /// Seconds of warm-up, instead of what each scenario says (where it has one)
+    #[arg(long)]
+    warm_up: Option<f64>,
+    /// Sleep between events even though the generator has cores of its own
+    #[arg(long)]
+    no_spin: bool,
+    /// Parse and check every message wherever the payload has room for a stamp
+    #[arg(long)]
+    verify: bool,
+    /// What the report is called
+    #[arg(long, default_value = "bench")]
+    name: String,
+    /// Folder of reports
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Verb::Run(arguments) => run(&arguments),
+        Verb::List { scenarios } => list(&scenarios),
+        Verb::Show { file } => show(&file),
+        Verb::Floor { port } => {
+            let _ = sys::raise_open_files();
+            floor::serve(port).map(|()| true).map_err(|e| e.to_string())
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("ringbus-bench: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every row had exactly what it was owed.
+fn run(arguments: &RunArgs) -> Result<bool, String> {
+    let scenarios = choose_scenarios(arguments)?;
+    let servers = choose_servers(arguments)?;
+    let (server_cores, generator_cores) = choose_cores(arguments)?;
+    let shared_cores = server_cores.iter().any(|core| generator_cores.contains(core));
+    if let Err(e) = sys::raise_open_files() {
+        eprintln!("ringbus-bench: open files: {e}");
+    }
+    let options = compare::Options {
+        runs: arguments.runs.max(1),
+        server_cores,
+        generator_cores,
+        duration_s: arguments.duration,
+        warm_up_s: arguments.warm_up,
+        spin: !shared_cores && !arguments.no_spin,
+        verify: arguments.verify,
+    };
+    let machine = machine::Machine::read();
+    let (scenarios, versions) = compare::run(&scenarios, &servers, &options)?;
+    let report = results::Report {
+        name: arguments.name.clone(),
+        date: machine::today(),
+        machine,
+        server_cores: options.server_cores.len(),
+        generator_cores: options.generator_cores.len(),
+        shared_cores,
+        runs: options.runs,
+        reference: arguments.reference.clone(),
+        servers: versions,
+        scenarios,
+    };
+    print!("{}", report::table::table(&report));
+    let stem = arguments.results.join(format!("{}-{}", report.date, report.name));
+    std::fs::create_dir_all(&arguments.results).map_err(|e| e.to_string())?;
+    let json = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
+    for (ending, text) in [("json", json + "\n"), ("html", report::html::page(&report))] {
+        let file = stem.with_added_extension(ending);
+        std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        println!("{}", file.display());
+    }
+    Ok(report.troubles().is_empty())
+}
+
+fn choose_scenarios(arguments: &RunArgs) -> Result<Vec<scenario::Scenario>, String> {
+    let mut all = scenario::load(&arguments.scenarios)?;
+    if let Some(name) = arguments.names.iter().find(|n| !all.iter().any(|s| s.name == **n)) {
+        return Err(format!("no scenario '{name}'; 'list' shows them"));
+    }
+    let named = &arguments.names;
+    all.retain(|s| named.is_empty() || named.contains(&s.name));
+    all.retain(|s| !arguments.quick || s.quick);
+    if all.is_empty() { Err("no scenario chosen".into()) } else { Ok(all) }
+}
+
+fn choose_servers(arguments: &RunArgs) -> Result<Vec<servers::Spec>, String> {
+    let paths = servers::Paths {
+        ringbus: arguments.ringbus.clone(),
+        nats_server: arguments.nats_server.clone(),
+    };
+    let mut all = servers::built_in(&paths);
+    if let Some(file) = &arguments.servers {
+        all.extend(servers::from_file(file)?);
+    }
+    if !arguments.server.is_empty() {
+        let find = |name: &String| {
+            let found = all.iter().find(|spec| spec.name == *name).cloned();
+            let found = found.ok_or_else(|| format!("no server '{name}'"))?;
+            match found.available() {
+                true => Ok(found),
+                false => Err(format!("{name}: {} not found", found.command[0])),
+            }
+        };
+        return arguments.server.iter().map(find).collect();
+    }
+    all.retain(|spec| {
+        let there = spec.available();
+        if !there {
+            eprintln!("{}: not found, left out", spec.name);
+        }
+        there
+    });
+    if all.is_empty() { Err("no server found".into()) } else { Ok(all) }
+}
+
+/// The server gets the first core and the generator the rest, unless told otherwise. With a
+/// single core they share it, and the report says so.
+fn choose_cores(arguments: &RunArgs) -> Result<(Vec<usize>, Vec<usize>), String> {
+    let all = sys::cores().map_err(|e| e.to_string())?;
+    let server = match &arguments.server_cores[..] {
+        [] => all[..1].to_vec(),
+        given => given.to_vec(),
+    };
+    let mut generator = match &arguments.generator_cores[..] {
+        [] => all.iter().copied().filter(|core| !server.contains(core)).collect(),
+        given => given.to_vec(),
+    };
+    if generator.is_empty() {
+        generator = server.clone();
+    }
+    if let Some(core) = server.iter().chain(&generator).find(|core| !all.contains(core)) {
+        return Err(format!("core {core} is not ours to use"));
+    }
+    Ok((server, generator))
+}
+
+fn list(folder: &std::path::Path) -> Result<bool, String> {
+    for scenario in scenario::load(folder)? {
+        let quick = if scenario.quick { "quick" } else { "" };
+        println!("{:<18} {:<6} {}", scenario.name, quick, scenario.title);
+    }
+    Ok(true)
+}
+
+fn show(file: &std::path::Path) -> Result<bool, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let report: results::Report = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    print!("{}", report::table::table(&report));
+    let page = file.with_extension("html");
+    std::fs::write(&page, report::html::page(&report))
+        .map_err(|e| format!("{}: {e}", page.display()))?;
+    Ok(report.troubles().is_empty())
+}

@@ -1,0 +1,357 @@
+//! What a bench found, as it is kept in a JSON file.
+
+use crate::load::tally::Account;
+use crate::machine::Machine;
+use crate::scenario::{Scenario, Unit};
+use crate::stats::{Spread, ratio, spread};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// A generator busier than this may itself be what was measured.
+const BUSY_MAX: f64 = 0.8;
+/// Other programs' work above this many cores spoils a run.
+const OTHERS_MAX: f64 = 0.15;
+
+/// A whole bench.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// What this bench was called.
+    pub name: String,
+    /// UTC date.
+    pub date: String,
+    /// What it ran on.
+    pub machine: Machine,
+    /// How many cores the server had.
+    pub server_cores: usize,
+    /// How many the generator had.
+    pub generator_cores: usize,
+    /// Whether they were the same ones.
+    pub shared_cores: bool,
+    /// Runs of each server and scenario.
+    pub runs: usize,
+    /// The server the others are compared with.
+    pub reference: String,
+    /// Name and version of each server.
+    pub servers: Vec<(String, String)>,
+    /// Row by row.
+    pub scenarios: Vec<ScenarioResult>,
+}
+
+/// A scenario's results.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScenarioResult {
+    /// Its name.
+    pub name: String,
+    /// What a reader sees.
+    pub title: String,
+    /// Heading it stands under.
+    pub group: String,
+    /// What it counts.
+    pub unit: Unit,
+    /// Whether the load was paced, so that the rate is given and not found.
+    pub paced: bool,
+    /// Server by server.
+    pub rows: Vec<Row>,
+}
+
+/// One server's runs of a scenario.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// Its name.
+    pub server: String,
+    /// The scenario makes no sense for it.
+    pub skipped: bool,
+    /// Runs that came to an end.
+    pub runs: Vec<Run>,
+    /// Why the others did not.
+    pub errors: Vec<String>,
+    /// Medians of the runs, once they are all there.
+    pub summary: Option<Summary>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Its number: runs of one number are neighbours in time.
+    pub run: usize,
+    /// Seconds measured.
+    pub seconds: f64,
+    /// How many of the scenario's unit came about in them.
+    pub units: u64,
+    /// Messages sent in them.
+    pub published: u64,
+    /// Units per second.
+    pub per_second: f64,
+    /// Server CPU-seconds per million units, which is µs per unit.
+    pub cpu_s_per_million: f64,
+    /// Cores' worth of work of the server.
+    pub server_busy: f64,
+    /// Share of the time the busiest generator thread was at work.
+    pub generator_busy: f64,
+    /// Cores' worth of work of other programs.
+    pub others_busy: f64,
+    /// Most memory the server had.
+    pub memory_peak_bytes: u64,
+    /// What a connection added to it, in bytes.
+    pub memory_per_connection: Option<f64>,
+    /// Latency from the intended send time.
+    pub latency: Option<Latency>,
+    /// What was owed over the whole run, and what came.
+    pub account: Account,
+    /// Empty when every message owed came exactly once.
+    pub faults: Vec<String>,
+}
+
+/// Latencies in µs.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// Messages.
+    pub count: u64,
+    /// Median.
+    pub p50_us: f64,
+    /// One in a hundred is slower.
+    pub p99_us: f64,
+    /// One in a thousand is slower.
+    pub p999_us: f64,
+    /// The slowest.
+    pub max_us: f64,
+}
+
+/// Medians of a row.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Units per second.
+    pub per_second: Spread,
+    /// CPU-seconds per million units.
+    pub cpu_s_per_million: Spread,
+    /// Bytes.
+    pub memory_peak_bytes: Spread,
+    /// Bytes, where connections are what is measured.
+    pub memory_per_connection: Option<Spread>,
+    /// Share of the busiest generator thread, greatest of the runs.
+    pub generator_busy: f64,
+    /// Cores' worth of others' work, greatest of the runs.
+    pub others_busy: f64,
+    /// Medians of the runs' percentiles.
+    pub latency: Option<Latency>,
+    /// Every run had exactly what it was owed.
+    pub exact: bool,
+}
+
+impl Latency {
+    /// Of a histogram in ns; nothing of an empty one.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let us = |q: f64| histogram.value_at_quantile(q) as f64 / 1e3;
+        (!histogram.is_empty()).then(|| Self {
+            count: histogram.len(),
+            p50_us: us(0.5),
+            p99_us: us(0.99),
+            p999_us: us(0.999),
+            max_us: histogram.max() as f64 / 1e3,
+        })
+    }
+
+    fn median(all: &[Self]) -> Option<Self> {
+        let median = |pick: fn(&Self) -> f64| spread(all.iter().map(pick)).map(|s| s.median);
+        Some(Self {
+            count: all.iter().map(|l| l.count).sum(),
+            p50_us: median(|l| l.p50_us)?,
+            p99_us: median(|l| l.p99_us)?,
+            p999_us: median(|l| l.p999_us)?,
+            max_us: median(|l| l.max_us)?,
+        })
+    }
+}
+
+impl Row {
+    /// A row with nothing in it yet.
+    pub fn new(server: &str) -> Self {
+        Self { server: server.to_string(), ..Self::default() }
+    }
+
+    fn summarize(&mut self) {
+        let over = |pick: &dyn Fn(&Run) -> f64| spread(self.runs.iter().map(pick));
+        let most = |pick: &dyn Fn(&Run) -> f64| over(pick).map_or(0.0, |s| s.max);
+        let latencies: Vec<Latency> = self.runs.iter().filter_map(|r| r.latency).collect();
+        let (Some(per_second), Some(cpu_s_per_million), Some(memory_peak_bytes)) = (
+            over(&|r| r.per_second),
+            over(&|r| r.cpu_s_per_million),
+            over(&|r| r.memory_peak_bytes as f64),
+        ) else {
+            return;
+        };
+        self.summary = Some(Summary {
+            per_second,
+            cpu_s_per_million,
+            memory_peak_bytes,
+            memory_per_connection: spread(self.runs.iter().filter_map(|r| r.memory_per_connection)),
+            generator_busy: most(&|r| r.generator_busy),
+            others_busy: most(&|r| r.others_busy),
+            latency: Latency::median(&latencies),
+            exact: self.errors.is_empty() && self.runs.iter().all(|r| r.faults.is_empty()),
+        });
+    }
+
+    /// Letters that say what to mind: `g` the generator was the limit, `n` a noisy machine,
+    /// `!` not every message came exactly once.
+    pub fn marks(&self) -> String {
+        let Some(summary) = &self.summary else { return String::new() };
+        let marks = [
+            ('g', summary.generator_busy > BUSY_MAX),
+            ('n', summary.others_busy > OTHERS_MAX),
+            ('!', !summary.exact),
+        ];
+        marks.iter().filter(|(_, on)| *on).map(|(letter, _)| *letter).collect()
+    }
+
+    fn by_run(&self, pick: fn(&Run) -> f64) -> Vec<(usize, f64)> {
+        self.runs.iter().map(|run| (run.run, pick(run))).collect()
+    }
+}
+
+impl ScenarioResult {
+    /// Sums a scenario's runs up.
+    pub fn new(scenario: &Scenario, mut rows: Vec<Row>) -> Self {
+        rows.iter_mut().for_each(Row::summarize);
+        Self {
+            name: scenario.name.clone(),
+            title: scenario.title.clone(),
+            group: scenario.group.clone(),
+            unit: scenario.unit(),
+            paced: scenario.publish.as_ref().is_some_and(|publish| publish.rate.is_some()),
+            rows,
+        }
+    }
+
+    /// How many times cheaper (in CPU per unit; for connections held, in memory) a row is than
+    /// the reference.
+    pub fn cheaper(&self, row: &Row, reference: &str) -> Option<Spread> {
+        let pick: fn(&Run) -> f64 = match self.unit {
+            Unit::Held => |run| run.memory_per_connection.unwrap_or(0.0),
+            _ => |run| run.cpu_s_per_million,
+        };
+        self.against(row, reference, |reference, own| ratio(&reference.by_run(pick), &own.by_run(pick)))
+    }
+
+    /// How many times more units per second a row makes than the reference, where the rate is
+    /// found and not given.
+    pub fn faster(&self, row: &Row, reference: &str) -> Option<Spread> {
+        if self.paced || self.unit == Unit::Held {
+            return None;
+        }
+        let pick: fn(&Run) -> f64 = |run| run.per_second;
+        self.against(row, reference, |reference, own| ratio(&own.by_run(pick), &reference.by_run(pick)))
+    }
+
+    fn against(
+        &self,
+        row: &Row,
+        reference: &str,
+        compare: impl Fn(&Row, &Row) -> Option<Spread>,
+    ) -> Option<Spread> {
+        let reference = self.rows.iter().find(|other| other.server == reference)?;
+        (reference.server != row.server).then(|| compare(reference, row))?
+    }
+}
+
+impl Report {
+    /// Rows in which not every message came exactly once, or that never ran, as lines.
+    pub fn troubles(&self) -> Vec<String> {
+        let rows = self.scenarios.iter().flat_map(|s| s.rows.iter().map(move |row| (s, row)));
+        rows.flat_map(|(scenario, row)| {
+            let faults = row.runs.iter().filter_map(|run| run.faults.first().map(|f| (run, f)));
+            let faults = faults.map(|(run, fault)| {
+                let (count, account) = (run.faults.len(), run.account);
+                let sums = format!("owed {}, came {}", account.owed, account.came);
+                format!("run {}: {sums}; {count} faults, the first: {fault}", run.run)
+            });
+            let errors = row.errors.iter().cloned();
+            let lines: Vec<String> = faults.chain(errors).collect();
+            lines.into_iter().map(|l| format!("{} on {}: {l}", scenario.name, row.server))
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: usize, cpu: f64, rate: f64) -> Run {
+        Run {
+            run: number,
+            seconds: 1.0,
+            units: 100,
+            published: 100,
+            per_second: rate,
+            cpu_s_per_million: cpu,
+            server_busy: 1.0,
+            generator_busy: 0.3,
+            others_busy: 0.0,
+            memory_peak_bytes: 1,
+            memory_per_connection: None,
+            latency: None,
+            account: Account::default(),
+            faults: Vec::new(),
+        }
+    }
+
+    fn result() -> ScenarioResult {
+        let text = "name='x'\ntitle='x'\ngroup='g'\npayload=16\n[publish]\nsubject='a'";
+        let scenario = Scenario::parse(text).unwrap();
+        let (mut ours, mut nats) = (Row::new("ringbus"), Row::new("nats-server"));
+        ours.runs = vec![run(0, 0.1, 9.0), run(1, 0.2, 8.0), run(2, 0.1, 9.0)];
+        nats.runs = vec![run(0, 0.8, 3.0), run(1, 0.8, 2.0), run(2, 0.4, 3.0)];
+        ScenarioResult::new(&scenario, vec![ours, nats])
+    }
+
+    #[test]
+    fn ratios_are_paired_by_run() {
+        let result = result();
+        let cheaper = result.cheaper(&result.rows[0], "nats-server").unwrap();
+        assert!((cheaper.median - 4.0).abs() < 1e-9 && (cheaper.max - 8.0).abs() < 1e-9);
+        let faster = result.faster(&result.rows[0], "nats-server").unwrap();
+        assert_eq!((faster.min, faster.max), (3.0, 4.0));
+        assert_eq!(result.cheaper(&result.rows[1], "nats-server"), None);
+    }
+
+    #[test]
+    fn marks_and_troubles_show_what_is_wrong() {
+        let text = "name='x'\ntitle='x'\ngroup='g'\npayload=16\n[publish]\nsubject='a'";
+        let scenario = Scenario::parse(text).unwrap();
+        let mut row = Row::new("ringbus");
+        row.runs = vec![Run { generator_busy: 0.9, others_busy: 0.5, ..run(0, 1.0, 1.0) }];
+        row.runs[0].faults.push("owed 2, came 1".into());
+        let result = ScenarioResult::new(&scenario, vec![row]);
+        assert_eq!(result.rows[0].marks(), "gn!");
+        let report = Report {
+            name: "t".into(),
+            date: "2000-01-01".into(),
+            machine: Machine { cpu: "c".into(), cores: 1, memory_gib: 1.0, kernel: "k".into() },
+            server_cores: 1,
+            generator_cores: 1,
+            shared_cores: false,
+            runs: 1,
+            reference: "nats-server".into(),
+            servers: Vec::new(),
+            scenarios: vec![result],
+        };
+        assert_eq!(report.troubles().len(), 1);
+        let json = serde_json::to_string(&report).unwrap();
+        let back: Report = serde_json::from_str(&json).unwrap();
+        assert_eq!(back.scenarios[0].rows[0].runs.len(), 1);
+    }
+
+    #[test]
+    fn percentiles_come_from_the_histogram() {
+        let mut histogram = crate::load::timing::histogram();
+        assert!(Latency::of(&histogram).is_none());
+        for us in 1..=1000u64 {
+            histogram.record(us * 1000).unwrap();
+        }
+        let latency = Latency::of(&histogram).unwrap();
+        assert!((latency.p50_us - 500.0).abs() < 2.0, "{}", latency.p50_us);
+        assert!((latency.p99_us - 990.0).abs() < 2.0, "{}", latency.p99_us);
+        assert!((latency.max_us - 1000.0).abs() < 2.0, "{}", latency.max_us);
+    }
+}

@@ -1,0 +1,216 @@
+//! The servers that are compared: how to start, find, pin and stop them.
+
+use crate::load::inbox::{ServerOp, parse};
+use crate::{probe, sys};
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to come up.
+const START_MAX: Duration = Duration::from_secs(15);
+/// How long it may take to go down before it is killed.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// A server by command line.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// What it is called in the report.
+    pub name: String,
+    /// Program and arguments; `{port}` and `{cores}` (their number) are filled in.
+    pub command: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    server: Vec<Spec>,
+}
+
+/// Paths the built-in servers are started by.
+pub struct Paths {
+    /// ringbus.
+    pub ringbus: PathBuf,
+    /// nats-server.
+    pub nats_server: PathBuf,
+}
+
+/// The servers every bench knows: ringbus, nats-server, and the floor under both.
+pub fn built_in(paths: &Paths) -> Vec<Spec> {
+    let own = std::env::current_exe().unwrap_or_else(|_| "ringbus-bench".into());
+    let spec = |name: &str, program: &Path, arguments: &str| Spec {
+        name: name.into(),
+        command: std::iter::once(program.to_string_lossy().into_owned())
+            .chain(arguments.split_whitespace().map(String::from))
+            .collect(),
+    };
+    vec![
+        spec("ringbus", &paths.ringbus, "-a 127.0.0.1 -p {port} --shards {cores}"),
+        spec("nats-server", &paths.nats_server, "-a 127.0.0.1 -p {port}"),
+        spec("floor", &own, "floor --port {port}"),
+    ]
+}
+
+/// More servers, from a TOML file of `[[server]]` tables.
+///
+/// # Errors
+/// A line that says what is wrong with the file.
+pub fn from_file(path: &Path) -> Result<Vec<Spec>, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    parse_file(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn parse_file(text: &str) -> Result<Vec<Spec>, String> {
+    let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+    match file.server.iter().find(|spec| spec.command.is_empty()) {
+        Some(spec) => Err(format!("{}: no command", spec.name)),
+        None => Ok(file.server),
+    }
+}
+
+impl Spec {
+    /// Whether its program can be found.
+    pub fn available(&self) -> bool {
+        let program = Path::new(&self.command[0]);
+        if program.components().count() > 1 {
+            return program.is_file();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    }
+
+    fn arguments(&self, port: u16, cores: usize) -> Vec<String> {
+        let fill =
+            |a: &String| a.replace("{port}", &port.to_string()).replace("{cores}", &cores.to_string());
+        self.command[1..].iter().map(fill).collect()
+    }
+
+    /// Starts it on a port the kernel chose, on `server_cores`, and waits until it says INFO.
+    /// The caller goes on on `own_cores`.
+    ///
+    /// # Errors
+    /// A line that says what it did instead.
+    pub fn start(&self, server_cores: &[usize], own_cores: &[usize]) -> Result<Running, String> {
+        let port = free_port().map_err(|e| e.to_string())?;
+        sys::pin(server_cores).map_err(|e| format!("pinning the server: {e}"))?;
+        let child = Command::new(&self.command[0])
+            .args(self.arguments(port, server_cores.len()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        sys::pin(own_cores).map_err(|e| format!("pinning the generator: {e}"))?;
+        let child = child.map_err(|e| format!("{}: {e}", self.name))?;
+        let pid = child.id();
+        let mut running = Running { child, port, pid, version: String::new() };
+        let info = running.wait_up().map_err(|e| format!("{}: {e}", self.name))?;
+        running.version = info;
+        running.pid = probe::listener(pid, port)
+            .ok_or_else(|| format!("{}: nobody of its family listens on its port", self.name))?;
+        Ok(running)
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A server that is up. Dropping it stops it.
+pub struct Running {
+    child: Child,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// The process that listens, which may be a child of the one that was started.
+    pub pid: u32,
+    /// What its INFO says its version is.
+    pub version: String,
+}
+
+impl Running {
+    fn wait_up(&mut self) -> Result<String, String> {
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("ended at once ({status})"));
+            }
+            match hello(self.port) {
+                Ok(version) => return Ok(version),
+                Err(e) if start.elapsed() > START_MAX => return Err(format!("not up: {e}")),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// Whether the process still runs.
+    pub fn alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.alive() {
+            sys::terminate(self.pid);
+        }
+        let start = Instant::now();
+        while self.alive() && start.elapsed() < STOP_MAX {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Connects and reads INFO; gives the version it tells.
+fn hello(port: u16) -> Result<String, String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
+    let patience = Some(Duration::from_secs(2));
+    stream.set_read_timeout(patience).map_err(|e| e.to_string())?;
+    let mut got = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some((ServerOp::Info(json), _)) = parse(&got)? {
+            let info: serde_json::Value =
+                serde_json::from_slice(json).map_err(|e| format!("INFO: {e}"))?;
+            return Ok(info["version"].as_str().unwrap_or_default().to_string());
+        }
+        match stream.read(&mut buffer).map_err(|e| e.to_string())? {
+            0 => return Err("closed without INFO".into()),
+            n => got.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_file_names_commands() {
+        let text = "[[server]]\nname = 'old'\ncommand = ['/opt/nats', '-p', '{port}', '-x{cores}']";
+        let servers = parse_file(text).unwrap();
+        assert_eq!(servers[0].arguments(4222, 2), ["-p", "4222", "-x2"]);
+        assert!(parse_file("[[server]]\nname = 'x'\ncommand = []").is_err());
+        assert!(parse_file("[[server]]\nname = 'x'\ncommand = ['y']\nport = 1").is_err());
+    }
+
+    #[test]
+    fn a_missing_program_is_not_available() {
+        let spec = |program: &str| Spec { name: "x".into(), command: vec![program.into()] };
+        assert!(spec("sh").available());
+        assert!(!spec("no-such-program-anywhere").available());
+        assert!(!spec("/no/such/path").available());
+    }
+
+    #[test]
+    fn a_program_that_ends_is_an_error_and_not_a_wait() {
+        let spec = Spec { name: "false".into(), command: vec!["false".into()] };
+        let cores = sys::cores().unwrap();
+        let start = Instant::now();
+        assert!(spec.start(&cores, &cores).is_err());
+        assert!(start.elapsed() < START_MAX);
+    }
+}
