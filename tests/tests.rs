@@ -3,6 +3,8 @@
 mod clients;
 mod differential;
 mod harness;
+mod monitoring;
 mod replay;
 mod scripts;
 mod stress;
+mod tidy;

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# nats-py's own core tests, with nats-server 2.15.1 and then with ringbus standing in as `nats-server` on PATH.
+# Needs ports 4222 and 8222, which those tests name. Further arguments go to pytest.
+# COMPAT_SERVERS=ringbus leaves the reference out.
+source "$(dirname "$0")/lib/common.sh"
+
+version=2.10.0 # the newest whose source package has its tests
+home=$tools/nats-py
+# Modules that need none of TLS, users, JetStream, websocket (their classes that do are skipped, with the reason).
+modules=(test_client.py test_client_async_await.py test_client_v2.py test_micro_service.py test_parser.py test_nuid.py)
+
+install() {
+  [ -e "$home/ready-$version" ] && return
+  need python3 "install it (Debian: apt-get install python3 python3-venv)"
+  rm -rf "$home" && mkdir -p "$home"
+  python3 -m venv "$home/venv"
+  local pip=("$home/venv/bin/pip" --quiet --disable-pip-version-check)
+  "${pip[@]}" install setuptools wheel pytest "nats-py==$version" aiohttp
+  "${pip[@]}" download --no-deps --no-build-isolation --no-binary :all: -d "$home" "nats-py==$version"
+  tar xzf "$home"/nats?py-$version.tar.gz -C "$home"
+  mv "$home"/nats?py-$version "$home/source"
+  # The library under its own name comes from the venv; beside the tests it would hide nothing but confuse.
+  rm -rf "$home/source/nats"
+  touch "$home/source/tests/__init__.py" "$home/ready-$version"
+}
+
+free() {
+  ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null || die "port $1 is in use; nats-py's tests need it"
+}
+
+# Runs the suite with a `nats-server` on PATH that is this program.
+run() {
+  local server=$1 shim=$home/shim
+  shift
+  rm -rf "$shim" && mkdir -p "$shim"
+  printf '#!/bin/sh\nexec "%s" "$@"\n' "$server" >"$shim/nats-server"
+  chmod +x "$shim/nats-server"
+  echo "== nats-py $version against $server"
+  (cd "$home/source" &&
+    PATH=$shim:$PATH "$home/venv/bin/python" -m pytest -q -rs -p no:cacheprovider -W ignore \
+      "${modules[@]/#/tests/}" "$@")
+}
+
+install
+cp "$root/scripts/lib/nats_py_utils.py" "$home/source/tests/utils.py"
+free 4222
+free 8222
+servers=${COMPAT_SERVERS:-reference ringbus}
+for name in $servers; do
+  case $name in
+    reference) run "$(reference_server)" "$@" ;;
+    ringbus) run "$(server_under_test)" "$@" ;;
+    *) die "COMPAT_SERVERS takes reference and ringbus, not $name" ;;
+  esac
+done
