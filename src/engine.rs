@@ -1,43 +1,73 @@
-//! The one place that calls the engine.
+//! The one place that calls the engine: options out, settings in.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use runtime::{HttpSettings, Identity, Server, Settings};
 
-use crate::config::options::Options;
+use crate::cli;
+use crate::config::options::{Http, Options};
 use crate::cores::Placement;
 
 /// Given at build time; a build from an archive has none.
 pub const GIT_COMMIT: Option<&str> = option_env!("RINGBUS_GIT_COMMIT");
 
-pub struct Server(Infallible);
-
-impl Server {
-    pub fn client_addr(&self) -> SocketAddr {
-        match self.0 {}
-    }
-
-    pub fn http_addr(&self) -> Option<SocketAddr> {
-        match self.0 {}
-    }
-
-    pub fn shutdown(&self) {
-        match self.0 {}
-    }
-
-    pub fn join(self) -> Result<(), String> {
-        match self.0 {}
-    }
+/// Checks that this machine lets the engine run.
+///
+/// # Errors
+/// One line with what the operator must change.
+pub fn preflight(placement: &Placement) -> Result<(), String> {
+    runtime::preflight(placement.cores.len())
 }
 
-pub fn preflight(_placement: &Placement) -> Result<(), String> {
-    Ok(())
-}
-
+/// Starts the engine; it listens when this returns.
+///
+/// # Errors
+/// One line: the ports can't be had, or a shard can't be set up.
 pub fn start(
-    _options: &Options,
-    _digest: &str,
-    _placement: Placement,
-    _id: String,
+    options: &Options,
+    digest: &str,
+    placement: Placement,
+    id: String,
 ) -> Result<Server, String> {
-    Err("the engine is not part of this build yet".to_string())
+    runtime::start(settings(options, digest, placement, id)).map_err(|error| error.to_string())
+}
+
+fn settings(options: &Options, digest: &str, placement: Placement, id: String) -> Settings {
+    let mut settings = Settings {
+        listen_host: options.host.clone(),
+        listen_port: options.port,
+        http: options.http.as_ref().map(http_settings),
+        cores: placement.cores,
+        pin: placement.pin,
+        spin_ns: options.spin_ns,
+        identity: Identity {
+            server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
+            server_id: id,
+            version: cli::NATS_VERSION.to_string(),
+            git_commit: GIT_COMMIT.unwrap_or_default().to_string(),
+            go: format!("rust{}", env!("CARGO_PKG_RUST_VERSION")),
+        },
+        config_digest: digest.to_string(),
+        shard: Default::default(),
+    };
+    let limits = &options.limits;
+    settings.shard.control_line_max = limits.control_line_max;
+    settings.shard.payload_max = limits.payload_max;
+    settings.shard.connections_max = Some(limits.connections_max);
+    settings.shard.subscriptions_max = limits.subscriptions_max;
+    settings.shard.sub_tokens_max = limits.sub_tokens_max;
+    settings.shard.pending_bytes_max = limits.pending_bytes_max;
+    settings.shard.write_deadline_ns = limits.write_deadline_ns;
+    settings.shard.ping_interval_ns = limits.ping_interval_ns;
+    settings.shard.pings_out_max = limits.pings_out_max;
+    settings.shard.no_fast_producer_stall = options.no_fast_producer_stall;
+    settings.shard.headers = options.headers;
+    settings.shard.debug = options.log.debug;
+    settings.shard.trace = options.log.trace;
+    settings.shard.traced_msg_len_max = limits.traced_msg_len_max;
+    settings.shard.closed_clients_max = limits.closed_clients_max;
+    settings
+}
+
+fn http_settings(http: &Http) -> HttpSettings {
+    let base_path = if http.base_path == "/" { String::new() } else { http.base_path.clone() };
+    HttpSettings { host: http.host.clone(), port: http.port, base_path }
 }
