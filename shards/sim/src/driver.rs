@@ -1,0 +1,469 @@
+//! The part of the runtime that a simulation needs: slots, sockets, rings, and the promises a driver makes to a shard.
+
+use mesh::{Receiver, Sender};
+use shard::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX, MILLIS, SECONDS};
+use shard::report::{Ask, Report, Wanted};
+use shard::{ConnId, Frame, Hangup, Input, Nanos, Options, Peer, Reads, ShardId};
+use wire::CloseReason;
+
+use crate::bus::Bus;
+use crate::oracle::Session;
+use crate::pipe::Pipe;
+use crate::prng::Prng;
+
+/// How long a closing connection may take to write its last bytes.
+const FLUSH_NS: Nanos = SECONDS;
+/// What control frames may add to a lane that is as full as it gets, bytes.
+const LANE_SLACK_BYTES: usize = 64 * 1024;
+
+/// Both directions of a connection.
+pub struct Link {
+    /// From the client.
+    pub up: Pipe,
+    /// To the client.
+    pub down: Pipe,
+    /// Reads and writes fail.
+    pub reset: bool,
+}
+
+impl Link {
+    /// The server's end of the connection does not exist any more.
+    fn cut(&mut self) {
+        self.up.lose();
+        self.down.end();
+        if self.reset {
+            self.down.lose();
+        }
+    }
+}
+
+/// A connection as the driver holds it.
+struct Socket<C> {
+    session: Session,
+    conn: ConnId,
+    /// It was dirty, and `take_chunk` has not said yet that there is no more.
+    writing: bool,
+    chunk: Option<(C, usize)>,
+    paused: bool,
+    /// Reads that still come although it is paused.
+    grace: u64,
+    /// The shard has been told that the socket is gone.
+    hung_up: bool,
+    closing: Option<Nanos>,
+    sent_bytes: u64,
+    /// Since when the kernel has taken nothing, or there was nothing to take.
+    idle_since: Nanos,
+}
+
+struct Slot<C> {
+    generation: u32,
+    socket: Option<Socket<C>>,
+    /// Chunks of a closed connection that the kernel has not given back.
+    lent: Vec<C>,
+}
+
+/// A connection that is over.
+pub struct Closed {
+    /// Whose.
+    pub session: Session,
+    /// Why.
+    pub reason: CloseReason,
+    /// What could be written of what was for it.
+    pub sent_bytes: u64,
+}
+
+type Lanes<T> = Vec<Vec<Option<T>>>;
+
+/// A bus with its sockets and rings.
+pub struct Driver<B: Bus> {
+    /// What is driven.
+    pub bus: B,
+    /// The time.
+    pub now: Nanos,
+    /// Connections closed since this was last looked at.
+    pub closed: Vec<Closed>,
+    /// Shards that had nothing left to take back at the end of a turn.
+    pub withdrawn: Vec<usize>,
+    /// Reports since this was last looked at.
+    pub reports: Vec<Report>,
+    senders: Lanes<Sender<Frame>>,
+    receivers: Lanes<Receiver<Frame>>,
+    slots: Vec<Vec<Slot<B::Chunk>>>,
+    probes: Vec<Vec<ConnId>>,
+    staged_max: usize,
+    write_deadline_ns: Nanos,
+    prng: Prng,
+    settle_per_mille: u32,
+    connections: u64,
+}
+
+impl<B: Bus> Driver<B> {
+    /// Rings hold `capacity` frames. Effects are carried out after a step this often in a thousand, and after a turn.
+    pub fn new(bus: B, capacity: usize, options: &Options, settle_per_mille: u32, seed: u64) -> Driver<B> {
+        let shards = bus.shards();
+        let mut senders: Lanes<Sender<Frame>> = Vec::new();
+        let mut receivers: Lanes<Receiver<Frame>> = Vec::new();
+        for _ in 0..shards {
+            senders.push((0..shards).map(|_| None).collect());
+            receivers.push((0..shards).map(|_| None).collect());
+        }
+        for from in 0..shards {
+            for to in (0..shards).filter(|to| *to != from) {
+                let (sender, receiver) = mesh::ring(capacity);
+                senders[from][to] = Some(sender);
+                receivers[to][from] = Some(receiver);
+            }
+        }
+        Driver {
+            bus,
+            now: 0,
+            closed: Vec::new(),
+            withdrawn: Vec::new(),
+            reports: Vec::new(),
+            senders,
+            receivers,
+            slots: (0..shards).map(|_| Vec::new()).collect(),
+            probes: (0..shards).map(|_| Vec::new()).collect(),
+            staged_max: LANE_STAGED_BYTES_MAX + BATCH_BYTES_MAX + options.payload_max + LANE_SLACK_BYTES,
+            write_deadline_ns: options.write_deadline_ns,
+            prng: Prng::stream(seed, "driver"),
+            settle_per_mille,
+            connections: 0,
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Accepts a connection.
+    pub fn open(&mut self, at: usize, session: Session, refused: bool, links: &mut [Link]) -> Result<(), String> {
+        let free: Vec<usize> = (0..self.slots[at].len())
+            .filter(|slot| self.slots[at][*slot].socket.is_none() && self.slots[at][*slot].lent.is_empty())
+            .collect();
+        let slot = if free.is_empty() || self.prng.chance(100) {
+            self.slots[at].push(Slot { generation: 0, socket: None, lent: Vec::new() });
+            self.slots[at].len() - 1
+        } else {
+            *self.prng.pick(&free)
+        };
+        let entry = &mut self.slots[at][slot];
+        entry.generation += 1;
+        let conn = ConnId { slot: slot as u32, generation: entry.generation };
+        entry.socket = Some(Socket {
+            session,
+            conn,
+            writing: false,
+            chunk: None,
+            paused: false,
+            grace: 0,
+            hung_up: false,
+            closing: None,
+            sent_bytes: 0,
+            idle_since: self.now,
+        });
+        self.connections += 1;
+        let peer = Peer {
+            cid: self.connections,
+            addr: ([127, 0, 0, 1], 40_000).into(),
+            start_unix_ns: self.now,
+            refused,
+        };
+        self.step(at, Input::Open { conn, peer }, links)
+    }
+
+    /// Steps a shard, and carries out what it wants now or some time later.
+    fn step(&mut self, at: usize, input: Input<'_>, links: &mut [Link]) -> Result<(), String> {
+        self.bus.step(at, self.now, input);
+        for to in 0..self.shards() {
+            let staged = self.bus.effects(at).staged_bytes(ShardId(to as u16));
+            if staged > self.staged_max {
+                return Err(format!("{staged} bytes are staged on the lane {at} → {to}"));
+            }
+        }
+        if self.prng.chance(self.settle_per_mille) { self.settle(at, links) } else { Ok(()) }
+    }
+
+    /// Ends a turn of a shard.
+    pub fn turn(&mut self, at: usize, links: &mut [Link]) -> Result<(), String> {
+        self.step(at, Input::Turn, links)?;
+        self.settle(at, links)?;
+        if !self.bus.has_work(at) {
+            self.withdrawn.push(at);
+        }
+        Ok(())
+    }
+
+    /// Asks a shard for a report of its connections.
+    pub fn ask(&mut self, at: usize, ticket: u64, links: &mut [Link]) -> Result<(), String> {
+        let what = Wanted { open: true, subscriptions: true, ..Wanted::default() };
+        self.step(at, Input::Ask(Ask::Report { ticket, what }), links)
+    }
+
+    /// Carries out a shard's effects, but for frames.
+    fn settle(&mut self, at: usize, links: &mut [Link]) -> Result<(), String> {
+        let effects = self.bus.effects(at);
+        let dirty = std::mem::take(&mut effects.dirty);
+        let reads = std::mem::take(&mut effects.reads);
+        let closes = std::mem::take(&mut effects.closes);
+        self.probes[at].append(&mut effects.probes);
+        self.reports.append(&mut effects.reports);
+        effects.notes.clear();
+        for conn in dirty {
+            let now = self.now;
+            let Some(socket) = self.socket(at, conn) else { continue };
+            if std::mem::replace(&mut socket.writing, true) {
+                return Err(format!("{conn:?} of shard {at} is dirty twice"));
+            }
+            socket.idle_since = now;
+        }
+        for (conn, wanted) in reads {
+            let grace = self.prng.below(3);
+            let Some(socket) = self.socket(at, conn) else { continue };
+            socket.paused = wanted == Reads::Pause;
+            socket.grace = grace;
+        }
+        for close in closes {
+            let (now, deadline) = (self.now, self.write_deadline_ns);
+            let Some(socket) = self.socket(at, close.conn) else {
+                return Err(format!("{:?} of shard {at} is closed, but not open", close.conn));
+            };
+            if socket.closing.is_some() {
+                return Err(format!("{:?} of shard {at} is closed twice", close.conn));
+            }
+            let waited = now.saturating_sub(socket.idle_since);
+            if close.reason == CloseReason::SlowConsumerWriteDeadline && waited < deadline {
+                return Err(format!("{:?} of shard {at} is closed after {waited} ns of its deadline", close.conn));
+            }
+            let (session, sent_bytes) = (socket.session, socket.sent_bytes);
+            if close.flush {
+                socket.closing = Some(now + FLUSH_NS);
+                socket.writing = true;
+            }
+            self.closed.push(Closed { session, reason: close.reason, sent_bytes });
+            if !close.flush {
+                self.finish(at, close.conn.index(), links);
+            }
+        }
+        Ok(())
+    }
+
+    fn socket(&mut self, at: usize, conn: ConnId) -> Option<&mut Socket<B::Chunk>> {
+        let socket = self.slots[at].get_mut(conn.index())?.socket.as_mut()?;
+        (socket.conn == conn).then_some(socket)
+    }
+
+    /// The socket is closed. Its slot is free once the kernel holds nothing of it.
+    fn finish(&mut self, at: usize, slot: usize, links: &mut [Link]) {
+        let entry = &mut self.slots[at][slot];
+        let Some(socket) = entry.socket.take() else { return };
+        links[socket.session].cut();
+        entry.lent.extend(socket.chunk.map(|(chunk, _)| chunk));
+    }
+
+    /// Moves frames from a shard's lane to its ring. Gives how many.
+    pub fn pump(&mut self, from: usize, to: usize, links: &mut [Link]) -> Result<usize, String> {
+        let Some(sender) = &mut self.senders[from][to] else { return Ok(0) };
+        let mut moved = 0;
+        while sender.free() > 0 {
+            let Some(frame) = self.bus.pull(from, to) else { break };
+            if sender.push(frame).is_err() {
+                return Err(format!("the ring {from} → {to} had room and has none"));
+            }
+            moved += 1;
+        }
+        let (capacity, peer) = (sender.capacity(), ShardId(to as u16));
+        let held = self.receivers[to][from].as_ref().map_or(0, Receiver::len);
+        if held > capacity {
+            return Err(format!("the ring {from} → {to} of {capacity} holds {held} frames"));
+        }
+        if self.bus.effects(from).relieved(peer) {
+            self.step(from, Input::Room { to: peer }, links)?;
+        }
+        Ok(moved)
+    }
+
+    /// Hands a shard up to `max` frames of a peer's ring. Gives how many.
+    pub fn drain(&mut self, from: usize, to: usize, max: usize, links: &mut [Link]) -> Result<usize, String> {
+        let Some(mut receiver) = self.receivers[to][from].take() else { return Ok(0) };
+        let (mut result, peer) = (Ok(()), ShardId(from as u16));
+        let moved = receiver.drain(max, |frame| {
+            let stepped = self.step(to, Input::Frame { from: peer, frame }, links);
+            if result.is_ok() {
+                result = stepped;
+            }
+        });
+        self.receivers[to][from] = Some(receiver);
+        result.map(|()| moved)
+    }
+
+    /// How many slots a shard has.
+    pub fn slots(&self, at: usize) -> usize {
+        self.slots[at].len()
+    }
+
+    /// Reads up to `max` bytes of a socket, or finds that it is over. Gives whether there was anything.
+    pub fn read(&mut self, at: usize, slot: usize, max: usize, links: &mut [Link]) -> Result<bool, String> {
+        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
+        if socket.closing.is_some() || socket.hung_up {
+            return Ok(false);
+        }
+        let (conn, link) = (socket.conn, &mut links[socket.session]);
+        if socket.paused && !link.reset {
+            if socket.grace == 0 || link.up.is_empty() {
+                return Ok(false);
+            }
+            socket.grace -= 1;
+        }
+        let cause = if link.reset {
+            Hangup::ReadError
+        } else if link.up.is_over() {
+            Hangup::Closed
+        } else {
+            let mut bytes = Vec::new();
+            if link.up.read(max, &mut bytes) == 0 {
+                return Ok(false);
+            }
+            self.step(at, Input::Bytes { conn, bytes: &bytes }, links)?;
+            return Ok(true);
+        };
+        socket.hung_up = true;
+        self.step(at, Input::Hangup { conn, cause }, links)?;
+        Ok(true)
+    }
+
+    /// Writes up to `max` bytes to a socket. Gives whether anything happened.
+    pub fn write(&mut self, at: usize, slot: usize, max: usize, links: &mut [Link]) -> Result<bool, String> {
+        let now = self.now;
+        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
+        if !socket.writing {
+            return Ok(false);
+        }
+        let (conn, reset) = (socket.conn, links[socket.session].reset);
+        if socket.closing.is_some_and(|until| reset || until <= now) {
+            self.finish(at, slot, links);
+            return Ok(true);
+        }
+        if socket.chunk.is_none() {
+            match self.bus.take_chunk(at, conn) {
+                Some(chunk) => socket.chunk = Some((chunk, 0)),
+                None => {
+                    socket.writing = false;
+                    if socket.closing.is_some() {
+                        self.finish(at, slot, links);
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+        if reset {
+            return self.write_failed(at, slot, links);
+        }
+        self.send(at, slot, max, links)
+    }
+
+    fn send(&mut self, at: usize, slot: usize, max: usize, links: &mut [Link]) -> Result<bool, String> {
+        let now = self.now;
+        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
+        let Some((chunk, done)) = &mut socket.chunk else { return Ok(false) };
+        let rest = &chunk.as_ref()[*done..];
+        let sent = links[socket.session].down.write(&rest[..max.min(rest.len())]);
+        *done += sent;
+        let conn = socket.conn;
+        if *done == chunk.as_ref().len()
+            && let Some((chunk, _)) = socket.chunk.take()
+        {
+            self.bus.recycle(at, chunk);
+        }
+        if sent == 0 {
+            return Ok(false);
+        }
+        socket.sent_bytes += sent as u64;
+        socket.idle_since = now;
+        self.step(at, Input::Sent { conn, bytes: sent as u64 }, links)?;
+        Ok(true)
+    }
+
+    fn write_failed(&mut self, at: usize, slot: usize, links: &mut [Link]) -> Result<bool, String> {
+        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
+        if std::mem::replace(&mut socket.hung_up, true) {
+            return Ok(false);
+        }
+        let conn = socket.conn;
+        self.step(at, Input::Hangup { conn, cause: Hangup::WriteError }, links)?;
+        Ok(true)
+    }
+
+    /// Answers what a shard wants to know of the kernel, and gets back what the kernel had borrowed.
+    pub fn chores(&mut self, at: usize, links: &mut [Link]) -> Result<bool, String> {
+        let probes = std::mem::take(&mut self.probes[at]);
+        let mut busy = !probes.is_empty();
+        for conn in probes {
+            let Some(socket) = self.socket(at, conn) else { continue };
+            let bytes = links[socket.session].down.len() as u64;
+            self.step(at, Input::Unacknowledged { conn, bytes }, links)?;
+        }
+        for slot in 0..self.slots[at].len() {
+            for chunk in std::mem::take(&mut self.slots[at][slot].lent) {
+                busy = true;
+                self.bus.recycle(at, chunk);
+            }
+        }
+        Ok(busy)
+    }
+
+    /// The soonest deadline of any shard.
+    pub fn deadline(&self) -> Option<Nanos> {
+        (0..self.shards()).filter_map(|at| self.bus.deadline(at)).min()
+    }
+
+    /// Is a turn of this shard due?
+    pub fn is_due(&self, at: usize) -> bool {
+        self.bus.has_work(at) || self.bus.deadline(at).is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, to: Nanos) {
+        debug_assert!(to >= self.now && to - self.now < 1_000_000 * MILLIS, "time goes forward, in steps");
+        self.now = to;
+    }
+
+    /// How many connections a shard has open.
+    pub fn open_connections(&self, at: usize) -> usize {
+        let open = |slot: &&Slot<B::Chunk>| slot.socket.as_ref().is_some_and(|socket| socket.closing.is_none());
+        self.slots[at].iter().filter(open).count()
+    }
+
+    /// What keeps the driver from resting, if anything.
+    pub fn unrest(&mut self) -> Option<String> {
+        let shards = self.shards();
+        for at in 0..shards {
+            for to in 0..shards {
+                let held = self.receivers[to][at].as_ref().map_or(0, Receiver::len);
+                if held > 0 || !self.bus.effects(at).is_clear(ShardId(to as u16)) {
+                    return Some(format!("the lane {at} → {to} is not empty"));
+                }
+            }
+            if self.bus.has_work(at) {
+                return Some(format!("shard {at} has work"));
+            }
+            let waits = |slot: &Slot<B::Chunk>| match &slot.socket {
+                Some(socket) if socket.writing || socket.closing.is_some() || socket.hung_up => {
+                    Some(format!("session {} of shard {at} has something to write or to end", socket.session))
+                }
+                _ => None,
+            };
+            if let Some(who) = self.slots[at].iter().find_map(waits) {
+                return Some(who);
+            }
+        }
+        None
+    }
+
+    /// Is this session's socket not read from?
+    pub fn is_paused(&self, session: Session) -> bool {
+        let sockets = self.slots.iter().flatten().filter_map(|slot| slot.socket.as_ref());
+        sockets.filter(|socket| socket.session == session).any(|socket| socket.paused)
+    }
+}
