@@ -139,9 +139,10 @@ fn load(
     running: &Running,
     options: &Options,
 ) -> Result<Load, String> {
-    // A window and a request loop live inside one thread: its two ends must not be apart.
-    let whole = scenario.request.is_some();
-    let threads = if whole { 1 } else { options.generator_cores.len() };
+    // A request loop and a window live inside one thread: their two ends must not be apart.
+    let all = options.generator_cores.len();
+    let apart = scenario.request.is_some() || plan.is_some_and(|plan| !plan.fits_threads(all));
+    let threads = if apart { 1 } else { all };
     load::run(&Job {
         scenario,
         plan,

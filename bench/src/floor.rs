@@ -12,6 +12,8 @@ use std::time::Duration;
 const INFO: &[u8] = b"INFO {\"server_id\":\"FLOOR\",\"version\":\"floor\",\"max_payload\":1048576} \r\n";
 /// A client that takes nothing for so long is dropped.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Most bytes of one read.
+const READ: usize = 64 << 10;
 const LISTENER: usize = usize::MAX;
 
 struct Client {
@@ -46,12 +48,11 @@ struct Floor {
     batch: Batch,
 }
 
-/// Serves on 127.0.0.1:`port` until it is ended.
+/// Serves those who connect to `listener` until it is ended.
 ///
 /// # Errors
-/// When the port can't be had, or epoll fails.
-pub fn serve(port: u16) -> std::io::Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
+/// When epoll or accept fails.
+pub fn serve(listener: TcpListener) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut floor = Floor {
         epoll: Epoll::new()?,
@@ -62,7 +63,7 @@ pub fn serve(port: u16) -> std::io::Result<()> {
     };
     floor.epoll.add(&listener, LISTENER, Watch::Read)?;
     let mut ready: Vec<Ready> = Vec::new();
-    let mut buffer = vec![0u8; 64 << 10];
+    let mut buffer = vec![0u8; READ];
     loop {
         floor.epoll.wait(Duration::from_secs(3600), &mut ready)?;
         for event in &ready {
@@ -92,26 +93,22 @@ impl Floor {
         }
     }
 
-    fn hear(&mut self, from: usize, buffer: &mut [u8]) {
+    fn hear(&mut self, from: usize, buffer: &mut Vec<u8>) {
         let Some(client) = self.clients[from].as_mut() else { return };
-        let n = match client.stream.read(buffer) {
-            Ok(n) if n > 0 => n,
+        let carried = client.carry.len();
+        if buffer.len() < carried + READ {
+            buffer.resize(carried + READ, 0);
+        }
+        buffer[..carried].copy_from_slice(&client.carry);
+        let n = match client.stream.read(&mut buffer[carried..carried + READ]) {
+            Ok(n) if n > 0 => carried + n,
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,
             _ => return self.drop_client(from),
         };
-        if client.carry.is_empty() {
-            let used = self.take(from, &buffer[..n]);
-            if let Some(client) = self.clients[from].as_mut() {
-                client.carry.extend_from_slice(&buffer[used..n]);
-            }
-        } else {
-            let mut carry = std::mem::take(&mut client.carry);
-            carry.extend_from_slice(&buffer[..n]);
-            let used = self.take(from, &carry);
-            if let Some(client) = self.clients[from].as_mut() {
-                carry.drain(..used);
-                client.carry = carry;
-            }
+        let used = self.take(from, &buffer[..n]);
+        if let Some(client) = self.clients[from].as_mut() {
+            client.carry.clear();
+            client.carry.extend_from_slice(&buffer[used..n]);
         }
         self.deliver();
     }

@@ -112,7 +112,9 @@ fn main() -> ExitCode {
         Verb::Show { file } => show(&file),
         Verb::Floor { port } => {
             let _ = sys::raise_open_files();
-            floor::serve(port).map(|()| true).map_err(|e| e.to_string())
+            let listener = std::net::TcpListener::bind(("127.0.0.1", port));
+            let served = listener.and_then(floor::serve);
+            served.map(|()| true).map_err(|e| e.to_string())
         }
     };
     match done {

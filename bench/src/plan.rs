@@ -152,21 +152,25 @@ impl Plan {
         Ok(())
     }
 
+    /// A publisher's window opens as the first subscriber that takes all of its messages, and no
+    /// others, goes on.
     fn check_window(&self) -> Result<(), String> {
         if self.window.is_none() {
             return Ok(());
         }
-        let mut listeners = vec![0; self.publishers.len()];
-        for subscriber in &self.subscribers {
-            match subscriber.source {
-                Some(p) => listeners[p] += 1,
-                None => return Err("a window needs pairs of publisher and subscriber".into()),
-            }
+        let pacer = |p: usize| self.subscribers.iter().position(|s| s.source == Some(p));
+        match (0..self.publishers.len()).find(|&p| pacer(p).is_none()) {
+            Some(p) => Err(format!("no subscriber can pace the window of publisher {p}")),
+            None => Ok(()),
         }
-        if listeners.iter().any(|n| *n != 1) {
-            return Err("a window needs one subscriber for each publisher".into());
-        }
-        Ok(())
+    }
+
+    /// Whether publishers and the subscribers that pace them would be on one thread of so many.
+    pub fn fits_threads(&self, threads: usize) -> bool {
+        let pacer = |p: usize| self.subscribers.iter().position(|s| s.source == Some(p));
+        self.window.is_none()
+            || (0..self.publishers.len())
+                .all(|p| pacer(p).is_some_and(|s| s % threads == p % threads))
     }
 
     /// Deliveries owed to each account once publisher p has sent `sent[p]` messages.
@@ -325,7 +329,9 @@ mod tests {
         let sources: Vec<_> = paired.subscribers.iter().map(|s| s.source).collect();
         assert_eq!(sources, [Some(0), Some(1), Some(2), Some(3)]);
         assert_eq!(paired.owed(&[1, 2, 3, 4]), [1, 2, 3, 4]);
-        assert!(plan(&pairs.replace("connections=4\nburst", "connections=2\nburst")).is_err());
+        assert!(paired.fits_threads(2));
+        let two = pairs.replace("connections=4\nburst", "connections=8\nburst");
+        assert!(plan(&two).is_err(), "two publishers to each subject");
     }
 
     #[test]

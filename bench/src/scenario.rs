@@ -105,7 +105,8 @@ pub struct Publish {
     /// Messages sent together.
     #[serde(default = "one")]
     pub burst: usize,
-    /// Most messages of one publisher that may be under way; needs pairs.
+    /// Most messages of one publisher that may be under way; needs a subscriber of its own to
+    /// pace it.
     pub window: Option<u64>,
 }
 

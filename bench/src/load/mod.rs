@@ -9,6 +9,8 @@ mod publisher;
 mod request;
 mod subscriber;
 pub mod tally;
+#[cfg(test)]
+mod tests;
 pub mod timing;
 mod worker;
 

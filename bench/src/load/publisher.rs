@@ -18,6 +18,8 @@ pub struct Publisher {
     pub allowed: u64,
     /// Its last PING has been answered.
     pub answered: bool,
+    /// On the worker's list of those that can send.
+    pub listed: bool,
     /// Operations the server sends it.
     pub inbox: super::inbox::Inbox,
     wire: Vec<u8>,
@@ -36,6 +38,7 @@ impl Publisher {
             index,
             allowed: 0,
             answered: false,
+            listed: false,
             inbox: super::inbox::Inbox::default(),
             wire,
             frame,

@@ -20,6 +20,10 @@ use std::time::Duration;
 /// Connections being made at a time, by each thread.
 const DIALS: usize = 64;
 
+/// Most messages, and subscription changes, that fall due in one turn: a generator that is late
+/// must still receive.
+const DUE_MAX: usize = 128;
+
 /// How long a blocking thread sleeps at most, so that it hears of other threads.
 const NAP: Duration = Duration::from_millis(1);
 
@@ -76,6 +80,8 @@ pub struct Worker<'a> {
     stuck: Vec<Lane>,
     /// Where in `publishers` the plan's publisher p is, when it is this thread's.
     places: Vec<Option<usize>>,
+    /// By the plan's publisher: the subscriber of this thread whose progress opens its window.
+    pacers: Vec<Option<usize>>,
     /// Publishers that can send at once.
     eager: Vec<usize>,
     /// Bursts each publisher has been given, and whose turn it is.
@@ -110,6 +116,7 @@ impl<'a> Worker<'a> {
             churners: Vec::new(),
             stuck: Vec::new(),
             places: vec![None; job.plan.map_or(0, |plan| plan.publishers.len())],
+            pacers: vec![None; job.plan.map_or(0, |plan| plan.publishers.len())],
             eager: Vec::new(),
             turn: (0, 0),
             churn_done: 0,
@@ -149,7 +156,11 @@ impl<'a> Worker<'a> {
                 self.epoll.remove(&lane.stream);
                 self.stuck.push(lane);
             } else {
-                let lane = self.lane(stream, Role::Subscriber(self.subscribers.len()))?;
+                let place = self.subscribers.len();
+                let lane = self.lane(stream, Role::Subscriber(place))?;
+                if let Some(publisher) = plan.subscribers[i].source {
+                    self.pacers[publisher].get_or_insert(place);
+                }
                 self.subscribers.push(Subscriber::new(lane, i, plan));
             }
         }
@@ -250,15 +261,12 @@ impl<'a> Worker<'a> {
         publisher.allowed = match plan.window {
             None => u64::MAX,
             Some(window) => {
-                let index = publisher.index;
-                let arrived =
-                    self.subscribers.iter().find(|s| s.source() == Some(index)).map_or(0, |s| s.count);
+                let pacer = self.pacers[publisher.index];
+                let arrived = pacer.map_or(0, |pacer| self.subscribers[pacer].count);
                 (arrived + window) / plan.burst * plan.burst
             }
         };
-        if publisher.eager() && !self.eager.contains(&place) {
-            self.eager.push(place);
-        }
+        self.make_eager(place);
     }
 
     /// Sends what is due; whether that was anything.
@@ -273,7 +281,8 @@ impl<'a> Worker<'a> {
         eager.retain(|&place| {
             worked = true;
             self.pump(plan, place);
-            self.publishers[place].eager()
+            self.publishers[place].listed = self.publishers[place].eager();
+            self.publishers[place].listed
         });
         self.eager.append(&mut eager);
         worked
@@ -292,8 +301,8 @@ impl<'a> Worker<'a> {
 
     fn send_due(&mut self, plan: &Plan, now_ns: u64) -> bool {
         let mut worked = false;
-        while let Some(due_ns) = self.next_due_ns(plan).filter(|due_ns| *due_ns <= now_ns) {
-            if due_ns >= self.timing.window.end_ns {
+        for _ in 0..DUE_MAX {
+            if !self.is_due(plan, now_ns) {
                 break;
             }
             let place = self.turn.1;
@@ -302,18 +311,24 @@ impl<'a> Worker<'a> {
             if self.turn.1 == self.publishers.len() {
                 self.turn = (self.turn.0 + 1, 0);
             }
-            // A publisher behind by several messages sends them together.
-            let again = self.publishers.len() == 1
-                && self.next_due_ns(plan).is_some_and(|next_ns| next_ns <= now_ns);
-            if !again {
-                self.pump(plan, place);
-                if self.publishers[place].eager() && !self.eager.contains(&place) {
-                    self.eager.push(place);
-                }
-            }
+            self.make_eager(place);
             worked = true;
         }
         worked
+    }
+
+    fn is_due(&self, plan: &Plan, now_ns: u64) -> bool {
+        let end_ns = self.timing.window.end_ns;
+        self.next_due_ns(plan).is_some_and(|due_ns| due_ns <= now_ns && due_ns < end_ns)
+    }
+
+    /// Notes a publisher that can send, once.
+    fn make_eager(&mut self, place: usize) {
+        let publisher = &mut self.publishers[place];
+        if publisher.eager() && !publisher.listed {
+            publisher.listed = true;
+            self.eager.push(place);
+        }
     }
 
     fn next_due_ns(&self, plan: &Plan) -> Option<u64> {
@@ -330,6 +345,7 @@ impl<'a> Worker<'a> {
         let rate = churn.operations_per_second / self.job.threads as f64;
         let since_s = now_ns.saturating_sub(self.timing.window.start_ns) as f64 / 1e9;
         let due = (since_s * rate) as u64;
+        let due = due.min(self.churn_done + DUE_MAX as u64);
         let worked = self.churn_done < due;
         while self.churn_done < due {
             let place = (self.churn_done % self.churners.len() as u64) as usize;
@@ -390,9 +406,7 @@ impl<'a> Worker<'a> {
             && let Some(plan) = self.job.plan
         {
             self.pump(plan, place);
-            if self.publishers[place].eager() && !self.eager.contains(&place) {
-                self.eager.push(place);
-            }
+            self.make_eager(place);
         }
     }
 
@@ -408,7 +422,10 @@ impl<'a> Worker<'a> {
         if came == 0 || plan.window.is_none() {
             return;
         }
-        if let Some(publisher) = subscriber.source().and_then(|p| self.places[p]) {
+        let Some(publisher) = subscriber.source() else { return };
+        if self.pacers[publisher] == Some(place)
+            && let Some(publisher) = self.places[publisher]
+        {
             self.top_up(publisher);
         }
     }
@@ -463,9 +480,7 @@ impl<'a> Worker<'a> {
         if self.job.plan.is_some_and(|plan| plan.interval_ns.is_none()) {
             for place in 0..self.publishers.len() {
                 self.publishers[place].stop();
-                if self.publishers[place].eager() && !self.eager.contains(&place) {
-                    self.eager.push(place);
-                }
+                self.make_eager(place);
             }
         }
         for churner in &mut self.churners {

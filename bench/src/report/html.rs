@@ -162,8 +162,12 @@ fn rows(out: &mut String, report: &Report, scenario: &ScenarioResult) {
         match &row.summary {
             None => cells.push(if row.skipped { "n/a".into() } else { "failed".into() }),
             Some(summary) => {
-                cells.push(short(summary.per_second.median));
-                cells.push(three(summary.cpu_s_per_million.median));
+                if scenario.unit == Unit::Held {
+                    cells.extend([String::new(), String::new()]);
+                } else {
+                    cells.push(short(summary.per_second.median));
+                    cells.push(three(summary.cpu_s_per_million.median));
+                }
                 cells.push(match summary.memory_per_connection {
                     Some(each) => format!("{} each", bytes(each.median)),
                     None => bytes(summary.memory_peak_bytes.median),

@@ -2,6 +2,7 @@
 
 use super::{bytes, micros, short, three};
 use crate::results::{Report, Row, ScenarioResult};
+use crate::scenario::Unit;
 use crate::stats::Spread;
 use std::fmt::Write;
 
@@ -51,8 +52,10 @@ fn cells(report: &Report, scenario: &ScenarioResult, row: &Row) -> [String; 9] {
         cells[1] = if row.skipped { "n/a".into() } else { "failed".into() };
         return cells;
     };
-    cells[1] = short(summary.per_second.median);
-    cells[2] = three(summary.cpu_s_per_million.median);
+    if scenario.unit != Unit::Held {
+        cells[1] = short(summary.per_second.median);
+        cells[2] = three(summary.cpu_s_per_million.median);
+    }
     cells[3] = match summary.memory_per_connection {
         Some(each) => format!("{} each", bytes(each.median)),
         None => bytes(summary.memory_peak_bytes.median),

@@ -1,0 +1,189 @@
+//! Whole runs against the floor, and against servers that lie, which must be found out.
+
+use super::{Job, Load, run};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+fn load(port: u16, threads: usize, text: &str) -> Load {
+    let head = "name='t'\ntitle='t'\ngroup='g'\ndrain_s=2.0\n";
+    let scenario = Scenario::parse(&format!("{head}{text}")).unwrap();
+    let plan = scenario.publish.as_ref().map(|_| Plan::new(&scenario, false).unwrap());
+    let cores = crate::sys::cores().unwrap();
+    let cores: Vec<usize> = (0..threads).map(|i| cores[i % cores.len()]).collect();
+    let job = Job {
+        scenario: &scenario,
+        plan: plan.as_ref(),
+        port,
+        pid: std::process::id(),
+        threads,
+        cores: &cores,
+        spin: false,
+        warm_up_s: 0.05,
+        duration_s: 0.15,
+    };
+    run(&job).unwrap()
+}
+
+fn floor() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || crate::floor::serve(listener));
+    port
+}
+
+fn exact(load: &Load) {
+    assert_eq!(load.faults, Vec::<String>::new());
+    assert_eq!(load.account.owed, load.account.came);
+    assert!(load.account.came > 0);
+}
+
+const FAN: &str = "payload=16\n[publish]\nsubject='bench.a'\nburst=8\nwindow=64\n\
+    [[subscribe]]\nsubject='bench.a'\nconnections=5\n";
+
+#[test]
+fn counted_fan_out_is_exact() {
+    exact(&load(floor(), 1, FAN));
+}
+
+#[test]
+fn verified_fan_out_on_two_threads_is_exact() {
+    let text = FAN.replace("\nburst=8\nwindow=64", "").replace("16\n", "16\nreceive='verify'\n");
+    exact(&load(floor(), 2, &text));
+}
+
+#[test]
+fn pairs_are_exact_and_paced_ones_have_latencies() {
+    let text = "payload=200\n[publish]\nsubject='p.{12}'\ndeal='own'\nconnections=12\n\
+        rate=20000.0\nburst=3\n[[subscribe]]\nsubject='p.{12}'\ndeal='own'\nconnections=12\n";
+    let load = load(floor(), 2, text);
+    exact(&load);
+    // 20,000 a second for 0.15 s, give or take a burst at either end.
+    let noted = load.latencies.len();
+    assert!((2950..=3050).contains(&noted), "{noted}");
+}
+
+#[test]
+fn requests_all_have_replies() {
+    let load = load(floor(), 1, "payload=16\n[request]\nin_flight=7\n");
+    exact(&load);
+    assert!(!load.latencies.is_empty());
+}
+
+#[test]
+fn messages_larger_than_a_read_arrive() {
+    let text = "payload=100000\n[publish]\nsubject='bench.a'\n[[subscribe]]\nsubject='bench.a'\n";
+    exact(&load(floor(), 1, text));
+}
+
+#[test]
+fn publishing_to_nobody_is_counted() {
+    let load = load(floor(), 1, "payload=16\n[publish]\nsubject='bench.a'\n");
+    assert!(load.faults.is_empty() && load.published > 0 && load.account.owed == 0);
+}
+
+#[derive(Clone, Copy)]
+enum Lie {
+    None,
+    /// The hundredth delivery is left out.
+    Drop,
+    /// The hundredth delivery is made twice.
+    Repeat,
+    /// The hundredth delivery comes after the next one.
+    Swap,
+    /// The hundredth delivery's payload is damaged.
+    Damage,
+    /// The subscriber is cut off at the hundredth delivery.
+    Cut,
+}
+
+/// A server of one subscriber, a thread per connection, that lies once.
+fn liar(lie: Lie) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let subscriber: Arc<Mutex<Option<TcpStream>>> = Arc::default();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let subscriber = Arc::clone(&subscriber);
+            std::thread::spawn(move || converse(stream, &subscriber, lie));
+        }
+    });
+    port
+}
+
+fn converse(stream: TcpStream, subscriber: &Mutex<Option<TcpStream>>, lie: Lie) -> Option<()> {
+    let mut out = stream.try_clone().ok()?;
+    out.write_all(b"INFO {} \r\n").ok()?;
+    let mut lines = BufReader::new(stream);
+    let mut held: Option<Vec<u8>> = None;
+    let mut count = 0;
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line.starts_with("SUB ") {
+            *subscriber.lock().ok()? = Some(out.try_clone().ok()?);
+        } else if line.starts_with("PING") {
+            // One lock for all writes keeps the PONG behind what was delivered.
+            let _turn = subscriber.lock().ok()?;
+            out.write_all(b"PONG\r\n").ok()?;
+        } else if let Some(args) = line.strip_prefix("PUB ") {
+            let (subject, size) = args.trim_end().split_once(' ')?;
+            let mut payload = vec![0; size.parse::<usize>().ok()? + 2];
+            lines.read_exact(&mut payload).ok()?;
+            count += 1;
+            let now = count == 100;
+            if now && matches!(lie, Lie::Damage) {
+                payload[17] ^= 1;
+            }
+            let mut frame = format!("MSG {subject} 1 {size}\r\n").into_bytes();
+            frame.extend_from_slice(&payload);
+            let guard = subscriber.lock().ok()?;
+            let mut to = guard.as_ref()?;
+            match lie {
+                Lie::Drop if now => continue,
+                Lie::Repeat if now => to.write_all(&frame).ok()?,
+                Lie::Swap if now => {
+                    held = Some(frame);
+                    continue;
+                }
+                Lie::Cut if now => to.shutdown(std::net::Shutdown::Both).ok()?,
+                _ => {}
+            }
+            let _ = to.write_all(&frame);
+            if let Some(frame) = held.take() {
+                to.write_all(&frame).ok()?;
+            }
+        }
+    }
+}
+
+const ONE: &str = "payload=20\n[publish]\nsubject='bench.a'\nrate=5000.0\n\
+    [[subscribe]]\nsubject='bench.a'\n";
+
+#[test]
+fn an_honest_server_passes_both_ways() {
+    exact(&load(liar(Lie::None), 1, ONE));
+    exact(&load(liar(Lie::None), 1, &format!("receive='verify'\n{ONE}")));
+}
+
+#[test]
+fn a_lost_a_doubled_and_a_cut_off_delivery_are_found_by_counting() {
+    for (lie, came_more) in [(Lie::Drop, false), (Lie::Repeat, true), (Lie::Cut, false)] {
+        let load = load(liar(lie), 1, ONE);
+        assert!(!load.faults.is_empty());
+        assert_eq!(load.account.came > load.account.owed, came_more);
+        assert_ne!(load.account.came, load.account.owed);
+    }
+}
+
+#[test]
+fn disorder_and_damage_are_found_by_verifying() {
+    for (lie, word) in [(Lie::Swap, "order"), (Lie::Damage, "damaged"), (Lie::Repeat, "duplicate")] {
+        let load = load(liar(lie), 1, &format!("receive='verify'\n{ONE}"));
+        assert!(load.faults.iter().any(|f| f.contains(word)), "{word}: {:?}", load.faults);
+    }
+}
