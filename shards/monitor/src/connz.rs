@@ -178,7 +178,7 @@ impl Order {
     }
 
     /// Most first, but for uptime and reason. Ties are in the order of ids.
-    fn apply(self, list: &mut [&Connection]) {
+    fn apply(self, list: &mut [&Connection], now_unix_ns: u64) {
         list.sort_by_key(|it| it.cid);
         match self {
             Order::Cid => {}
@@ -190,22 +190,22 @@ impl Order {
             Order::BytesFrom => list.sort_by_key(|it| Reverse(it.in_bytes)),
             Order::Last => list.sort_by_key(|it| Reverse(last_activity_unix_ns(it))),
             Order::Idle => list.sort_by_key(|it| last_activity_unix_ns(it)),
-            Order::Uptime => list.sort_by_key(|it| uptime_ns(it)),
-            Order::Stop => list.sort_by_key(|it| Reverse(it.start_unix_ns + uptime_ns(it))),
+            Order::Uptime => list.sort_by_key(|it| uptime_ns(it, now_unix_ns)),
+            Order::Stop => list.sort_by_key(|it| Reverse(end_unix_ns(it, now_unix_ns))),
             Order::Reason => list.sort_by_key(|it| reason(it)),
             Order::Rtt => list.sort_by_key(|it| Reverse(it.rtt)),
         }
     }
 }
 
-/// Until it closed, or until the report.
-fn uptime_ns(connection: &Connection) -> u64 {
-    end(connection).saturating_sub(connection.start)
+/// Until it closed, or until now. On the wall clock: shards report at slightly different times.
+fn uptime_ns(connection: &Connection, now_unix_ns: u64) -> u64 {
+    end_unix_ns(connection, now_unix_ns).saturating_sub(connection.start_unix_ns)
 }
 
-/// Shard clock at its close, or at the report.
-fn end(connection: &Connection) -> u64 {
-    connection.closed.map_or(connection.now, |(_, at)| at)
+fn end_unix_ns(connection: &Connection, now_unix_ns: u64) -> u64 {
+    let at = |clock: u64| connection.start_unix_ns + clock.saturating_sub(connection.start);
+    connection.closed.map_or(now_unix_ns, |(_, clock)| at(clock))
 }
 
 fn last_activity_unix_ns(connection: &Connection) -> u64 {
@@ -270,7 +270,9 @@ struct ConnInfo<'a> {
 }
 
 impl<'a> ConnInfo<'a> {
-    fn new(it: &'a Connection, query: &ConnzQuery) -> ConnInfo<'a> {
+    fn new(it: &'a Connection, query: &ConnzQuery, now_unix_ns: u64) -> ConnInfo<'a> {
+        let end = end_unix_ns(it, now_unix_ns);
+        let last_activity = last_activity_unix_ns(it);
         let subscriptions = &it.subscriptions_list;
         let (mut subjects, mut detail) = (Vec::new(), Vec::new());
         match query.subscriptions {
@@ -292,12 +294,12 @@ impl<'a> ConnInfo<'a> {
             ip: it.addr.ip().to_canonical().to_string(),
             port: it.addr.port(),
             start: rfc3339_nano(it.start_unix_ns),
-            last_activity: rfc3339_nano(last_activity_unix_ns(it)),
-            stop: it.closed.map(|_| rfc3339_nano(it.start_unix_ns + uptime_ns(it))),
+            last_activity: rfc3339_nano(last_activity),
+            stop: it.closed.map(|_| rfc3339_nano(end)),
             reason: reason(it),
             rtt: go_duration(shown_rtt(it.rtt)),
-            uptime: uptime(uptime_ns(it)),
-            idle: uptime(end(it).saturating_sub(it.last_activity)),
+            uptime: uptime(uptime_ns(it, now_unix_ns)),
+            idle: uptime(end.saturating_sub(last_activity)),
             pending_bytes: it.pending_bytes,
             in_msgs: it.in_msgs,
             out_msgs: it.out_msgs,
@@ -331,7 +333,7 @@ pub(crate) fn body<'a>(
     let account = query.account.as_str();
     let known = ["", AccountId::GLOBAL_NAME, &site.system_account].contains(&account);
     let mut list = chosen(query, reports);
-    Order::named(&query.sort).unwrap_or(Order::Cid).apply(&mut list);
+    Order::named(&query.sort).unwrap_or(Order::Cid).apply(&mut list, now_unix_ns);
     let shown = page(&list, query.offset, query.limit);
     Connz {
         server_id: if known { &site.server_id } else { "" },
@@ -340,7 +342,8 @@ pub(crate) fn body<'a>(
         total: if known { total(query, reports) } else { 0 },
         offset: query.offset,
         limit: query.limit,
-        connections: known.then(|| shown.iter().map(|it| ConnInfo::new(it, query)).collect()),
+        connections: known
+            .then(|| shown.iter().map(|it| ConnInfo::new(it, query, now_unix_ns)).collect()),
     }
 }
 

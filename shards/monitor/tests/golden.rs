@@ -137,6 +137,22 @@ fn pages_of_connections_and_subscriptions_fit_together() {
 }
 
 #[test]
+fn shards_that_report_at_different_times_are_one_list() {
+    let mut reports = load();
+    for connection in &mut reports[0].connections {
+        connection.now += 50 * S;
+    }
+    let mut monitor = Monitor::new(site());
+    let connz = json(&ask(&mut monitor, "/connz?sort=uptime&state=all", &reports));
+    let list = connz["connections"].as_array().unwrap();
+    let found: Vec<_> = list
+        .iter()
+        .map(|it| (it["cid"].as_u64().unwrap(), it["uptime"].as_str().unwrap()))
+        .collect();
+    assert_eq!(found, [(8, "4s"), (9, "4s"), (7, "53s"), (6, "54s"), (5, "55s")]);
+}
+
+#[test]
 fn one_connection_by_its_id() {
     let mut monitor = Monitor::new(site());
     // As a shard answers it: that connection only, while the figures count all.
