@@ -317,6 +317,15 @@ impl<C: AsRef<[u8]>> Sockets<C> {
     }
 }
 
+impl<C> Drop for Sockets<C> {
+    fn drop(&mut self) {
+        // None in an orderly end. In any other the kernel may still read them: they are leaked.
+        for write in self.slots.iter_mut().filter_map(|socket| socket.write.take()) {
+            std::mem::forget(write.chunk);
+        }
+    }
+}
+
 impl<C> Socket<C> {
     fn is_idle(&self) -> bool {
         self.reading == Reading::Idle && self.write.is_none()

@@ -421,7 +421,8 @@ impl<E: Engine> Driver<E> {
     fn take_received(&mut self, now: Nanos) {
         while let Some((conn, filled, done)) = self.received.pop_front() {
             let open = self.sockets.phase(conn) == Phase::Open;
-            let end = if open { filled.bytes().min(done + self.slice_bytes) } else { filled.bytes() };
+            let end =
+                if open { filled.bytes().min(done + self.slice_bytes) } else { filled.bytes() };
             if open {
                 let bytes = &self.ring.contents(&filled)[done..end];
                 self.engine.step(now, Input::Bytes { conn, bytes }, &mut self.effects);

@@ -180,9 +180,8 @@ async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
     let Some((ticket, answer)) = desk.borrow_mut().ask(&question) else {
         return unavailable();
     };
-    let in_time = timer::timeout(REPORT_TIME_MAX, async {
-        Ok::<_, GlommioError<()>>(answer.recv().await)
-    });
+    let in_time =
+        timer::timeout(REPORT_TIME_MAX, async { Ok::<_, GlommioError<()>>(answer.recv().await) });
     let reports = in_time.await;
     desk.borrow_mut().waiting.remove(&ticket);
     match reports {

@@ -169,3 +169,104 @@ impl Outbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const FRAMES: u64 = 100_000;
+    /// A wake-up that takes longer was lost.
+    const LOST: Duration = Duration::from_secs(20);
+
+    /// Sends one frame back and forth, asleep in between.
+    struct Player {
+        bell: Bell,
+        ring: Ring,
+        ends: Ends,
+        peers: Arc<Vec<Peer>>,
+        to: ShardId,
+        seen: u64,
+    }
+
+    impl Player {
+        fn play(&mut self) {
+            self.ring.watch(self.bell.as_raw_fd());
+            while self.seen < FRAMES {
+                let mut back = None;
+                self.ends.inbound.drain(1, |_, frame| back = Some(frame));
+                match back {
+                    Some(Frame::Fence { upto }) => self.hit(upto + 1),
+                    Some(_) => unreachable!("only fences are sent"),
+                    None => self.sleep(),
+                }
+            }
+            self.ring.cancel_all();
+            while self.ring.outstanding() > 0 {
+                self.ring.wait(Some(LOST)).unwrap();
+                self.ring.completions(16, &mut Vec::new());
+            }
+        }
+
+        fn hit(&mut self, upto: u64) {
+            self.seen = upto;
+            let lane = self.ends.outbound.lanes[self.to.index()].as_mut().unwrap();
+            lane.push(Frame::Fence { upto }).unwrap();
+            self.ends.outbound.fresh[self.to.index()] = true;
+            self.ends.outbound.any_fresh = true;
+            self.ends.outbound.ring_bells(&mut self.ring, &self.peers);
+        }
+
+        fn sleep(&mut self) {
+            self.bell.doze();
+            if self.ends.inbound.is_empty() {
+                let asleep = Instant::now();
+                self.ring.wait(Some(LOST)).unwrap();
+                assert!(asleep.elapsed() < LOST, "not woken after frame {}", self.seen);
+            } else {
+                self.ring.submit().unwrap();
+            }
+            self.bell.wake_up();
+            let mut completions = Vec::new();
+            self.ring.completions(16, &mut completions);
+            for completion in completions {
+                assert_ne!(completion.tag.op, crate::ring::Op::RingPeer, "{completion:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_two_shards() {
+        let bells = [Bell::new().unwrap(), Bell::new().unwrap()];
+        let (tell, told) = crossbeam_channel::bounded(2);
+        let players = lanes(2).into_iter().enumerate().map(|(here, ends)| {
+            let (bell, tell) = (bells[here].clone(), tell.clone());
+            let (go, ready) = crossbeam_channel::bounded(1);
+            let thread = thread::spawn(move || {
+                let ring = Ring::new().unwrap();
+                tell.send((here, ring.address().unwrap())).unwrap();
+                let (peers, to) = (ready.recv().unwrap(), ShardId(1 - here as u16));
+                let mut player = Player { bell, ring, ends, peers, to, seen: 0 };
+                if here == 0 {
+                    player.hit(0);
+                }
+                player.play();
+            });
+            (go, thread)
+        });
+        let players: Vec<_> = players.collect();
+        let mut addresses: Vec<(usize, OwnedFd)> = told.iter().take(2).collect();
+        addresses.sort_by_key(|(here, _)| *here);
+        let peers = bells.into_iter().zip(addresses);
+        let peers = peers.map(|(bell, (_, address))| Peer { bell, address }).collect();
+        let peers = Arc::new(peers);
+        for (go, _) in &players {
+            go.send(Arc::clone(&peers)).unwrap();
+        }
+        for (_, thread) in players {
+            thread.join().expect("all frames, none of them late");
+        }
+    }
+}

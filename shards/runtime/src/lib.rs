@@ -19,4 +19,6 @@ mod server;
 
 pub use engine::Engine;
 pub use preflight::preflight;
-pub use server::{HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with};
+pub use server::{
+    HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,
+};

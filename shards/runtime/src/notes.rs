@@ -68,8 +68,7 @@ mod tests {
     fn lines_read_as_nats_servers() {
         let conn = ConnId { slot: 0, generation: 0 };
         let addr = "127.0.0.1:1234".parse().unwrap();
-        let mut note =
-            Note { cid: 5, addr, conn, client: String::new(), what: Event::Created };
+        let mut note = Note { cid: 5, addr, conn, client: String::new(), what: Event::Created };
         assert_eq!(line(&note), "127.0.0.1:1234 - cid:5 - Client connection created");
         note.client = "v1.2:go:it".to_owned();
         note.what = Event::SlowPendingBytes { limit: 7 };

@@ -155,9 +155,8 @@ impl Ring {
     /// The bytes stay where they are and as they are until the completion.
     pub unsafe fn send(&mut self, socket: RawFd, bytes: &[u8], tag: Tag) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL)
-            .build();
+        let entry =
+            opcode::Send::new(Fd(socket), bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL).build();
         self.sends = true;
         // SAFETY: the caller keeps the bytes.
         unsafe { self.request(entry, tag) };
@@ -257,8 +256,7 @@ impl Ring {
         self.enters += 1;
         self.sends = false;
         // SAFETY: `queued` entries are in the queue, and EXT_ARG goes with the argument it means.
-        let entered =
-            unsafe { self.io.submitter().enter(queued, want, flags.bits(), Some(&args)) };
+        let entered = unsafe { self.io.submitter().enter(queued, want, flags.bits(), Some(&args)) };
         match entered.map_err(|error| (error.raw_os_error(), error)) {
             Ok(_) => Ok(()),
             // Timed out, interrupted, short of memory, or completions must be looked at first.
@@ -271,7 +269,8 @@ impl Ring {
     pub fn completions(&mut self, max: usize, out: &mut Vec<Completion>) {
         for entry in self.io.completion().take(max) {
             let completion = understood(&entry);
-            let counted = matches!(completion.tag.op, Op::Accept | Op::Receive | Op::Send | Op::Bell);
+            let counted =
+                matches!(completion.tag.op, Op::Accept | Op::Receive | Op::Send | Op::Bell);
             if counted && !completion.more {
                 self.outstanding -= 1;
             }

@@ -213,7 +213,14 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
             max_payload: i32::try_from(options.payload_max).unwrap_or(i32::MAX),
             ..ServerInfo::default()
         };
-        Shard::new(id, shards, options.clone(), info, RandomState::new().build_hasher().finish(), now)
+        Shard::new(
+            id,
+            shards,
+            options.clone(),
+            info,
+            RandomState::new().build_hasher().finish(),
+            now,
+        )
     })
 }
 
@@ -367,9 +374,10 @@ fn introduce(addresses: Receiver<(usize, OwnedFd)>, commons: &Commons) -> Option
         rings[shard] = Some(address);
     }
     let mailboxes = commons.mailboxes.iter();
-    let peers = rings.into_iter().zip(mailboxes).map(|(address, mailbox)| {
-        Some(Peer { bell: mailbox.bell.clone(), address: address? })
-    });
+    let peers = rings
+        .into_iter()
+        .zip(mailboxes)
+        .map(|(address, mailbox)| Some(Peer { bell: mailbox.bell.clone(), address: address? }));
     peers.collect::<Option<Vec<Peer>>>().map(Arc::new)
 }
 
@@ -401,4 +409,3 @@ fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> mo
         ..monitor::Site::default()
     }
 }
-

@@ -1,0 +1,7 @@
+//! The runtime against real sockets, with a toy engine and with the real one.
+
+mod bus;
+mod client;
+mod monitoring;
+mod sockets;
+mod toy;

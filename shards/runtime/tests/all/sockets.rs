@@ -1,0 +1,263 @@
+//! Sockets under the toy engine.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use runtime::{Server, Settings, start_with};
+
+use crate::client::{Client, PATIENCE, end, settings};
+use crate::toy::{BIG_BYTES, Toy};
+
+fn serve(settings: Settings) -> Server {
+    start_with(settings, Toy::new).expect("it starts")
+}
+
+#[test]
+fn bytes_come_back_however_they_are_cut() {
+    let server = serve(settings(2));
+    let mut client = Client::new(server.client_addr());
+    for part in ["a", "bc", "def"] {
+        client.send(part);
+        client.expect(part);
+    }
+    for letter in "one at a time".split("") {
+        client.send(letter);
+    }
+    client.expect("one at a time");
+    end(server);
+}
+
+#[test]
+fn megabytes_come_back_in_order_from_all_shards() {
+    let server = serve(settings(3));
+    let addr = server.client_addr();
+    let clients = (0..6).map(|number| thread::spawn(move || stream_megabytes(addr, number)));
+    for client in clients.collect::<Vec<_>>() {
+        client.join().expect("all bytes, in order");
+    }
+    end(server);
+}
+
+fn stream_megabytes(addr: SocketAddr, number: u32) {
+    let mut client = Client::new(addr);
+    let mut writer = client.stream.try_clone().unwrap();
+    let words =
+        move || (0..1_000_000u32).map(move |word| word.wrapping_mul(2_654_435_761) ^ number);
+    let writing = thread::spawn(move || {
+        let bytes: Vec<u8> = words().flat_map(u32::to_le_bytes).collect();
+        // Odd pieces: no boundary falls on a word.
+        bytes.chunks(65_521).for_each(|piece| writer.write_all(piece).unwrap());
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    client.stream.read_to_end(&mut back).unwrap();
+    writing.join().unwrap();
+    assert!(back.iter().copied().eq(words().flat_map(u32::to_le_bytes)));
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    let server = serve(settings(1));
+    let mut client = Client::new(server.client_addr());
+    client.send("!b");
+    // Somebody else is served meanwhile.
+    let mut other = Client::new(server.client_addr());
+    other.send("hello");
+    other.expect("hello");
+    let mut all = vec![0; BIG_BYTES];
+    client.stream.read_exact(&mut all).unwrap();
+    assert!(all.iter().all(|byte| *byte == b'b'));
+    client.send("and on");
+    client.expect("and on");
+    end(server);
+}
+
+#[test]
+fn a_paused_connection_is_read_later() {
+    let server = serve(settings(1));
+    let mut client = Client::new(server.client_addr());
+    client.send("!p");
+    client.expect("paused");
+    client.send("waits");
+    client.expect("waits");
+    // Again and again, with a cancellation and a resumption crossing each other.
+    for _ in 0..20 {
+        client.send("!p");
+        client.expect("paused");
+        client.send("x");
+        client.expect("x");
+    }
+    end(server);
+}
+
+#[test]
+fn last_words_arrive_even_if_the_client_is_still_talking() {
+    let server = serve(settings(1));
+    for _ in 0..50 {
+        let mut client = Client::new(server.client_addr());
+        client.send("!q");
+        // Not read by anybody: a close at once would answer with a reset, and lose the "bye".
+        let noise = vec![b'n'; 200_000];
+        let _ = client.stream.write_all(&noise);
+        assert_eq!(client.rest(), "bye");
+    }
+    end(server);
+}
+
+#[test]
+fn a_client_that_never_goes_is_closed_all_the_same() {
+    let server = serve(settings(1));
+    let mut client = Client::new(server.client_addr());
+    client.send("!q");
+    assert_eq!(client.rest(), "bye");
+    // It stays half open from this side; the server gives up on it, and then answers with resets.
+    let gone = |kind| matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match client.stream.write_all(b"still here") {
+            Err(error) if gone(error.kind()) => break,
+            other => other.expect("nothing but a reset"),
+        }
+        assert!(Instant::now() < until);
+        thread::yield_now();
+    }
+    end(server);
+}
+
+#[test]
+fn a_close_without_flush_ends_the_connection() {
+    let server = serve(settings(1));
+    let mut client = Client::new(server.client_addr());
+    client.send("!b");
+    client.expect("b");
+    client.send("!x");
+    // A reset is as good as an end.
+    let mut all = Vec::new();
+    let _ = client.stream.read_to_end(&mut all);
+    assert!(all.len() <= BIG_BYTES);
+    end(server);
+}
+
+#[test]
+fn the_limit_of_connections_is_the_servers_and_is_freed_again() {
+    let mut settings = settings(2);
+    settings.shard.connections_max = Some(3);
+    let server = serve(settings);
+    let greet = |client: &mut Client| {
+        client.send("hi");
+        client.expect("hi");
+    };
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::new(server.client_addr())).collect();
+    clients.iter_mut().for_each(greet);
+    assert_eq!(Client::new(server.client_addr()).rest(), "full");
+    let mut last = clients.pop().expect("three");
+    last.send("!q");
+    assert_eq!(last.rest(), "bye");
+    greet(&mut Client::new(server.client_addr()));
+    end(server);
+}
+
+#[test]
+fn no_limit_of_connections_refuses_all_and_none() {
+    let mut none = settings(1);
+    none.shard.connections_max = Some(0);
+    let server = serve(none);
+    assert_eq!(Client::new(server.client_addr()).rest(), "full");
+    end(server);
+}
+
+const ALONE: &str = "RINGBUS_TEST_ALONE";
+
+#[test]
+fn thousands_come_and_go_without_a_trace() {
+    if std::env::var_os(ALONE).is_none() {
+        // Descriptors are counted, so nothing else may run in this process.
+        let name = "sockets::thousands_come_and_go_without_a_trace";
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        let output = alone.args(["--exact", name]).env(ALONE, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let server = serve(settings(2));
+    let addr = server.client_addr();
+    let before = descriptors();
+    (0..4_000).for_each(|round| visit(addr, round));
+    wait_for_descriptors(before);
+    // Nor is a buffer lost: both shards still receive.
+    (0..20).for_each(|_| visit(addr, 1));
+    end(server);
+}
+
+fn visit(addr: SocketAddr, round: usize) {
+    let mut client = Client::new(addr);
+    match round % 4 {
+        0 => {}
+        1 => {
+            client.send("hello");
+            client.expect("hello");
+        }
+        2 => {
+            client.send("!q");
+            assert_eq!(client.rest(), "bye");
+        }
+        // Leaves with megabytes on their way.
+        _ => client.send("!b"),
+    }
+}
+
+fn wait_for_descriptors(most: usize) {
+    let until = Instant::now() + PATIENCE;
+    while descriptors() > most {
+        assert!(Instant::now() < until, "{} descriptors instead of {most}", descriptors());
+        thread::yield_now();
+    }
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
+}
+
+#[test]
+fn everything_ends_with_the_server() {
+    let (done, ended) = mpsc::channel();
+    let server = serve(settings(4));
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::new(server.client_addr())).collect();
+    for client in &mut clients {
+        client.send("here");
+        client.expect("here");
+    }
+    let addr = server.client_addr();
+    let stopper = server.stopper();
+    thread::spawn(move || done.send(server.join()));
+    stopper.shutdown();
+    stopper.shutdown();
+    assert!(clients.iter_mut().all(|client| client.rest().is_empty()));
+    assert_eq!(ended.recv_timeout(PATIENCE), Ok(Ok(())));
+    assert!(std::net::TcpStream::connect(addr).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_it() {
+    let server = serve(settings(1));
+    let mut again = settings(1);
+    again.listen_port = server.client_addr().port();
+    let error = start_with(again, Toy::new).map(end).expect_err("one of two").to_string();
+    let address = format!("127.0.0.1:{}", server.client_addr().port());
+    assert!(error.contains(&address) && error.contains("in use"), "{error}");
+    end(server);
+}
+
+#[test]
+fn a_core_that_does_not_exist_is_an_error() {
+    let mut settings = settings(1);
+    settings.pin = true;
+    settings.cores = vec![100_000];
+    assert!(start_with(settings, Toy::new).map(end).is_err());
+    let mut none = crate::client::settings(1);
+    none.cores = Vec::new();
+    assert!(start_with(none, Toy::new).map(end).is_err());
+}
