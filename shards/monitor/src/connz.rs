@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use serde::Serialize;
-use shard::AccountId;
 use shard::report::{Connection, Report, Wanted};
+use shard::{AccountId, Nanos};
 
 use crate::duration::{go_duration, rfc3339_nano, uptime};
 use crate::figures::sum;
@@ -178,7 +178,7 @@ impl Order {
     }
 
     /// Most first, but for uptime and reason. Ties are in the order of ids.
-    fn apply(self, list: &mut [&Connection], now_unix_ns: u64) {
+    fn apply(self, list: &mut [&Connection], now: Nanos) {
         list.sort_by_key(|it| it.cid);
         match self {
             Order::Cid => {}
@@ -188,28 +188,34 @@ impl Order {
             Order::MsgsFrom => list.sort_by_key(|it| Reverse(it.in_msgs)),
             Order::BytesTo => list.sort_by_key(|it| Reverse(it.out_bytes)),
             Order::BytesFrom => list.sort_by_key(|it| Reverse(it.in_bytes)),
-            Order::Last => list.sort_by_key(|it| Reverse(last_activity_unix_ns(it))),
-            Order::Idle => list.sort_by_key(|it| last_activity_unix_ns(it)),
-            Order::Uptime => list.sort_by_key(|it| uptime_ns(it, now_unix_ns)),
-            Order::Stop => list.sort_by_key(|it| Reverse(end_unix_ns(it, now_unix_ns))),
+            Order::Last => list.sort_by_key(|it| Reverse(it.last_activity)),
+            Order::Idle => list.sort_by_key(|it| it.last_activity),
+            Order::Uptime => list.sort_by_key(|it| uptime_ns(it, now)),
+            Order::Stop => list.sort_by_key(|it| Reverse(end(it, now))),
             Order::Reason => list.sort_by_key(|it| reason(it)),
             Order::Rtt => list.sort_by_key(|it| Reverse(it.rtt)),
         }
     }
 }
 
-/// Until it closed, or until now. On the wall clock: shards report at slightly different times.
-fn uptime_ns(connection: &Connection, now_unix_ns: u64) -> u64 {
-    end_unix_ns(connection, now_unix_ns).saturating_sub(connection.start_unix_ns)
+/// The clock of the shards, which is one for all of them, when the last of them reported.
+fn latest(list: &[&Connection]) -> Nanos {
+    list.iter().map(|it| it.now).max().unwrap_or(0)
 }
 
-fn end_unix_ns(connection: &Connection, now_unix_ns: u64) -> u64 {
-    let at = |clock: u64| connection.start_unix_ns + clock.saturating_sub(connection.start);
-    connection.closed.map_or(now_unix_ns, |(_, clock)| at(clock))
+/// When it closed, or now.
+fn end(connection: &Connection, now: Nanos) -> Nanos {
+    connection.closed.map_or(now, |(_, at)| at)
 }
 
-fn last_activity_unix_ns(connection: &Connection) -> u64 {
-    connection.start_unix_ns + connection.last_activity.saturating_sub(connection.start)
+/// Until it closed, or until now.
+fn uptime_ns(connection: &Connection, now: Nanos) -> u64 {
+    end(connection, now).saturating_sub(connection.start)
+}
+
+/// The wall clock when the shards' clock showed `at`, which is not before the connection's start.
+fn unix_ns(connection: &Connection, at: Nanos) -> u64 {
+    connection.start_unix_ns + at.saturating_sub(connection.start)
 }
 
 fn reason(connection: &Connection) -> Option<&'static str> {
@@ -270,9 +276,7 @@ struct ConnInfo<'a> {
 }
 
 impl<'a> ConnInfo<'a> {
-    fn new(it: &'a Connection, query: &ConnzQuery, now_unix_ns: u64) -> ConnInfo<'a> {
-        let end = end_unix_ns(it, now_unix_ns);
-        let last_activity = last_activity_unix_ns(it);
+    fn new(it: &'a Connection, query: &ConnzQuery, now: Nanos) -> ConnInfo<'a> {
         let subscriptions = &it.subscriptions_list;
         let (mut subjects, mut detail) = (Vec::new(), Vec::new());
         match query.subscriptions {
@@ -294,12 +298,12 @@ impl<'a> ConnInfo<'a> {
             ip: it.addr.ip().to_canonical().to_string(),
             port: it.addr.port(),
             start: rfc3339_nano(it.start_unix_ns),
-            last_activity: rfc3339_nano(last_activity),
-            stop: it.closed.map(|_| rfc3339_nano(end)),
+            last_activity: rfc3339_nano(unix_ns(it, it.last_activity)),
+            stop: it.closed.map(|(_, at)| rfc3339_nano(unix_ns(it, at))),
             reason: reason(it),
             rtt: go_duration(shown_rtt(it.rtt)),
-            uptime: uptime(uptime_ns(it, now_unix_ns)),
-            idle: uptime(end.saturating_sub(last_activity)),
+            uptime: uptime(uptime_ns(it, now)),
+            idle: uptime(end(it, now).saturating_sub(it.last_activity)),
             pending_bytes: it.pending_bytes,
             in_msgs: it.in_msgs,
             out_msgs: it.out_msgs,
@@ -333,7 +337,8 @@ pub(crate) fn body<'a>(
     let account = query.account.as_str();
     let known = ["", AccountId::GLOBAL_NAME, &site.system_account].contains(&account);
     let mut list = chosen(query, reports);
-    Order::named(&query.sort).unwrap_or(Order::Cid).apply(&mut list, now_unix_ns);
+    let now = latest(&list);
+    Order::named(&query.sort).unwrap_or(Order::Cid).apply(&mut list, now);
     let shown = page(&list, query.offset, query.limit);
     Connz {
         server_id: if known { &site.server_id } else { "" },
@@ -342,8 +347,7 @@ pub(crate) fn body<'a>(
         total: if known { total(query, reports) } else { 0 },
         offset: query.offset,
         limit: query.limit,
-        connections: known
-            .then(|| shown.iter().map(|it| ConnInfo::new(it, query, now_unix_ns)).collect()),
+        connections: known.then(|| shown.iter().map(|it| ConnInfo::new(it, query, now)).collect()),
     }
 }
 

@@ -149,7 +149,7 @@ fn shards_that_report_at_different_times_are_one_list() {
         .iter()
         .map(|it| (it["cid"].as_u64().unwrap(), it["uptime"].as_str().unwrap()))
         .collect();
-    assert_eq!(found, [(8, "4s"), (9, "4s"), (7, "53s"), (6, "54s"), (5, "55s")]);
+    assert_eq!(found, [(8, "4s"), (9, "4s"), (7, "1m43s"), (6, "1m44s"), (5, "1m45s")]);
 }
 
 #[test]
