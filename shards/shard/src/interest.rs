@@ -15,6 +15,7 @@ use subject::{PatternId, Sublist};
 use crate::ids::{ConnId, ShardId};
 use crate::limits::PLANS_MAX;
 use crate::report::Figures;
+use crate::router::is_reserved_subject;
 use crate::sid::{Sid, SubId};
 
 /// One subscription of a connection of this shard.
@@ -127,6 +128,8 @@ pub(crate) struct Plan {
     pub subject: Box<[u8]>,
     /// It may need a ring.
     pub crosses: bool,
+    /// It needs no ring, has no group, and its subject is not a reserved one.
+    pub is_plain: bool,
     stale: Cell<bool>,
     generation: u64,
     /// Plain subscriptions of this shard.
@@ -387,6 +390,8 @@ impl Account {
         plan.groups
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
+        plan.is_plain =
+            !plan.crosses && plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
         self.matched = matched;
         plan
     }

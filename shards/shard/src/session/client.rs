@@ -29,6 +29,8 @@ pub(crate) struct Client {
     need: usize,
     pub connect: Box<Connect>,
     pub connected: bool,
+    /// Neither verbose nor pedantic, and wants its own messages: a publication needs no check.
+    pub is_plain: bool,
     first_pong_sent: bool,
     pub sids: Sids,
     pub last_plan: Option<Rc<Plan>>,
@@ -96,6 +98,7 @@ impl Client {
             need: 1,
             connect: Box::default(),
             connected: false,
+            is_plain: false,
             first_pong_sent: false,
             sids: Sids::default(),
             last_plan: None,
@@ -329,6 +332,7 @@ impl Shard {
         let checked = connect.check(headers);
         let verbose = connect.verbose;
         let understands = connect.headers && headers;
+        client.is_plain = !connect.verbose && !connect.pedantic && connect.echo;
         client.connect = Box::new(connect);
         client.connected = true;
         client.last_activity = now;
@@ -448,6 +452,15 @@ impl Shard {
     }
 
     fn ping(&mut self, conn: ConnId, out: &mut Effects) {
+        let now = self.now;
+        if let Some(client) = self.client(conn)
+            && client.connected
+            && client.rtt == 0
+        {
+            // As nats-server does: INFO out, PING in is a first idea of the round trip.
+            client.rtt = now.saturating_sub(client.start).max(1);
+            client.ping_sent_at = now;
+        }
         if !self.park(conn, Why::Ping, out) {
             self.send_pong(conn, out);
         }
