@@ -9,7 +9,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-const INFO: &[u8] = b"INFO {\"server_id\":\"FLOOR\",\"version\":\"floor\",\"max_payload\":1048576} \r\n";
+const INFO: &[u8] =
+    b"INFO {\"server_id\":\"FLOOR\",\"version\":\"floor\",\"max_payload\":1048576} \r\n";
 /// A client that takes nothing for so long is dropped.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of one read.

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_hidden_model_is_described_by_numbers() {
-        let text = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 2\nmodel name\t: unknown\n";
+        let text =
+            "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 2\nmodel name\t: unknown\n";
         assert_eq!(cpu(text), "AuthenticAMD family 25 model 2");
         assert_eq!(cpu("model name\t: Fast 9000\n"), "Fast 9000");
     }

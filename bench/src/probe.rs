@@ -70,11 +70,14 @@ pub fn resident_peak_bytes(pid: u32) -> u64 {
 /// The process that listens on a port, among `root` and its descendants: a command may be a
 /// script that starts the server.
 pub fn listener(root: u32, port: u16) -> Option<u32> {
-    let table = fs::read_to_string("/proc/net/tcp").ok()? + &fs::read_to_string("/proc/net/tcp6").ok()?;
+    let table =
+        fs::read_to_string("/proc/net/tcp").ok()? + &fs::read_to_string("/proc/net/tcp6").ok()?;
     let wanted = listening_socket(&table, port)?;
     family(root).into_iter().find(|pid| {
         let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        entries.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == Path::new(&wanted)))
+        entries
+            .flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == Path::new(&wanted)))
     })
 }
 

@@ -230,7 +230,9 @@ impl ScenarioResult {
             Unit::Held => |run| run.memory_per_connection.unwrap_or(0.0),
             _ => |run| run.cpu_s_per_million,
         };
-        self.against(row, reference, |reference, own| ratio(&reference.by_run(pick), &own.by_run(pick)))
+        self.against(row, reference, |reference, own| {
+            ratio(&reference.by_run(pick), &own.by_run(pick))
+        })
     }
 
     /// How many times more units per second a row makes than the reference, where the rate is
@@ -240,7 +242,9 @@ impl ScenarioResult {
             return None;
         }
         let pick: fn(&Run) -> f64 = |run| run.per_second;
-        self.against(row, reference, |reference, own| ratio(&own.by_run(pick), &reference.by_run(pick)))
+        self.against(row, reference, |reference, own| {
+            ratio(&own.by_run(pick), &reference.by_run(pick))
+        })
     }
 
     fn against(

@@ -314,8 +314,7 @@ pub fn load(folder: &Path) -> Result<Vec<Scenario>, String> {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
-        let scenario =
-            Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+        let scenario = Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
         if all.iter().any(|other| other.name == scenario.name) {
             return Err(format!("{}: the name is taken", path.display()));
         }

@@ -83,8 +83,9 @@ impl Spec {
     }
 
     fn arguments(&self, port: u16, cores: usize) -> Vec<String> {
-        let fill =
-            |a: &String| a.replace("{port}", &port.to_string()).replace("{cores}", &cores.to_string());
+        let fill = |a: &String| {
+            a.replace("{port}", &port.to_string()).replace("{cores}", &cores.to_string())
+        };
         self.command[1..].iter().map(fill).collect()
     }
 

@@ -120,7 +120,10 @@ mod tests {
     #[test]
     fn a_template_counts_like_an_odometer() {
         assert_eq!(expand("a").unwrap(), ["a"]);
-        assert_eq!(expand("a.{n:2}.{m:2}.z").unwrap(), ["a.0.0.z", "a.0.1.z", "a.1.0.z", "a.1.1.z"]);
+        assert_eq!(
+            expand("a.{n:2}.{m:2}.z").unwrap(),
+            ["a.0.0.z", "a.0.1.z", "a.1.0.z", "a.1.1.z"]
+        );
         let ten = expand("x{11}").unwrap();
         assert_eq!((ten[0].as_str(), ten[10].as_str()), ("x00", "x10"));
         assert_eq!(expand("s.{n:3}.>").unwrap()[2], "s.2.>");

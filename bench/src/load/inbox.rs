@@ -57,7 +57,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(ServerOp<'_>, usize)>, String> {
 }
 
 fn strange(line: &[u8]) -> String {
-    format!("unexpected from the server: {:?}", String::from_utf8_lossy(&line[..line.len().min(80)]))
+    format!(
+        "unexpected from the server: {:?}",
+        String::from_utf8_lossy(&line[..line.len().min(80)])
+    )
 }
 
 type Parsed<'a> = Result<Option<(ServerOp<'a>, usize)>, ()>;
@@ -153,13 +156,23 @@ mod tests {
     fn every_split_gives_the_same_operations() {
         let mut whole = Vec::new();
         let mut inbox = Inbox::default();
-        inbox.feed(SCRIPT, |op| Ok(whole.push(told(&op)))).unwrap();
+        inbox
+            .feed(SCRIPT, |op| {
+                whole.push(told(&op));
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(whole.len(), 8);
         for at in 0..SCRIPT.len() {
             let mut halves = Vec::new();
             let mut inbox = Inbox::default();
             for part in [&SCRIPT[..at], &SCRIPT[at..]] {
-                inbox.feed(part, |op| Ok(halves.push(told(&op)))).unwrap();
+                inbox
+                    .feed(part, |op| {
+                        halves.push(told(&op));
+                        Ok(())
+                    })
+                    .unwrap();
             }
             assert_eq!(halves, whole, "split at {at}");
         }

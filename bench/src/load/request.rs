@@ -69,9 +69,8 @@ impl Requester {
         let mut pings = 0;
         let fed = self.inbox.feed(&buffer[..n], |op| match op {
             ServerOp::Message(message) => {
-                let stamp = Stamp::read(message.payload).filter(|stamp| {
-                    stamp.publisher == mine && u64::from(stamp.sequence) < sent
-                });
+                let stamp = Stamp::read(message.payload)
+                    .filter(|stamp| stamp.publisher == mine && u64::from(stamp.sequence) < sent);
                 let stamp = stamp.ok_or("a reply to no request of ours")?;
                 timing.record(stamp.intended_ns, now_ns);
                 *received += 1;

@@ -99,9 +99,7 @@ impl Subscriber {
                         *answered = true;
                         Ok(())
                     }
-                    ServerOp::Err(text) => {
-                        Err(format!("-ERR {}", String::from_utf8_lossy(text)))
-                    }
+                    ServerOp::Err(text) => Err(format!("-ERR {}", String::from_utf8_lossy(text))),
                     ServerOp::Info(_) | ServerOp::Ok => Ok(()),
                 });
                 if let Err(reason) = fed {

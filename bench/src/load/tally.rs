@@ -68,7 +68,7 @@ impl Tally {
     /// When what is left over is not a small number of PINGs: then something else was sent.
     pub fn exact(&self) -> Result<u64, String> {
         let rest = (self.bytes - self.beats_of_ours()) % self.frame;
-        if rest % BEAT == 0 && rest <= BEATS_MAX * BEAT {
+        if rest.is_multiple_of(BEAT) && rest <= BEATS_MAX * BEAT {
             Ok(self.messages())
         } else {
             Err(format!("{rest} bytes that belong to no message"))

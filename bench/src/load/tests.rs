@@ -182,7 +182,8 @@ fn a_lost_a_doubled_and_a_cut_off_delivery_are_found_by_counting() {
 
 #[test]
 fn disorder_and_damage_are_found_by_verifying() {
-    for (lie, word) in [(Lie::Swap, "order"), (Lie::Damage, "damaged"), (Lie::Repeat, "duplicate")] {
+    for (lie, word) in [(Lie::Swap, "order"), (Lie::Damage, "damaged"), (Lie::Repeat, "duplicate")]
+    {
         let load = load(liar(lie), 1, &format!("receive='verify'\n{ONE}"));
         assert!(load.faults.iter().any(|f| f.contains(word)), "{word}: {:?}", load.faults);
     }

@@ -30,8 +30,8 @@ pub struct Timing {
 
 /// A histogram of latencies: 100 ns to five minutes, three digits.
 pub fn histogram() -> Histogram<u64> {
-    let mut histogram = Histogram::new_with_bounds(100, 300_000_000_000, 3)
-        .expect("constant bounds are in order");
+    let mut histogram =
+        Histogram::new_with_bounds(100, 300_000_000_000, 3).expect("constant bounds are in order");
     histogram.auto(true);
     histogram
 }

@@ -1,24 +1,20 @@
 //! One generator thread: its connections, one epoll, one loop.
 
+mod join;
+
 use super::churner::{Churner, control};
-use super::dial::{dial, greeting};
 use super::lane::{Got, Lane};
 use super::publisher::Publisher;
-use super::request::{Requester, Responder, SERVICE, reply_subject};
+use super::request::{Requester, Responder};
 use super::subscriber::Subscriber;
 use super::tally::Gauge;
 use super::timing::{Timing, Window};
 use super::{Job, Shared};
 use crate::plan::Plan;
-use crate::scenario::Churn;
 use crate::sys::{Epoll, Ready};
 use hdrhistogram::Histogram;
-use std::net::TcpStream;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
-
-/// Connections being made at a time, by each thread.
-const DIALS: usize = 64;
 
 /// Most messages, and subscription changes, that fall due in one turn: a generator that is late
 /// must still receive.
@@ -131,80 +127,6 @@ impl<'a> Worker<'a> {
         }
         worker.join_requests()?;
         Ok(worker)
-    }
-
-    fn mine(&self, count: usize) -> Vec<usize> {
-        (0..count).filter(|i| i % self.job.threads == self.id).collect()
-    }
-
-    fn dial(&mut self, said: &[String]) -> Result<Vec<TcpStream>, String> {
-        let greetings: Vec<Vec<u8>> = said.iter().map(|text| greeting(text)).collect();
-        dial(self.job.port, &greetings, DIALS, |_| {})
-    }
-
-    fn lane(&mut self, stream: TcpStream, role: Role) -> Result<Lane, String> {
-        self.roles.push(role);
-        Lane::new(stream, self.roles.len() - 1, &self.epoll).map_err(|e| e.to_string())
-    }
-
-    fn join_plan(&mut self, plan: &Plan) -> Result<(), String> {
-        let mine = self.mine(plan.subscribers.len());
-        let said: Vec<String> = mine.iter().map(|&i| subscriptions(plan, i)).collect();
-        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
-            if plan.subscribers[i].stuck {
-                let lane = self.lane(stream, Role::Stuck)?;
-                self.epoll.remove(&lane.stream);
-                self.stuck.push(lane);
-            } else {
-                let place = self.subscribers.len();
-                let lane = self.lane(stream, Role::Subscriber(place))?;
-                if let Some(publisher) = plan.subscribers[i].source {
-                    self.pacers[publisher].get_or_insert(place);
-                }
-                self.subscribers.push(Subscriber::new(lane, i, plan));
-            }
-        }
-        if let Some(churn) = &self.job.scenario.churn {
-            self.join_churn(churn)?;
-        }
-        let mine = self.mine(plan.publishers.len());
-        let said = vec![String::new(); mine.len()];
-        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
-            let place = self.publishers.len();
-            let lane = self.lane(stream, Role::Publisher(place))?;
-            self.publishers.push(Publisher::new(lane, i, plan));
-            self.places[i] = Some(place);
-        }
-        Ok(())
-    }
-
-    fn join_churn(&mut self, churn: &Churn) -> Result<(), String> {
-        let mine = self.mine(churn.connections);
-        let said = vec![String::new(); mine.len()];
-        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
-            let lane = self.lane(stream, Role::Churner(self.churners.len()))?;
-            self.churners.push(Churner::new(lane, i, &churn.subject, churn.kept));
-        }
-        Ok(())
-    }
-
-    fn join_requests(&mut self) -> Result<(), String> {
-        let scenario = self.job.scenario;
-        let Some(request) = &scenario.request else { return Ok(()) };
-        let group = if request.responders > 1 { " responders" } else { "" };
-        let said = vec![format!("SUB {SERVICE}{group} 1\r\n"); self.mine(request.responders).len()];
-        for stream in self.dial(&said)? {
-            let lane = self.lane(stream, Role::Responder(self.responders.len()))?;
-            self.responders.push(Responder::new(lane));
-        }
-        let mine = self.mine(request.requesters);
-        let said: Vec<String> =
-            mine.iter().map(|&i| format!("SUB {} 1\r\n", reply_subject(i))).collect();
-        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
-            let lane = self.lane(stream, Role::Requester(self.requesters.len()))?;
-            self.requesters.push(Requester::new(lane, i, scenario.payload));
-        }
-        Ok(())
     }
 
     /// Runs the load to its end. `mark` is called by the first thread when the measure begins
@@ -439,7 +361,10 @@ impl<'a> Worker<'a> {
         }
         match self.stage {
             Stage::Flow => {
-                if self.timing.now_ns() >= self.timing.window.end_ns {
+                let now_ns = self.timing.now_ns();
+                // A generator that is late still owes the messages that were due before the end.
+                let owing = self.job.plan.is_some_and(|plan| self.is_due(plan, now_ns));
+                if now_ns >= self.timing.window.end_ns && !owing {
                     self.stop();
                 }
             }
@@ -543,18 +468,8 @@ impl<'a> Worker<'a> {
         for publisher in self.publishers.iter().filter(|p| !p.answered) {
             faults.push(format!("publisher {}: no PONG after its messages", publisher.index));
         }
-        let replies = self
-            .requesters
-            .iter()
-            .fold((0, 0), |(sent, got), r| (sent + r.sent, got + r.received));
+        let replies =
+            self.requesters.iter().fold((0, 0), |(sent, got), r| (sent + r.sent, got + r.received));
         Found { latencies: self.timing.latencies, came, replies, faults }
     }
-}
-
-fn subscriptions(plan: &Plan, index: usize) -> String {
-    let subscriber = &plan.subscribers[index];
-    let queue = subscriber.queue.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let sids = subscriber.first_sid..;
-    let lines = subscriber.patterns.iter().zip(sids);
-    lines.map(|(pattern, sid)| format!("SUB {pattern}{queue} {sid}\r\n")).collect()
 }

@@ -26,7 +26,7 @@ pub fn page(report: &Report) -> String {
     for scenario in &report.scenarios {
         if scenario.group != group {
             group = &scenario.group;
-            let _ = write!(out, "<h2>{}</h2>\n", escape(group));
+            let _ = writeln!(out, "<h2>{}</h2>", escape(group));
         }
         section(&mut out, report, scenario);
     }
@@ -71,7 +71,8 @@ fn preface(report: &Report) -> String {
 }
 
 fn section(out: &mut String, report: &Report, scenario: &ScenarioResult) {
-    let _ = write!(out, "<section id=\"{0}\"><h3>{1}</h3>\n", scenario.name, escape(&scenario.title));
+    let _ =
+        writeln!(out, "<section id=\"{0}\"><h3>{1}</h3>", scenario.name, escape(&scenario.title));
     let _ = write!(out, "<div class=\"charts\">");
     let what = match scenario.unit {
         Unit::Held => "memory per connection",
@@ -82,10 +83,7 @@ fn section(out: &mut String, report: &Report, scenario: &ScenarioResult) {
         match (scenario.unit, summary.memory_per_connection) {
             (Unit::Held, Some(each)) => Some((each.median, bytes(each.median))),
             (Unit::Held, None) => None,
-            _ => Some((
-                summary.cpu_s_per_million.median,
-                three(summary.cpu_s_per_million.median),
-            )),
+            _ => Some((summary.cpu_s_per_million.median, three(summary.cpu_s_per_million.median))),
         }
     };
     chart(out, what, scenario, cost);
@@ -103,9 +101,9 @@ fn section(out: &mut String, report: &Report, scenario: &ScenarioResult) {
         };
         chart(out, "p99 latency (shorter is better)", scenario, p99);
     }
-    let _ = write!(out, "</div>\n");
+    let _ = writeln!(out, "</div>");
     rows(out, report, scenario);
-    let _ = write!(out, "</section>\n");
+    let _ = writeln!(out, "</section>");
 }
 
 /// Horizontal bars, one a server, on one scale from zero.
@@ -151,10 +149,10 @@ fn chart(
 }
 
 fn rows(out: &mut String, report: &Report, scenario: &ScenarioResult) {
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<table><tr><th>server<th>{} per second<th>CPU-s/M<th>memory<th>p50<th>p99<th>p99.9\
-         <th>max<th>cheaper<th>faster<th>generator</tr>\n",
+         <th>max<th>cheaper<th>faster<th>generator</tr>",
         scenario.unit.noun()
     );
     for row in &scenario.rows {
@@ -185,9 +183,9 @@ fn rows(out: &mut String, report: &Report, scenario: &ScenarioResult) {
                 cells.push(format!("{:.0} %", summary.generator_busy * 100.0));
             }
         }
-        let _ = write!(out, "<tr><td>{}</tr>\n", cells.join("<td>"));
+        let _ = writeln!(out, "<tr><td>{}</tr>", cells.join("<td>"));
     }
-    let _ = write!(out, "</table>\n");
+    let _ = writeln!(out, "</table>");
 }
 
 fn escape(text: &str) -> String {

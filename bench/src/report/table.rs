@@ -14,7 +14,8 @@ pub fn table(report: &Report) -> String {
     let mut out = String::new();
     for scenario in &report.scenarios {
         // Writing into a String can't fail.
-        let _ = writeln!(out, "\n{}  [{}; {}]", scenario.title, scenario.name, scenario.unit.noun());
+        let _ =
+            writeln!(out, "\n{}  [{}; {}]", scenario.title, scenario.name, scenario.unit.noun());
         let mut lines = vec![HEAD.map(String::from)];
         lines.extend(scenario.rows.iter().map(|row| cells(report, scenario, row)));
         let widths: Vec<usize> = (0..HEAD.len())
@@ -47,7 +48,8 @@ pub fn table(report: &Report) -> String {
 fn cells(report: &Report, scenario: &ScenarioResult, row: &Row) -> [String; 9] {
     let mut cells: [String; 9] = Default::default();
     let marks = row.marks();
-    cells[0] = if marks.is_empty() { row.server.clone() } else { format!("{} {marks}", row.server) };
+    cells[0] =
+        if marks.is_empty() { row.server.clone() } else { format!("{} {marks}", row.server) };
     let Some(summary) = &row.summary else {
         cells[1] = if row.skipped { "n/a".into() } else { "failed".into() };
         return cells;

@@ -1,0 +1,99 @@
+//! How a worker comes by its connections: of every kind, each thread has its share.
+
+use super::{Role, Worker};
+use crate::load::churner::Churner;
+use crate::load::dial::{dial, greeting};
+use crate::load::lane::Lane;
+use crate::load::publisher::Publisher;
+use crate::load::request::{Requester, Responder, SERVICE, reply_subject};
+use crate::load::subscriber::Subscriber;
+use crate::plan::Plan;
+use crate::scenario::Churn;
+use std::net::TcpStream;
+
+/// Connections being made at a time, by each thread.
+const DIALS: usize = 64;
+
+impl Worker<'_> {
+    fn mine(&self, count: usize) -> Vec<usize> {
+        (0..count).filter(|i| i % self.job.threads == self.id).collect()
+    }
+
+    fn dial(&mut self, said: &[String]) -> Result<Vec<TcpStream>, String> {
+        let greetings: Vec<Vec<u8>> = said.iter().map(|text| greeting(text)).collect();
+        dial(self.job.port, &greetings, DIALS, |_| {})
+    }
+
+    fn lane(&mut self, stream: TcpStream, role: Role) -> Result<Lane, String> {
+        self.roles.push(role);
+        Lane::new(stream, self.roles.len() - 1, &self.epoll).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn join_plan(&mut self, plan: &Plan) -> Result<(), String> {
+        let mine = self.mine(plan.subscribers.len());
+        let said: Vec<String> = mine.iter().map(|&i| subscriptions(plan, i)).collect();
+        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
+            if plan.subscribers[i].stuck {
+                let lane = self.lane(stream, Role::Stuck)?;
+                self.epoll.remove(&lane.stream);
+                self.stuck.push(lane);
+            } else {
+                let place = self.subscribers.len();
+                let lane = self.lane(stream, Role::Subscriber(place))?;
+                if let Some(publisher) = plan.subscribers[i].source {
+                    self.pacers[publisher].get_or_insert(place);
+                }
+                self.subscribers.push(Subscriber::new(lane, i, plan));
+            }
+        }
+        if let Some(churn) = &self.job.scenario.churn {
+            self.join_churn(churn)?;
+        }
+        let mine = self.mine(plan.publishers.len());
+        let said = vec![String::new(); mine.len()];
+        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
+            let place = self.publishers.len();
+            let lane = self.lane(stream, Role::Publisher(place))?;
+            self.publishers.push(Publisher::new(lane, i, plan));
+            self.places[i] = Some(place);
+        }
+        Ok(())
+    }
+
+    fn join_churn(&mut self, churn: &Churn) -> Result<(), String> {
+        let mine = self.mine(churn.connections);
+        let said = vec![String::new(); mine.len()];
+        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
+            let lane = self.lane(stream, Role::Churner(self.churners.len()))?;
+            self.churners.push(Churner::new(lane, i, &churn.subject, churn.kept));
+        }
+        Ok(())
+    }
+
+    pub(super) fn join_requests(&mut self) -> Result<(), String> {
+        let scenario = self.job.scenario;
+        let Some(request) = &scenario.request else { return Ok(()) };
+        let group = if request.responders > 1 { " responders" } else { "" };
+        let said = vec![format!("SUB {SERVICE}{group} 1\r\n"); self.mine(request.responders).len()];
+        for stream in self.dial(&said)? {
+            let lane = self.lane(stream, Role::Responder(self.responders.len()))?;
+            self.responders.push(Responder::new(lane));
+        }
+        let mine = self.mine(request.requesters);
+        let said: Vec<String> =
+            mine.iter().map(|&i| format!("SUB {} 1\r\n", reply_subject(i))).collect();
+        for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
+            let lane = self.lane(stream, Role::Requester(self.requesters.len()))?;
+            self.requesters.push(Requester::new(lane, i, scenario.payload));
+        }
+        Ok(())
+    }
+}
+
+fn subscriptions(plan: &Plan, index: usize) -> String {
+    let subscriber = &plan.subscribers[index];
+    let queue = subscriber.queue.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let sids = subscriber.first_sid..;
+    let lines = subscriber.patterns.iter().zip(sids);
+    lines.map(|(pattern, sid)| format!("SUB {pattern}{queue} {sid}\r\n")).collect()
+}
