@@ -40,7 +40,8 @@ impl Shard {
         if now < client.ping_due {
             return;
         }
-        let knows_rtt = client.rtt > 0 && now.saturating_sub(client.ping_sent_at) <= RTT_EVERY;
+        let knows_rtt =
+            client.ping_sent_at > 0 && now.saturating_sub(client.ping_sent_at) <= RTT_EVERY;
         let active = now.saturating_sub(client.last_in) < interval;
         if active && knows_rtt {
             return self.set_ping_timer(conn, interval);

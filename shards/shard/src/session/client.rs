@@ -336,6 +336,8 @@ impl Shard {
         client.connect = Box::new(connect);
         client.connected = true;
         client.last_activity = now;
+        // As nats-server does: INFO out, CONNECT in is a first idea of the round trip.
+        client.rtt = now.saturating_sub(client.start).max(1);
         if let Some(receiver) = self.outbound.receiver(conn) {
             receiver.headers = understands;
         }
@@ -452,15 +454,6 @@ impl Shard {
     }
 
     fn ping(&mut self, conn: ConnId, out: &mut Effects) {
-        let now = self.now;
-        if let Some(client) = self.client(conn)
-            && client.connected
-            && client.rtt == 0
-        {
-            // As nats-server does: INFO out, PING in is a first idea of the round trip.
-            client.rtt = now.saturating_sub(client.start).max(1);
-            client.ping_sent_at = now;
-        }
         if !self.park(conn, Why::Ping, out) {
             self.send_pong(conn, out);
         }
