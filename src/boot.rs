@@ -108,7 +108,8 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
     }
     if options.limits.payload_max > options::PAYLOAD_ADVISED_MAX {
         log::warn!(
-            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
+            "Maximum payloads over 8.00 MB are generally discouraged \
+             and could lead to poor performance"
         );
     }
 }

@@ -288,7 +288,8 @@ mod tests {
             ("-js", "-js is not supported yet; start without it; nothing is stored"),
             (
                 "--user=a",
-                "--user is not supported yet; start without it only if the network keeps strangers out",
+                "--user is not supported yet; \
+                 start without it only if the network keeps strangers out",
             ),
             (
                 "--shards 0",

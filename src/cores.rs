@@ -11,8 +11,8 @@ pub struct Placement {
     pub pin: bool,
 }
 
-/// Places `shards` shards, or as many as there are cores to use. Unless the operator says, shards are
-/// pinned only when each has a CPU of its own and no quota shifts them about.
+/// Places `shards` shards, or as many as there are cores to use. Unless the operator says, shards
+/// are pinned only when each has a CPU of its own and no quota shifts them about.
 pub fn place(shards: Option<usize>, pin: Option<bool>) -> Placement {
     let root = Path::new("/");
     let cpus = spread(allowed(root), |cpu| thread_rank(root, cpu));

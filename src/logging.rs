@@ -1,4 +1,5 @@
-//! nats-server's log lines, `[pid] 2026/08/21 12:00:00.123456 [INF] text`, on standard error or in a file.
+//! nats-server's log lines, `[pid] 2026/08/21 12:00:00.123456 [INF] text`, on standard error or in
+//! a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -63,7 +64,8 @@ impl Logging {
     }
 }
 
-/// Debug and trace lines are switched apart from each other, and libraries say only what has gone wrong.
+/// Debug and trace lines are switched apart from each other, and libraries say only what has gone
+/// wrong.
 struct Switch {
     inner: env_logger::Logger,
     debug: bool,

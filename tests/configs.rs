@@ -1,5 +1,5 @@
-//! Configuration files: the ones this repository ships load, and small ones get the same verdict from
-//! nats-server and from ringbus.
+//! Configuration files: the ones this repository ships load, and small ones get the same verdict
+//! from nats-server and from ringbus.
 
 mod table;
 
@@ -56,7 +56,13 @@ fn same_verdicts_as_nats_server() {
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), CASES.len(), failures.join("\n"));
 }
 
-fn judge_one(nats: &Path, directory: &Scratch, index: usize, text: &str, verdict: Verdict) -> Result<(), String> {
+fn judge_one(
+    nats: &Path,
+    directory: &Scratch,
+    index: usize,
+    text: &str,
+    verdict: Verdict,
+) -> Result<(), String> {
     let name = format!("case-{index}.conf");
     fs::write(directory.0.join(&name), text).unwrap();
     let theirs = check(nats, &directory.0, &name);
@@ -96,17 +102,25 @@ fn compare(name: &str, theirs: &Said, ours: &Said, verdict: Verdict) -> Result<(
     }
     match verdict {
         Verdict::Same if theirs.valid != ours.valid => Err("the verdicts differ".to_string()),
-        Verdict::Same if ours.valid && theirs.text != ours.text => Err("the digests differ".to_string()),
+        Verdict::Same if ours.valid && theirs.text != ours.text => {
+            Err("the digests differ".to_string())
+        }
         Verdict::Same if ours.valid => Ok(()),
         Verdict::Same => compare_places(&theirs.text, &ours.text),
-        Verdict::Elsewhere if theirs.valid || ours.valid => Err("both should refuse it".to_string()),
+        Verdict::Elsewhere if theirs.valid || ours.valid => {
+            Err("both should refuse it".to_string())
+        }
         Verdict::Elsewhere => Ok(()),
-        Verdict::Ours if theirs.valid || !ours.valid => Err("only ringbus should accept it".to_string()),
+        Verdict::Ours if theirs.valid || !ours.valid => {
+            Err("only ringbus should accept it".to_string())
+        }
         Verdict::Ours => Ok(()),
         Verdict::Unsupported(_) | Verdict::Stricter(_) if !theirs.valid || ours.valid => {
             Err("only nats-server should accept it".to_string())
         }
-        Verdict::Unsupported(key) if !ours.text.contains(&format!("{key} is not supported yet: ")) => {
+        Verdict::Unsupported(key)
+            if !ours.text.contains(&format!("{key} is not supported yet: ")) =>
+        {
             Err("the refusal does not name the key".to_string())
         }
         Verdict::Unsupported(_) | Verdict::Stricter(_) => match places(&ours.text).first() {
@@ -116,8 +130,8 @@ fn compare(name: &str, theirs: &Said, ours: &Said, verdict: Verdict) -> Result<(
     }
 }
 
-/// Where nats-server names line and column, ringbus names the same; where it names a line only, ringbus
-/// names one not behind it. Columns of the first line count from 0 there and from 1 here.
+/// Where nats-server names line and column, ringbus names the same; where it names a line only,
+/// ringbus names one not behind it. Columns of the first line count from 0 there and from 1 here.
 fn compare_places(theirs: &str, ours: &str) -> Result<(), String> {
     let ours = places(ours);
     let mut theirs_places: Vec<Place> = places(theirs);
@@ -128,7 +142,11 @@ fn compare_places(theirs: &str, ours: &str) -> Result<(), String> {
     let mut sorted = ours.clone();
     sorted.sort();
     if !theirs_places.is_empty() {
-        return if sorted == theirs_places { Ok(()) } else { Err(format!("places {sorted:?}, not {theirs_places:?}")) };
+        return if sorted == theirs_places {
+            Ok(())
+        } else {
+            Err(format!("places {sorted:?}, not {theirs_places:?}"))
+        };
     }
     let Some(line) = line_after(theirs, "on line ") else { return Ok(()) };
     match ours.first() {
@@ -151,7 +169,9 @@ fn places(text: &str) -> Vec<Place> {
         let mut parts = word.trim_end_matches(':').rsplitn(3, ':');
         let (column, line, file) = (parts.next(), parts.next(), parts.next());
         let (Some(column), Some(line), Some(file)) = (column, line, file) else { continue };
-        if let (Ok(column), Ok(line), true) = (column.parse(), line.parse(), file.ends_with(".conf")) {
+        if let (Ok(column), Ok(line), true) =
+            (column.parse(), line.parse(), file.ends_with(".conf"))
+        {
             places.push(Place { file: file.to_string(), line, column });
         }
     }
@@ -185,7 +205,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Scratch {
-        let directory = std::env::temp_dir().join(format!("ringbus-configs-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("ringbus-configs-{}", std::process::id()));
         fs::create_dir_all(directory.join("sub")).unwrap();
         for (name, text) in [
             ("ok.conf", "port: 4222\nmax_subs: 7\n"),

@@ -1,6 +1,6 @@
-//! The flags of nats-server, those this server has and those it refuses by name, and Go's grammar for
-//! them: `-x` and `--x` are one, a value follows `=` or as the next word, a boolean takes one only after
-//! `=`, and the first word that is no flag ends them.
+//! The flags of nats-server, those this server has and those it refuses by name, and Go's grammar
+//! for them: `-x` and `--x` are one, a value follows `=` or as the next word, a boolean takes one
+//! only after `=`, and the first word that is no flag ends them.
 
 use std::collections::BTreeMap;
 
@@ -266,11 +266,13 @@ mod tests {
 
     #[test]
     fn every_flag_of_nats_server_is_known() {
-        let all = "h help port p n name server_name addr a net client_advertise D debug V VV trace DV DVV T \
-            logtime logtime_utc user pass auth m http_port ms https_port c config t sl signal P pid \
-            ports_file_dir l log log_size_limit s syslog r remote_syslog version v profile routes cluster \
-            cluster_listen cluster_advertise no_advertise connect_retries cluster_name help_tls tls tlsverify \
-            tlscert tlskey tlscacert max_traced_msg_len js jetstream sd store_dir";
+        let all = "h help port p n name server_name addr a net client_advertise D debug V VV \
+            trace DV DVV T logtime logtime_utc user pass auth m http_port ms https_port c \
+            config t sl signal P pid ports_file_dir l log log_size_limit s syslog r \
+            remote_syslog version v profile routes cluster cluster_listen \
+            cluster_advertise no_advertise connect_retries cluster_name help_tls tls \
+            tlsverify tlscert tlskey tlscacert max_traced_msg_len js jetstream sd \
+            store_dir";
         for name in all.split_whitespace() {
             assert!(names().any(|known| known == name), "{name}");
         }

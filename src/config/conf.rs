@@ -1,5 +1,6 @@
-//! The nats-server configuration grammar, with its corners: which characters end a bare word depends on
-//! what it looked like so far, keys may hold almost anything, and a file may be one `{}` block.
+//! The nats-server configuration grammar, with its corners: which characters end a bare word
+//! depends on what it looked like so far, keys may hold almost anything, and a file may be one `{}`
+//! block.
 
 mod include;
 mod words;
@@ -225,8 +226,8 @@ impl<'t, 'e> Parser<'t, 'e> {
         Ok(Key { text, at })
     }
 
-    /// A key runs to a blank, a separator or the end, whatever else is in it. Its first character is
-    /// taken unseen, so `}` and `,` can start one.
+    /// A key runs to a blank, a separator or the end, whatever else is in it. Its first character
+    /// is taken unseen, so `}` and `,` can start one.
     fn bare_key(&mut self) -> String {
         let start = self.scan.offset();
         self.scan.bump();
@@ -236,8 +237,8 @@ impl<'t, 'e> Parser<'t, 'e> {
         self.scan.since(start).to_string()
     }
 
-    /// Goes from the key to its value. False when the text ends with a `}` that closes nothing, which
-    /// lets a file end like a JSON document.
+    /// Goes from the key to its value. False when the text ends with a `}` that closes nothing,
+    /// which lets a file end like a JSON document.
     fn key_end(&mut self, scope: Scope, key: &Key) -> Parsed<bool> {
         self.skip(char::is_whitespace);
         let separated = matches!(self.scan.peek(), '=' | ':');
@@ -304,7 +305,8 @@ impl<'t, 'e> Parser<'t, 'e> {
                 }
                 _ => {
                     return Err(self.scan.fault(format!(
-                        "expected the line to end after the value, got {} (quote a value that has blanks in it)",
+                        "expected the line to end after the value, got {} \
+                         (quote a value that has blanks in it)",
                         self.found()
                     )));
                 }

@@ -1,5 +1,5 @@
-//! The digest of a configuration: SHA-256 over the canonical JSON of its values, as nats-server computes
-//! it, so that both print the same text for the same file.
+//! The digest of a configuration: SHA-256 over the canonical JSON of its values, as nats-server
+//! computes it, so that both print the same text for the same file.
 
 use std::fmt::Write;
 

@@ -25,7 +25,8 @@ pub struct File {
     pub warnings: Vec<Fault>,
 }
 
-/// Reads the file at `path`, in TOML when its name ends in `.toml`, else in the nats-server grammar.
+/// Reads the file at `path`, in TOML when its name ends in `.toml`, else in the nats-server
+/// grammar.
 ///
 /// # Errors
 /// Everything that is wrong with it: the warnings, then the errors, each in the file's order.

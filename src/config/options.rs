@@ -1,5 +1,5 @@
-//! From what the operator wrote (`Raw`, once from the file and once from the command line) to what the
-//! server runs with (`Options`).
+//! From what the operator wrote (`Raw`, once from the file and once from the command line) to what
+//! the server runs with (`Options`).
 
 use std::path::PathBuf;
 
@@ -200,7 +200,8 @@ impl Limits {
         let pending_bytes_max = or_default(raw.pending_bytes_max, 64 << 20);
         if payload_max > pending_bytes_max {
             return Err(format!(
-                "max_payload ({payload_max}) cannot be higher than max_pending ({pending_bytes_max})"
+                "max_payload ({payload_max}) cannot be higher than \
+                 max_pending ({pending_bytes_max})"
             ));
         }
         Ok(Limits {
@@ -235,7 +236,8 @@ pub fn shard_count(count: i64) -> Result<usize, String> {
     match usize::try_from(count) {
         Ok(count @ 1..=SHARDS_MAX) => Ok(count),
         _ => Err(format!(
-            "shards {count} is out of range: write 1 to {SHARDS_MAX}, or leave it out for one per core"
+            "shards {count} is out of range: \
+             write 1 to {SHARDS_MAX}, or leave it out for one per core"
         )),
     }
 }

@@ -1,4 +1,5 @@
-//! A cursor over a configuration text that knows its line and column, and lets nom parsers eat from it.
+//! A cursor over a configuration text that knows its line and column, and lets nom parsers eat from
+//! it.
 
 use std::rc::Rc;
 

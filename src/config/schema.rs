@@ -368,7 +368,8 @@ impl Field<'_> {
             Data::Text(text) => self.duration(text),
             Data::Integer(seconds) => {
                 self.warnings.push(self.value.fault(format!(
-                    "invalid use of field {:?}: {} should be converted to a duration, \"{seconds}s\"",
+                    "invalid use of field {:?}: {} should be converted to a duration, \
+                     \"{seconds}s\"",
                     self.key, self.key
                 )));
                 self.not_negative()?;

@@ -7,7 +7,8 @@ pub enum Verdict {
     Same,
     /// Both refuse it, ringbus at the place of the mistake rather than where nats-server noticed.
     Elsewhere,
-    /// nats-server accepts it; ringbus refuses the key of this name, as something it does not do yet.
+    /// nats-server accepts it; ringbus refuses the key of this name, as something it does not do
+    /// yet.
     Unsupported(&'static str),
     /// nats-server accepts what it then can't run with, or drops a value without a word.
     Stricter(&'static str),

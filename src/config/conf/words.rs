@@ -1,4 +1,5 @@
-//! Values that are not maps or arrays: strings in their four spellings, numbers, booleans, variables.
+//! Values that are not maps or arrays: strings in their four spellings, numbers, booleans,
+//! variables.
 
 use std::path::Path;
 
@@ -72,8 +73,8 @@ impl Parser<'_, '_> {
         })
     }
 
-    /// `(` … `)`, the closing one alone on its line. The line break before it belongs to the text, and
-    /// so does the bracket itself when the file ends right after it.
+    /// `(` … `)`, the closing one alone on its line. The line break before it belongs to the text,
+    /// and so does the bracket itself when the file ends right after it.
     pub(super) fn block_text(&mut self) -> Parsed<String> {
         let opened = self.scan.position();
         self.scan.bump();
@@ -119,7 +120,8 @@ impl Parser<'_, '_> {
         self.word_from(self.scan.offset())
     }
 
-    /// A bare word that began at `start`: a boolean, a variable or a string. A single quote ends it.
+    /// A bare word that began at `start`: a boolean, a variable or a string. A single quote ends
+    /// it.
     fn word_from(&mut self, start: usize) -> Parsed<Data> {
         let at = self.scan.position();
         let mut bytes = self.scan.since(start).as_bytes().to_vec();
@@ -167,7 +169,8 @@ impl Parser<'_, '_> {
         }
         let Some(text) = (self.context.environment)(name) else {
             return Err(fault(format!(
-                "variable reference for '{name}' can not be found: set it above this line or in the environment, or quote the value"
+                "variable reference for '{name}' can not be found: \
+                 set it above this line or in the environment, or quote the value"
             )));
         };
         let mut context = self.context.clone();
