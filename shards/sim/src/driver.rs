@@ -51,7 +51,7 @@ struct Socket<C> {
     hung_up: bool,
     closing: Option<Nanos>,
     sent_bytes: u64,
-    /// Since when the kernel has taken nothing, or there was nothing to take.
+    /// When the kernel last took something.
     idle_since: Nanos,
 }
 
@@ -211,12 +211,10 @@ impl<B: Bus> Driver<B> {
         self.reports.append(&mut effects.reports);
         effects.notes.clear();
         for conn in dirty {
-            let now = self.now;
             let Some(socket) = self.socket(at, conn) else { continue };
             if std::mem::replace(&mut socket.writing, true) {
                 return Err(format!("{conn:?} of shard {at} is dirty twice"));
             }
-            socket.idle_since = now;
         }
         for (conn, wanted) in reads {
             let grace = self.prng.below(3);

@@ -106,7 +106,11 @@ fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let armed = PANIC.with(|slot| slot.borrow_mut().as_mut().map(|slot| *slot = info.to_string()).is_some());
+            // Empty unless RUST_BACKTRACE asks for it.
+            let trace = std::backtrace::Backtrace::capture();
+            let shown = trace.status() == std::backtrace::BacktraceStatus::Captured;
+            let said = if shown { format!("{info}\n{trace}") } else { info.to_string() };
+            let armed = PANIC.with(|slot| slot.borrow_mut().as_mut().map(|slot| *slot = said).is_some());
             if !armed {
                 usual(info);
             }

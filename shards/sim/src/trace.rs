@@ -45,8 +45,17 @@ impl Trace {
 
     /// Adds a line if anybody reads it.
     pub fn line(&mut self, line: impl FnOnce() -> String) {
+        self.text_line(|_| line());
+    }
+
+    /// Adds a line with bytes in it: all of them where everything is printed.
+    pub fn text(&mut self, bytes: &[u8], line: impl FnOnce(&str) -> String) {
+        self.text_line(|print| line(&if print { bytes.escape_ascii().to_string() } else { shown(bytes) }));
+    }
+
+    fn text_line(&mut self, line: impl FnOnce(bool) -> String) {
         let Some(tail) = &mut self.tail else { return };
-        let line = line();
+        let line = line(self.print);
         if self.print {
             println!("{line}");
         }

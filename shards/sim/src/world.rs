@@ -10,7 +10,7 @@ use crate::oracle::{Flags, Oracle, Session};
 use crate::pipe::Pipe;
 use crate::prng::Prng;
 use crate::swarm::Swarm;
-use crate::trace::{Trace, shown};
+use crate::trace::Trace;
 
 /// Bytes a client may have written ahead of the server.
 const UP_BYTES: usize = 128 * 1024;
@@ -240,8 +240,11 @@ impl<B: Bus> World<B> {
         }
         self.trace.event(&[session as u64]);
         self.trace.bytes(&bytes);
-        self.trace.line(|| format!("{:6} session {session} hears {}", self.step, shown(&bytes)));
+        self.trace.text(&bytes, |text| format!("{:6} session {session} hears {text}", self.step));
         let heard = self.oracle.heard(session, &bytes)?;
+        for (publication, sub) in &heard.messages {
+            self.trace.line(|| format!("       #{publication} for subscription {sub} of session {session}"));
+        }
         if client.acts() && !client.mute {
             (0..heard.pings).for_each(|_| link.up.force(b"PONG\r\n"));
         }
@@ -270,7 +273,7 @@ impl<B: Bus> World<B> {
         let session = self.clients[at].session;
         self.trace.event(&[session as u64]);
         self.trace.bytes(text);
-        self.trace.line(|| format!("{:6} session {session} says {}", self.step, shown(text)));
+        self.trace.text(text, |text| format!("{:6} session {session} says {text}", self.step));
         self.links[session].up.force(text);
     }
 

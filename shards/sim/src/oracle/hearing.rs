@@ -10,6 +10,8 @@ pub struct Heard {
     pub pings: u32,
     /// Reply subjects of requests that came.
     pub requests: Vec<Vec<u8>>,
+    /// Publications that came, and to which subscriptions.
+    pub messages: Vec<(PubId, SubId)>,
 }
 
 impl Oracle {
@@ -36,7 +38,9 @@ impl Oracle {
             Reply::Info(_) => self.expected(session, &|expect| *expect == Expect::Info, "INFO").map(|_| ())?,
             Reply::Err(text) => self.error(session, text)?,
             Reply::Message(message) => {
-                self.message(session, message)?;
+                if let Some(came) = self.message(session, message)? {
+                    heard.messages.push(came);
+                }
                 if !message.reply.is_empty() {
                     heard.requests.push(message.reply.to_vec());
                 }
@@ -109,7 +113,8 @@ impl Oracle {
                 !due
             });
             if let Some(id) = missing.filter(|_| !lossy) {
-                return Err(format!("publication {id} is not visible to subscription {sub} at its PONG"));
+                let (publication, sub) = (self.show_pub(id), self.show_sub(*sub));
+                return Err(format!("a confirmed publication is not visible at a PONG: {publication}, {sub}"));
             }
         }
         Ok(())
@@ -155,7 +160,11 @@ impl Oracle {
         Ok(())
     }
 
-    fn message(&mut self, session: Session, message: &Message<'_>) -> Result<(), String> {
+    fn message(
+        &mut self,
+        session: Session,
+        message: &Message<'_>,
+    ) -> Result<Option<(PubId, SubId)>, String> {
         self.deliveries += 1;
         let sub = self.sessions[session].by_sid.get(message.sid).copied();
         let sub = sub.ok_or_else(|| format!("no subscription {}", message.sid.escape_ascii()))?;
@@ -163,7 +172,7 @@ impl Oracle {
             return Err(format!("delivered to subscription {sub} after its UNSUB was confirmed"));
         }
         if message.header_len == Some(message.payload.len()) && message.payload.starts_with(b"NATS/1.0 503") {
-            return self.refusal(session, sub, message);
+            return self.refusal(session, sub, message).map(|()| None);
         }
         let id = self.identify(message)?;
         self.check_content(session, id, message)?;
@@ -173,7 +182,7 @@ impl Oracle {
         self.pubs[id].deliveries += 1;
         self.subs[sub].got.insert(id);
         self.now();
-        Ok(())
+        Ok(Some((id, sub)))
     }
 
     /// Every publication carries its number: in its body, or in its reply, or in its subject.

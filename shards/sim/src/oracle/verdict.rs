@@ -22,6 +22,27 @@ impl Oracle {
         self.check_groups()
     }
 
+    /// A publication as a failure shows it.
+    pub(super) fn show_pub(&self, id: PubId) -> String {
+        let PubRecord { session, what, stamp, .. } = &self.pubs[id];
+        format!("#{id} on {} by session {session} {stamp:?}", what.subject.escape_ascii())
+    }
+
+    /// A subscription as a failure shows it.
+    pub(super) fn show_sub(&self, at: SubId) -> String {
+        let SubRecord { session, pattern, queue, stamp, unsub, max, got, .. } = &self.subs[at];
+        let record = &self.sessions[*session];
+        let sid = record.by_sid.iter().find(|(_, id)| **id == at).map(|(sid, _)| sid.escape_ascii().to_string());
+        format!(
+            "subscription {at} ({sid:?} of session {session}, {:?}, shard {}) to {} queue {queue:?} {stamp:?} \
+             unsub {unsub:?} max {max:?} after {} messages",
+            record.fate,
+            record.shard,
+            pattern.escape_ascii(),
+            got.len(),
+        )
+    }
+
     /// Did the server surely read it?
     fn is_processed(&self, publication: &PubRecord) -> bool {
         publication.stamp.fenced.is_some() || self.sessions[publication.session].fate != Fate::Lost
@@ -80,7 +101,7 @@ impl Oracle {
         let publication = &self.pubs[id];
         let record = &self.sessions[publication.session];
         let asked = record.flags.no_responders && !publication.what.reply.is_empty();
-        let told = publication.stamp.fenced.is_some() || record.fate == Fate::Open;
+        let told = publication.stamp.fenced.is_some() || record.stays();
         if !asked || !told || publication.refused_at.is_some() || publication.deliveries > 0 {
             return Ok(());
         }
@@ -96,7 +117,7 @@ impl Oracle {
         let possible = self.subs.iter().any(|sub| self.is_possible(sub, publication));
         self.obligations += 1;
         if listens && !possible {
-            return Err(format!("publication {id} had no responder, and its publisher was not told"));
+            return Err(format!("nobody could answer, and the publisher was not told: {}", self.show_pub(id)));
         }
         Ok(())
     }
@@ -115,15 +136,15 @@ impl Oracle {
                 continue;
             }
             checked += 1;
-            let first = sub.got.iter().find(|got| self.pubs[**got].session == publication.session);
-            let begun = Oracle::is_before(sub, publication) || first.is_some_and(|first| *first < id);
+            // Before its SUB is confirmed it may get what comes its way for others, and miss the rest.
+            let begun = Oracle::is_before(sub, publication);
             let later = sub.last_from.get(&publication.session).is_some_and(|last| *last > id);
             if begun && later {
-                return Err(format!("publication {id} is missing between others to subscription {at}"));
+                return Err(format!("a publication is missing between others: {}, {}", self.show_pub(id), self.show_sub(at)));
             }
             let stays = open && wants_more && self.is_stable(sub, publication);
             if stays && self.is_processed(publication) {
-                return Err(format!("publication {id} never came to subscription {at}"));
+                return Err(format!("a publication never came: {}, {}", self.show_pub(id), self.show_sub(at)));
             }
         }
         self.obligations += checked;
@@ -167,7 +188,10 @@ impl Oracle {
         self.obligations += 1;
         match stable {
             None => Ok(()),
-            Some(at) => Err(format!("publication {id} never came to group q{queue}, though {at} stayed")),
+            Some(at) => {
+                let (publication, sub) = (self.show_pub(id), self.show_sub(at));
+                Err(format!("a publication never came to group q{queue}: {publication}, though this stayed: {sub}"))
+            }
         }
     }
 
@@ -243,7 +267,7 @@ mod tests {
         oracle.sent_sub(receiver, b"1", b"a.*", None);
         fence(&mut oracle, receiver).expect("pong");
         publish(&mut oracle, publisher, "a.b", "");
-        assert!(oracle.verdict().expect_err("lost").contains("never came"));
+        assert!(oracle.verdict().expect_err("lost").contains("never came:"));
         oracle.heard(receiver, b"MSG a.b 1 3\r\n#0;\r\n").expect("sound");
         oracle.verdict().expect("all is well");
         assert!(oracle.heard(receiver, b"MSG a.b 1 3\r\n#0;\r\n").expect_err("twice").contains("twice"));
@@ -322,7 +346,7 @@ mod tests {
         oracle.heard(receiver, b"MSG a 1 r.0 3\r\n#0;\r\n").expect("sound");
         assert!(oracle.heard(receiver, b"MSG a 1 r.1 3\r\n#1;\r\n").expect_err("full").contains("wanted 1"));
         publish(&mut oracle, asker, "b", "r.2");
-        assert!(oracle.verdict().expect_err("not told").contains("not told"));
+        assert!(oracle.verdict().expect_err("not told").contains("was not told"));
         let status = b"HMSG r.2 9 33 33\r\nNATS/1.0 503\r\nNats-Subject: b\r\n\r\n\r\n";
         oracle.heard(asker, status).expect("told");
         assert!(oracle.heard(asker, status).expect_err("twice").contains("twice"));
