@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The example programs of nats.go, the client that most people use, against a server each, and what they print.
-# nats-bench ends only when every subscriber has had every message, so ending in time is the check.
-# COMPAT_SERVERS=ringbus leaves the reference out; COMPAT_MESSAGES=n publishes n messages a bench (100000).
+# The example programs of nats.go, the client that most people use, against a server each, and what
+# they print. nats-bench ends only when every subscriber has had every message, so ending in time is
+# the check. COMPAT_SERVERS=ringbus leaves the reference out; COMPAT_MESSAGES=n publishes n messages
+# a bench (100000).
 source "$(dirname "$0")/lib/common.sh"
 
 version=v1.55.0
@@ -17,7 +18,8 @@ install() {
   need go "install it (Debian: apt-get install golang)"
   local name
   for name in "${programs[@]}"; do
-    [ -x "$bin/$name" ] || GOBIN=$bin go install "github.com/nats-io/nats.go/examples/$name@$version"
+    [ -x "$bin/$name" ] ||
+      GOBIN=$bin go install "github.com/nats-io/nats.go/examples/$name@$version"
   done
 }
 
@@ -50,7 +52,8 @@ start() {
   "$server" -a 127.0.0.1 -p -1 "$@" 2>"$log" &
   children+=($!)
   await "$log" "Server is ready" || die "$server does not start"
-  url=nats://127.0.0.1:$(sed -nE 's/.*Listening for client connections on .*:([0-9]+).*/\1/p' "$log" | head -1)
+  local listening='s/.*Listening for client connections on .*:([0-9]+).*/\1/p'
+  url=nats://127.0.0.1:$(sed -nE "$listening" "$log" | head -1)
 }
 
 # Starts a program in the background with its output in NAME.log and waits until it listens.
@@ -73,13 +76,15 @@ check() {
 }
 
 publish_subscribe() {
-  listen sub nats-sub "tele.*" && "$bin/nats-pub" -s "$url" tele.a "hello there" >"$scratch/pub.log" 2>&1 &&
+  listen sub nats-sub "tele.*" &&
+    "$bin/nats-pub" -s "$url" tele.a "hello there" >"$scratch/pub.log" 2>&1 &&
     await "$scratch/pub.log" "^Published \[tele.a\] : 'hello there'$" &&
     await "$scratch/sub.log" "^\[#1\] Received on \[tele.a\]: 'hello there'$"
 }
 
 publish_with_reply() {
-  listen sub2 nats-sub "ask" && "$bin/nats-pub" -s "$url" -reply answer.here ask hi >/dev/null 2>&1 &&
+  listen sub2 nats-sub "ask" &&
+    "$bin/nats-pub" -s "$url" -reply answer.here ask hi >/dev/null 2>&1 &&
     await "$scratch/sub2.log" "^\[#1\] Received on \[ask\]: 'hi'$"
 }
 
@@ -121,8 +126,8 @@ echo_service() {
 
 bench() {
   local publishers=$1 subscribers=$2 count=$3 log=$scratch/bench.log rate
-  timeout "$seconds_max" "$bin/nats-bench" -s "$url" -np "$publishers" -ns "$subscribers" -n "$count" -ms 16 \
-    bench.subject >"$log" 2>&1 || { sed 's/^/    /' "$log"; return 1; }
+  timeout "$seconds_max" "$bin/nats-bench" -s "$url" -np "$publishers" -ns "$subscribers" \
+    -n "$count" -ms 16 bench.subject >"$log" 2>&1 || { sed 's/^/    /' "$log"; return 1; }
   rate=$(grep -E 'Pub/Sub stats|Pub stats' "$log" | head -1)
   [ -n "$rate" ] && echo "     $publishers->$subscribers, $count messages: ${rate# }"
 }

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# nats-py's own core tests, with nats-server 2.15.1 and then with ringbus standing in as `nats-server` on PATH.
-# Needs ports 4222 and 8222, which those tests name. Further arguments go to pytest.
-# COMPAT_SERVERS=ringbus leaves the reference out.
+# nats-py's own core tests, with nats-server 2.15.1 and then with ringbus standing in as
+# `nats-server` on PATH. Needs ports 4222 and 8222, which those tests name. Further arguments go to
+# pytest. COMPAT_SERVERS=ringbus leaves the reference out.
 source "$(dirname "$0")/lib/common.sh"
 
 version=2.10.0 # the newest whose source package has its tests
 home=$tools/nats-py
-# Modules that need none of TLS, users, JetStream, websocket (their classes that do are skipped, with the reason).
-modules=(test_client.py test_client_async_await.py test_client_v2.py test_micro_service.py test_parser.py test_nuid.py)
+# Modules that need none of TLS, users, JetStream, websocket (their classes that do are skipped,
+# with the reason).
+modules=(test_client.py test_client_async_await.py test_client_v2.py test_micro_service.py
+  test_parser.py test_nuid.py)
 
 install() {
   [ -e "$home/ready-$version" ] && return
@@ -16,16 +18,19 @@ install() {
   python3 -m venv "$home/venv"
   local pip=("$home/venv/bin/pip" --quiet --disable-pip-version-check)
   "${pip[@]}" install setuptools wheel pytest "nats-py==$version" aiohttp
-  "${pip[@]}" download --no-deps --no-build-isolation --no-binary :all: -d "$home" "nats-py==$version"
+  "${pip[@]}" download --no-deps --no-build-isolation --no-binary :all: -d "$home" \
+    "nats-py==$version"
   tar xzf "$home"/nats?py-$version.tar.gz -C "$home"
   mv "$home"/nats?py-$version "$home/source"
-  # The library under its own name comes from the venv; beside the tests it would hide nothing but confuse.
+  # The library under its own name comes from the venv; beside the tests it would hide nothing but
+  # confuse.
   rm -rf "$home/source/nats"
   touch "$home/source/tests/__init__.py" "$home/ready-$version"
 }
 
 free() {
-  ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null || die "port $1 is in use; nats-py's tests need it"
+  ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null ||
+    die "port $1 is in use; nats-py's tests need it"
 }
 
 # Runs the suite with a `nats-server` on PATH that is this program.

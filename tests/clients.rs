@@ -1,4 +1,5 @@
-//! async-nats, as applications use it, against ringbus; and against the reference, so that the tests are tested.
+//! async-nats, as applications use it, against ringbus; and against the reference, so that the
+//! tests are tested.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use crate::harness::server::{Program, Server, Setup};
 /// Nothing here takes long; what has not come by then will not come.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Runs `work` against both programs, ringbus with several shards so that clients sit on different cores.
+/// Runs `work` against both programs, ringbus with several shards so that clients sit on different
+/// cores.
 fn with_both<F: Future<Output = ()>>(work: impl Fn(Server) -> F) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for program in [Program::reference(), Program::under_test()] {
@@ -205,7 +207,8 @@ fn clients_come_back_after_a_restart() {
         let setup = Setup { port, ..setup };
         let second = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
         runtime.block_on(async {
-            // Both subscriptions are made anew by the clients; the publisher can only try until that is done.
+            // Both subscriptions are made anew by the clients; the publisher can only try until
+            // that is done.
             let publisher = connect(&second).await;
             let got = async {
                 let mut tries = tokio::time::interval(Duration::from_millis(50));

@@ -1,7 +1,7 @@
 //! Random dialogues, played on nats-server and on ringbus; what comes back must be the same bytes.
 //!
-//! `RINGBUS_FUZZ_CASES=n` plays more, `RINGBUS_SEED=n` others. A failing case is played again on fresh servers,
-//! made small and printed as a script.
+//! `RINGBUS_FUZZ_CASES=n` plays more, `RINGBUS_SEED=n` others. A failing case is played again on
+//! fresh servers, made small and printed as a script.
 
 mod generate;
 
@@ -46,7 +46,13 @@ impl Arena {
     }
 
     /// What differs when both play the script; empty when nothing does.
-    fn differs(&self, pair: &(Server, Server), script: &Script, settle: Duration, seed: u64) -> String {
+    fn differs(
+        &self,
+        pair: &(Server, Server),
+        script: &Script,
+        settle: Duration,
+        seed: u64,
+    ) -> String {
         let wanted = play(script, &pair.0, Delivery::Lines, settle);
         let delivery = match seed % 3 {
             0 => Delivery::Merged,
@@ -65,8 +71,8 @@ impl Arena {
         }
     }
 
-    /// The same on fresh servers, given time after each close: what one closed connection has published
-    /// may reach the others a little later than its end reaches its client.
+    /// The same on fresh servers, given time after each close: what one closed connection has
+    /// published may reach the others a little later than its end reaches its client.
     fn differs_surely(&self, script: &Script, seed: u64) -> String {
         let settle = Duration::from_millis(50);
         let mut last = String::new();
@@ -80,10 +86,11 @@ impl Arena {
     }
 
     fn reference_agrees_with_itself(&self, script: &Script) -> bool {
-        let runs: Vec<_> = [Delivery::Lines, Delivery::Merged, Delivery::Split(1), Delivery::Split(2)]
-            .iter()
-            .map(|d| play(script, &start(&self.reference, 0), *d, Duration::from_millis(50)))
-            .collect();
+        let runs: Vec<_> =
+            [Delivery::Lines, Delivery::Merged, Delivery::Split(1), Delivery::Split(2)]
+                .iter()
+                .map(|d| play(script, &start(&self.reference, 0), *d, Duration::from_millis(50)))
+                .collect();
         runs.iter().all(|run| run.is_ok() && *run == runs[0])
     }
 
@@ -98,7 +105,9 @@ impl Arena {
                 let mut fewer = small.clone();
                 fewer.acts.drain(at..(at + chunk).min(small.acts.len()));
                 let kept = !fewer.acts.is_empty()
-                    && !self.differs(&self.pair(), &fewer, Duration::from_millis(20), seed).is_empty();
+                    && !self
+                        .differs(&self.pair(), &fewer, Duration::from_millis(20), seed)
+                        .is_empty();
                 if kept {
                     small = fewer;
                 } else {
@@ -146,14 +155,18 @@ fn fuzz(arena: &mut Arena, seed: u64, cases: u64) {
         let small = arena.minimise(&script, cuts);
         let shown = arena.differs(&arena.pair(), &small, Duration::from_millis(20), cuts);
         panic!(
-            "seed {seed}, case {case}, {} shards: ringbus differs\n{wrong}\nmade small:\n{}\n{shown}",
+            "seed {seed}, case {case}, {} shards: ringbus differs\n{wrong}\nmade small:\n{}\n\
+             {shown}",
             arena.shards,
             small.source(),
         );
     }
     println!("{cases} dialogues, {undecided} differed once but not again");
     // Some wait for what a closed connection leaves behind; more would hide something.
-    assert!(undecided * 20 <= cases.max(20), "{undecided} of {cases} dialogues are a matter of luck");
+    assert!(
+        undecided * 20 <= cases.max(20),
+        "{undecided} of {cases} dialogues are a matter of luck"
+    );
 }
 
 #[test]

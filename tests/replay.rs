@@ -1,5 +1,5 @@
-//! The recorded exchanges of the `nats` command line: the same lines again must get the same lines, and the same
-//! keys of INFO, of the same types, in the same order.
+//! The recorded exchanges of the `nats` command line: the same lines again must get the same lines,
+//! and the same keys of INFO, of the same types, in the same order.
 
 use crate::harness::mask;
 use crate::harness::player::{self, Delivery, Options, Transcript};
@@ -8,8 +8,8 @@ use crate::harness::server::{Program, Server, Setup};
 
 /// What the tool says first: everything that natscli (August 2026) puts into CONNECT.
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
-    \"name\":\"NATS CLI Version development\",\"lang\":\"go\",\"version\":\"1.48.0\",\"protocol\":1,\
-    \"echo\":true,\"headers\":true,\"no_responders\":true}";
+    \"name\":\"NATS CLI Version development\",\"lang\":\"go\",\"version\":\"1.48.0\",\
+    \"protocol\":1,\"echo\":true,\"headers\":true,\"no_responders\":true}";
 
 const INBOX: &str = "_INBOX.Ku2vZ1oVyGd8kZzG4bV8cN.5tyUw7xn";
 
@@ -71,9 +71,7 @@ fn assert_info(line: &str, more: &[(&str, &str)]) {
 
 #[test]
 fn nats_pub() {
-    let source = format!(
-        "a open\na> {CONNECT}\na ping\na> PUB tele.a 5\na> hello\na ping\n"
-    );
+    let source = format!("a open\na> {CONNECT}\na ping\na> PUB tele.a 5\na> hello\na ping\n");
     for (program, got) in play(&source) {
         println!("{}", program.path.display());
         assert_info(&got.acts[0][0], &INFO_KEYS[11..]);
@@ -114,7 +112,8 @@ fn nats_rtt() {
     }
 }
 
-/// Recorded with wrong credentials; here a server without users, where the only refusal left is an account.
+/// Recorded with wrong credentials; here a server without users, where the only refusal left is an
+/// account.
 #[test]
 fn a_refused_greeting() {
     let connect = CONNECT.replace("{\"verbose\"", "{\"account\":\"APP\",\"verbose\"");

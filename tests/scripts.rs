@@ -1,8 +1,10 @@
-//! Every dialogue of `tests/scripts` against nats-server, which must answer as recorded, and against ringbus,
-//! which must answer the same however the bytes are cut and however many shards it has.
+//! Every dialogue of `tests/scripts` against nats-server, which must answer as recorded, and
+//! against ringbus, which must answer the same however the bytes are cut and however many shards it
+//! has.
 //!
 //! `RINGBUS_RECORD=1` writes the reference's answers into the files instead of comparing them.
-//! `RINGBUS_SCRIPT=part-of-a-name` plays only the scripts of that name. `RINGBUS_SEED=n` cuts as an earlier run.
+//! `RINGBUS_SCRIPT=part-of-a-name` plays only the scripts of that name. `RINGBUS_SEED=n` cuts as an
+//! earlier run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -60,7 +62,8 @@ fn play(
     player::play(script, &server, &Options::new(delivery))
 }
 
-/// Calls `work` for every file, on a few threads, and gives back what it found wrong, in order of file.
+/// Calls `work` for every file, on a few threads, and gives back what it found wrong, in order of
+/// file.
 fn each(files: &[File], work: impl Fn(&File) -> String + Sync) -> String {
     let next = AtomicUsize::new(0);
     let found = Mutex::new(vec![String::new(); files.len()]);
@@ -195,8 +198,8 @@ fn there_are_enough_dialogues_and_none_is_idle() {
     }
 }
 
-/// Every transcript is altered in every place (a line lost, one too many, a byte changed, two lines swapped);
-/// the comparison must see each.
+/// Every transcript is altered in every place (a line lost, one too many, a byte changed, two lines
+/// swapped); the comparison must see each.
 #[test]
 fn an_altered_transcript_is_seen() {
     let mut rng = Rng::new(1);
@@ -244,7 +247,8 @@ fn alterations(wanted: &Transcript, rng: &mut Rng) -> Vec<Transcript> {
     changes
 }
 
-/// The player itself, not only the comparison: the same script with one payload changed must be told apart.
+/// The player itself, not only the comparison: the same script with one payload changed must be
+/// told apart.
 #[test]
 fn a_real_run_that_differs_is_seen() {
     let source = "a> CONNECT {\"verbose\":false}\na> SUB foo 1\na> PUB foo 2\na> hi\na ping\n";

@@ -1,5 +1,6 @@
-//! Many at once: 200 publishers, 2,000 subscribers, 64 queue groups, subscribers that come and go and connections
-//! that are cut, over 4 shards. Every message must be accounted for, and the server's memory must come back.
+//! Many at once: 200 publishers, 2,000 subscribers, 64 queue groups, subscribers that come and go
+//! and connections that are cut, over 4 shards. Every message must be accounted for, and the
+//! server's memory must come back.
 //!
 //! The same runs against nats-server, which shows that the accounting itself is right.
 
@@ -22,7 +23,7 @@ use crate::harness::server::{Program, Server, Setup};
 const MESSAGES: u32 = 120;
 const ROUND_TIME_MAX: Duration = Duration::from_secs(90);
 /// Rounds with all new connections on one server; memory is compared after each.
-const ROUNDS: u64 = 2;
+const ROUNDS: u64 = 3;
 
 #[derive(Clone)]
 struct World {
@@ -128,7 +129,8 @@ async fn stable_run(
             None => order.follows(mark),
         }
     };
-    // All publishers have had their PONG once `done` is set; a PONG of our own then ends our stream.
+    // All publishers have had their PONG once `done` is set; a PONG of our own then ends our
+    // stream.
     loop {
         let done = world.done.load(Ordering::Acquire);
         if done {
@@ -188,7 +190,8 @@ async fn churner(world: World, number: usize, seed: u64) {
 }
 
 async fn churn_once(world: &World, rng: &mut Rng) -> Result<(), String> {
-    // Without a pause 600 churners would dial thousands of times a second, and nothing else would get a turn.
+    // Without a pause 600 churners would dial thousands of times a second, and nothing else would
+    // get a turn.
     tokio::time::sleep(Duration::from_millis(rng.below(600) as u64)).await;
     let mut line = Line::dial(world.address).await?;
     let role = plan::passing(rng);
@@ -252,7 +255,11 @@ async fn round(server: &Server, seed: u64) -> Result<(), String> {
 fn judge(world: &World) -> Result<(), String> {
     let faults = world.faults.lock().expect("no panic while held");
     if !faults.is_empty() {
-        return Err(format!("{} faults, the first: {:#?}", faults.len(), &faults[..faults.len().min(5)]));
+        return Err(format!(
+            "{} faults, the first: {:#?}",
+            faults.len(),
+            &faults[..faults.len().min(5)]
+        ));
     }
     for (group, seen) in world.groups.iter().enumerate() {
         let seen = seen.lock().expect("no panic while held");
@@ -270,18 +277,23 @@ fn judge(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Resident memory once it has stopped falling; the server may take a while to give back.
-fn resident_at_rest(server: &Server, low_enough: u64) -> u64 {
-    let end = Instant::now() + Duration::from_secs(10);
+/// Resident memory once it has not fallen for a while; the server may take its time to give back.
+fn resident_at_rest(server: &Server) -> u64 {
+    let (quiet, time_max) = (Duration::from_millis(500), Duration::from_secs(10));
+    let (from, mut fell) = (Instant::now(), Instant::now());
     let mut least = u64::MAX;
-    while Instant::now() < end && least > low_enough {
-        least = least.min(server.resident_kib().expect("it runs"));
-        std::thread::sleep(Duration::from_millis(50));
+    while fell.elapsed() < quiet && from.elapsed() < time_max {
+        let now = server.resident_kib().expect("it runs");
+        if now < least {
+            (least, fell) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
     least
 }
 
-/// `memory_slack` multiplies the bounds on memory; it is for a server that gives memory back by the clock.
+/// `memory_slack` multiplies the bounds on memory; it is for a server that gives memory back by the
+/// clock.
 fn stress(program: &Program, shards: usize, memory_slack: u64) {
     let setup = Setup { shards, ..Setup::default() };
     let mut server = Server::start(program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
@@ -297,16 +309,20 @@ fn stress(program: &Program, shards: usize, memory_slack: u64) {
         if let Err(text) = result {
             panic!("round {number}: {text}\nlog:\n{}", last_lines(&server.log_text(), 20));
         }
-        // A first round may warm pools for its 2,200 connections: 32 KiB each, and 64 MiB for buffers on the way.
-        // Whatever a later round adds to that, it has leaked; a tenth and 8 MiB are for chance.
+        // A first round may warm pools for its 2,200 connections: 32 KiB each, and 64 MiB for
+        // buffers on the way. Whatever a later round adds to that, it has leaked; a tenth and 8 MiB
+        // are for chance.
         let bound = memory_slack
             * if number == 0 {
                 idle + 2_200 * 32 + 64 * 1024
             } else {
                 after_first + after_first / 10 + 8 * 1024
             };
-        let rest = resident_at_rest(&server, bound);
-        println!("round {number}: {:?}, idle {idle} KiB, busy {busy}, at rest {rest}", from.elapsed());
+        let rest = resident_at_rest(&server);
+        println!(
+            "round {number}: {:?}, idle {idle} KiB, busy {busy}, at rest {rest}",
+            from.elapsed()
+        );
         assert!(rest <= bound, "memory stays at {rest} KiB; idle {idle}, bound {bound}");
         if number == 0 {
             after_first = rest;

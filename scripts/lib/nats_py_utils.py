@@ -1,6 +1,7 @@
-"""Stands in for the `tests/utils.py` that nats-py's source package leaves out: starts the `nats-server` of PATH.
+"""Stands in for the `tests/utils.py` that nats-py's source package leaves out.
 
-Only what the core tests use is here; classes for features that this run leaves out skip their tests.
+It starts the `nats-server` of PATH. Only what the core tests use is here; classes for features that
+this run leaves out skip their tests.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ class NATSD:
         self.proc = None
 
     def start(self):
-        command = ["nats-server", "-a", "127.0.0.1", "-p", str(self.port), "-m", str(self.http_port)]
+        ports = ["-p", str(self.port), "-m", str(self.http_port)]
+        command = ["nats-server", "-a", "127.0.0.1", *ports]
         quiet = subprocess.DEVNULL
         self.proc = subprocess.Popen(command, stdout=quiet, stderr=quiet)
 
@@ -73,7 +75,7 @@ MultiServerAuthTokenTestCase = _left_out("MultiServerAuthTokenTestCase", "needs 
 NoAuthUserServerTestCase = _left_out("NoAuthUserServerTestCase", "needs accounts and no_auth_user")
 ClusteringTestCase = _left_out("ClusteringTestCase", "needs routes")
 ClusteringDiscoveryAuthTestCase = _left_out("ClusteringDiscoveryAuthTestCase", "needs routes")
-TLSServerTestCase = _left_out("TLSServerTestCase", "needs TLS certificates that the package leaves out")
+TLSServerTestCase = _left_out("TLSServerTestCase", "needs TLS certificates")
 MultiTLSServerAuthTestCase = _left_out("MultiTLSServerAuthTestCase", "needs TLS and users")
 TLSServerHandshakeFirstTestCase = _left_out("TLSServerHandshakeFirstTestCase", "needs TLS")
 SingleJetStreamServerTestCase = _left_out("SingleJetStreamServerTestCase", "needs JetStream")

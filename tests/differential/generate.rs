@@ -1,23 +1,24 @@
 //! Makes random dialogues whose outcome does not depend on chance or on time.
 //!
-//! Declared exclusions, where nats-server's own answer depends on how bytes happen to be read or on a random pick:
-//! a carriage return inside arguments; a max on a queue member; members of one group that differ in headers.
-//! Before another connection speaks, the one before has had its PONG. A connection whose bytes were mutated ends
-//! with them, so that no half message can hang the dialogue.
+//! Declared exclusions, where nats-server's own answer depends on how bytes happen to be read or on
+//! a random pick: a carriage return inside arguments; a max on a queue member; members of one group
+//! that differ in headers. Before another connection speaks, the one before has had its PONG. A
+//! connection whose bytes were mutated ends with them, so that no half message can hang the
+//! dialogue.
 
 use crate::harness::rng::Rng;
 use crate::harness::script::{Act, Group, Script, Step};
 
 /// Both servers of a run are started with these.
-pub const CONF: [&str; 3] =
-    ["max_payload: 1024", "max_control_line: 512", "max_subscriptions: 12"];
+pub const CONF: [&str; 3] = ["max_payload: 1024", "max_control_line: 512", "max_subscriptions: 12"];
 
 const TOKENS: [&str; 5] = ["a", "b", "c", "d*", "long-token-of-some-length"];
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const QUEUES: [&str; 2] = ["q", "workers"];
 const SIDS: [&str; 6] = ["1", "2", "3", "44", "5x", "sid-6"];
 
-/// A dialogue for `case`; its subjects stand under a token of its own, so that many can share a server.
+/// A dialogue for `case`; its subjects stand under a token of its own, so that many can share a
+/// server.
 pub fn dialogue(seed: u64, case: u64) -> Script {
     let mut rng = Rng::new(seed ^ case.wrapping_mul(0xD6E8_FEB8_6659_FD93));
     let conns = 1 + rng.below(4);
@@ -166,7 +167,11 @@ impl Generator {
         }
         let sid = *self.rng.pick(&SIDS);
         let max = self.rng.below(4).to_string();
-        if self.rng.chance(50) { self.line(&["UNSUB", sid, &max]) } else { self.line(&["UNSUB", sid]) }
+        if self.rng.chance(50) {
+            self.line(&["UNSUB", sid, &max])
+        } else {
+            self.line(&["UNSUB", sid])
+        }
     }
 
     fn publish(&mut self, conn: usize) -> Vec<u8> {
@@ -174,7 +179,8 @@ impl Generator {
         let reply = if self.rng.chance(40) { self.subject() } else { String::new() };
         let body = self.payload();
         if self.conns[conn].headers && self.rng.chance(40) {
-            let header = *self.rng.pick(&["NATS/1.0\r\n\r\n", "NATS/1.0 42 x\r\nA:b\r\n\r\n", "?", ""]);
+            let header =
+                *self.rng.pick(&["NATS/1.0\r\n\r\n", "NATS/1.0 42 x\r\nA:b\r\n\r\n", "?", ""]);
             let (header_len, total) = (header.len(), header.len() + body.len());
             let sizes = [header_len.to_string(), total.to_string()];
             let mut out = self.line(&["HPUB", &subject, &reply, &sizes[0], &sizes[1]]);
@@ -195,16 +201,21 @@ impl Generator {
         }
     }
 
-    /// Joins the arguments that aren't empty, now and then with odd blanks, in odd case, ended oddly.
+    /// Joins the arguments that aren't empty, now and then with odd blanks, in odd case, ended
+    /// oddly.
     fn line(&mut self, args: &[&str]) -> Vec<u8> {
         let mut out = String::new();
         for (at, arg) in args.iter().filter(|arg| !arg.is_empty()).enumerate() {
             if at == 0 {
-                out.push_str(&if self.rng.chance(10) { arg.to_lowercase() } else { arg.to_string() });
+                out.push_str(&if self.rng.chance(10) {
+                    arg.to_lowercase()
+                } else {
+                    arg.to_string()
+                });
                 continue;
             }
             let odd = self.rng.chance(5);
-            out.push_str(if odd { *self.rng.pick(&["  ", "\t", " \t "]) } else { " " });
+            out.push_str(if odd { self.rng.pick::<&str>(&["  ", "\t", " \t "]) } else { " " });
             out.push_str(arg);
         }
         if self.rng.chance(3) {
@@ -237,7 +248,8 @@ impl Generator {
         pattern
     }
 
-    /// A few operations with some bytes changed. No queues here: chance must not decide who gets what.
+    /// A few operations with some bytes changed. No queues here: chance must not decide who gets
+    /// what.
     fn mutated(&mut self, conn: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         if self.rng.chance(25) {

@@ -4,8 +4,8 @@ use super::player::Transcript;
 use super::script::Script;
 use super::{frame, mask, text};
 
-/// One line a frame. Copies of one publication for several subscriptions of a connection come in an order
-/// that no server promises; they are put in order of sid.
+/// One line a frame. Copies of one publication for several subscriptions of a connection come in an
+/// order that no server promises; they are put in order of sid.
 pub fn canonical(mut frames: Vec<Vec<u8>>) -> Vec<String> {
     let mut from = 0;
     while from < frames.len() {
@@ -18,8 +18,8 @@ pub fn canonical(mut frames: Vec<Vec<u8>>) -> Vec<String> {
     lines
 }
 
-/// nats-server reads the arguments of a PUB again when its payload comes with a later read, and says this again.
-/// How often is a matter of timing; a run of it counts as one.
+/// nats-server reads the arguments of a PUB again when its payload comes with a later read, and
+/// says this again. How often is a matter of timing; a run of it counts as one.
 const REPEATED: &str = "-ERR 'Invalid Publish Subject'";
 
 /// How many frames from the first on are copies of one publication; at least 1.

@@ -58,7 +58,8 @@ fn literal(value: &str) -> Option<String> {
     inner("'''").or_else(|| inner("'")).map(str::to_string)
 }
 
-/// What ours must answer where the reference answers `wanted`; `used` counts how often each entry applied.
+/// What ours must answer where the reference answers `wanted`; `used` counts how often each entry
+/// applied.
 pub fn apply(
     list: &[Difference],
     script: &str,

@@ -1,9 +1,8 @@
 //! Hides in INFO what may differ between two runs (ids, ports, versions) and nothing else.
 
 /// Masked values keep their type and their place.
-const MASKED: [&str; 8] = [
-    "server_id", "server_name", "version", "go", "port", "client_id", "nonce", "xkey",
-];
+const MASKED: [&str; 8] =
+    ["server_id", "server_name", "version", "go", "port", "client_id", "nonce", "xkey"];
 /// Present or not by how the server was built.
 const DROPPED: [&str; 1] = ["git_commit"];
 
@@ -72,7 +71,8 @@ pub fn split_top(text: &str) -> Vec<&str> {
 
 #[test]
 fn only_what_varies_is_hidden() {
-    let info = b"INFO {\"server_id\":\"NA,}\",\"git_commit\":\"x\",\"proto\":1,\"port\":42,\"l\":[1,2]} \r\n";
+    let info = b"INFO {\"server_id\":\"NA,}\",\"git_commit\":\"x\",\
+        \"proto\":1,\"port\":42,\"l\":[1,2]} \r\n";
     let shown = b"INFO {\"server_id\":\"*\",\"proto\":1,\"port\":0,\"l\":[1,2]} \r\n";
     assert_eq!(frame(info), shown);
     assert_eq!(frame(b"MSG a 1 0\r\n\r\n"), b"MSG a 1 0\r\n\r\n");

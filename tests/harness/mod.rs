@@ -1,4 +1,5 @@
-//! What every room needs: servers to start, connections to talk over, dialogues to play and compare.
+//! What every room needs: servers to start, connections to talk over, dialogues to play and
+//! compare.
 
 pub mod compare;
 pub mod differences;

@@ -41,8 +41,8 @@ pub struct Options {
     pub delivery: Delivery,
     /// How long one read may take before the script goes on without.
     pub read_time_max: Duration,
-    /// Quiet time after a connection has ended. Nobody promises that what it published has reached the
-    /// others by then, so where only that is at stake a caller may ask for it.
+    /// Quiet time after a connection has ended. Nobody promises that what it published has reached
+    /// the others by then, so where only that is at stake a caller may ask for it.
     pub settle: Duration,
 }
 
@@ -155,7 +155,8 @@ impl Player<'_> {
         }
     }
 
-    /// Writes what is pending. A connection that the server has closed takes no more; that shows in reading.
+    /// Writes what is pending. A connection that the server has closed takes no more; that shows in
+    /// reading.
     fn flush(&mut self, name: &str) {
         let bytes = std::mem::take(&mut self.conn(name).pending);
         let split = matches!(self.options.delivery, Delivery::Split(_));
@@ -195,7 +196,8 @@ impl Player<'_> {
         lines
     }
 
-    /// Two rounds of PING over all connections still open: what any of them has published has then arrived.
+    /// Two rounds of PING over all connections still open: what any of them has published has then
+    /// arrived.
     fn rest(&mut self) -> Result<Vec<(String, String)>, String> {
         let mut left: Vec<(String, Vec<String>)> = Vec::new();
         for name in self.opened.clone() {
@@ -298,7 +300,9 @@ impl Conn {
         match self.stream.read(&mut buffer) {
             Ok(0) => self.ended = true,
             Ok(len) => self.received.extend_from_slice(&buffer[..len]),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return false,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return false;
+            }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             // A reset is how a close looks when bytes of ours were still unread.
             Err(_) => self.ended = true,

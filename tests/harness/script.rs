@@ -31,7 +31,8 @@ pub struct Act {
     pub line: usize,
 }
 
-/// Members of a queue group, of which any one may get a message: their messages are compared as a bag.
+/// Members of a queue group, of which any one may get a message: their messages are compared as a
+/// bag.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub name: String,
@@ -118,9 +119,9 @@ impl Script {
 
     /// The group that this connection's subscription belongs to.
     pub fn group_of(&self, conn: &str, sid: &[u8]) -> Option<usize> {
-        self.groups.iter().position(|group| {
-            group.members.iter().any(|(c, s)| c == conn && s.as_bytes() == sid)
-        })
+        self.groups
+            .iter()
+            .position(|group| group.members.iter().any(|(c, s)| c == conn && s.as_bytes() == sid))
     }
 
     /// A script of the same acts as a file would hold, without what was received.

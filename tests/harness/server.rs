@@ -31,7 +31,8 @@ impl Program {
 
     /// nats-server 2.15.1: `NATS_SERVER_BIN`, or the one under `.tools`, or the one on PATH.
     pub fn reference() -> Program {
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server/bin/nats-server");
+        let tools =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server/bin/nats-server");
         let path = match std::env::var_os("NATS_SERVER_BIN") {
             Some(path) => PathBuf::from(path),
             None if tools.exists() => tools,
@@ -107,7 +108,10 @@ impl Server {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(format!("no `{text}` within {time_max:?}; log:\n{}", self.log_text()));
+                    return Err(format!(
+                        "no `{text}` within {time_max:?}; log:\n{}",
+                        self.log_text()
+                    ));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(format!("it ended before `{text}`; log:\n{}", self.log_text()));

@@ -1,4 +1,5 @@
-//! The readable form of bytes in scripts and diffs: `\r \n \t \\ \xNN`, and `\{x*200}` for a long run of one character.
+//! The readable form of bytes in scripts and diffs: `\r \n \t \\ \xNN`, and `\{x*200}` for a long
+//! run of one character.
 
 /// Runs this long are written as `\{x*N}`.
 const RUN_MIN: usize = 40;

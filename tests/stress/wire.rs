@@ -92,7 +92,10 @@ impl Line {
     }
 
     /// Takes all whole frames, or those up to a PONG; tells whether there was one.
-    fn frames(&mut self, take: &mut impl FnMut(Mark) -> Result<(), String>) -> Result<bool, String> {
+    fn frames(
+        &mut self,
+        take: &mut impl FnMut(Mark) -> Result<(), String>,
+    ) -> Result<bool, String> {
         let mut at = 0;
         let mut pong = false;
         while let Some(len) = frame::first_len(&self.received[at..]) {
@@ -100,7 +103,8 @@ impl Line {
             at += len;
             match one {
                 b"PONG\r\n" => pong = true,
-                // The server asks at its own times; these connections don't live long enough to be stale.
+                // The server asks at its own times; these connections don't live long enough to be
+                // stale.
                 b"PING\r\n" => continue,
                 _ => {
                     let mark = Mark::read(one);
