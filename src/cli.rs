@@ -179,8 +179,10 @@ fn complaint(error: &clap::Error, split: &flags::Split) -> String {
     let spelled = split.spelled.get(long).map_or(long, String::as_str);
     let reason =
         std::error::Error::source(error).map_or("parse error".to_string(), ToString::to_string);
-    let kind = if flags::is_switch(spelled) { "boolean value" } else { "value" };
-    format!("invalid {kind} {value:?} for flag -{spelled}: {reason}")
+    if flags::is_switch(spelled) {
+        return format!("invalid boolean value {value:?} for -{spelled}: {reason}");
+    }
+    format!("invalid value {value:?} for flag -{spelled}: {reason}")
 }
 
 fn with_hint(complaint: String) -> String {
@@ -272,7 +274,7 @@ mod tests {
                 "-p 99999999999999999999",
                 "invalid value \"99999999999999999999\" for flag -p: value out of range",
             ),
-            ("-D=maybe", "invalid boolean value \"maybe\" for flag -D: parse error"),
+            ("-D=maybe", "invalid boolean value \"maybe\" for -D: parse error"),
             ("-c", "flag needs an argument: -c"),
         ];
         for (line, complaint) in complaints {

@@ -13,8 +13,6 @@ use std::thread;
 use crate::harness::server::Program;
 use table::{CASES, Verdict};
 
-const RINGBUS: &str = env!("CARGO_BIN_EXE_ringbus");
-
 #[test]
 fn shipped_files_are_valid() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
@@ -24,7 +22,12 @@ fn shipped_files_are_valid() {
         if !path.extension().is_some_and(|extension| extension == "conf" || extension == "toml") {
             continue;
         }
-        let output = Command::new(RINGBUS).arg("-t").arg("-c").arg(&path).output().unwrap();
+        let output = Command::new(Program::under_test().path)
+            .arg("-t")
+            .arg("-c")
+            .arg(&path)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}: {}", path.display(), stderr(&output));
         assert!(stderr(&output).contains("is valid (sha256:"), "{}", stderr(&output));
         checked += 1;
@@ -66,7 +69,7 @@ fn judge_one(
     let name = format!("case-{index}.conf");
     fs::write(directory.0.join(&name), text).unwrap();
     let theirs = check(nats, &directory.0, &name);
-    let ours = check(Path::new(RINGBUS), &directory.0, &name);
+    let ours = check(&Program::under_test().path, &directory.0, &name);
     compare(&name, &theirs, &ours, verdict).map_err(|why| {
         format!("{text:?} ({verdict:?}): {why}\n  nats-server: {theirs:?}\n  ringbus:     {ours:?}")
     })

@@ -1,6 +1,8 @@
 //! One integration binary; each room judges the server from outside, over its sockets.
 
 mod clients;
+mod command;
+mod configs;
 mod differential;
 mod harness;
 mod monitoring;

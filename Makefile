@@ -1,0 +1,57 @@
+# Each target calls cargo or a script. `make run ARGS="-c configs/dev.conf"` passes arguments on.
+
+CARGO ?= cargo
+# Optimised like a release, checked like a debug build, and quick to link.
+PROFILE ?= tests
+
+export RINGBUS_GIT_COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null)
+
+.PHONY: run build test check sim fuzz bench bench-compare compat
+
+# Builds the release and starts it on its defaults.
+run: build
+	@exec "$${CARGO_TARGET_DIR:-target}/release/ringbus" $(ARGS)
+
+build: need-cargo
+	@$(CARGO) build --release --package ringbus
+
+# All tests of all crates, some of them side by side with the nats-server this one stands in for.
+test: need-cargo
+	@NATS_SERVER_BIN="$${NATS_SERVER_BIN:-$$(scripts/install-nats-server.sh)}" || exit 1; \
+	export NATS_SERVER_BIN; $(CARGO) test --workspace --profile $(PROFILE) $(ARGS)
+
+check: need-cargo
+	@$(CARGO) fmt --all -- --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# Whole buses, simulated from seeds; a failing seed is printed. `make sim SEEDS=1000000` takes its time.
+sim: need-cargo
+	@$(CARGO) run --release --package ringbus-sim -- \
+	  --seeds 0..$(or $(SEEDS),20000) --jobs $$(nproc) $(ARGS)
+
+# Random input: configuration files, protocol bytes, subjects, and dialogues compared between servers.
+fuzz: need-cargo
+	@RINGBUS_FUZZ_CASES=$(or $(CASES),1000000) \
+	  $(CARGO) test --profile $(PROFILE) --package ringbus --bin ringbus fuzz_
+	@$(CARGO) test --profile $(PROFILE) --package ringbus-wire --package ringbus-subject random
+	@NATS_SERVER_BIN="$${NATS_SERVER_BIN:-$$(scripts/install-nats-server.sh)}" || exit 1; \
+	export NATS_SERVER_BIN; RINGBUS_FUZZ_CASES=$(or $(DIALOGUES),4000) \
+	  $(CARGO) test --profile $(PROFILE) --package ringbus --test tests random_dialogues
+
+bench: need-cargo
+	@$(CARGO) run --release --package ringbus-bench -- $(ARGS)
+
+# ringbus and nats-server, scenario by scenario.
+bench-compare: need-cargo
+	@scripts/bench-compare.sh $(ARGS)
+
+# The official clients' own programs and tests against ringbus.
+compat: build
+	@scripts/compat.sh
+
+.PHONY: need-cargo
+need-cargo:
+	@command -v $(CARGO) >/dev/null 2>&1 || { \
+	  echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null 2>&1 || { \
+	  echo "a C linker is missing: apt-get install build-essential" >&2; exit 1; }

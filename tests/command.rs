@@ -1,0 +1,279 @@
+//! The process as operators and their scripts meet it: what it prints, how it exits, which files it
+//! writes, what it does at a signal. nats-server is asked the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::server::Program;
+
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+#[test]
+fn command_lines_are_answered_like_nats_server() {
+    let lines = [
+        "-zz",
+        "--zz=1",
+        "-p",
+        "-p x",
+        "-p 1x",
+        "-p 99999999999999999999",
+        "-m 8222.5",
+        "--max_traced_msg_len x",
+        "-D=maybe",
+        "--logtime=2",
+        "---p",
+        "-=x",
+        "frob",
+        "-D frob",
+        "-DV -- frob",
+        "-t",
+        "-t -c nowhere.conf",
+        "-c nowhere.conf",
+        "-h",
+        "--help",
+        "help",
+        "-p 1 HELP",
+    ];
+    let mut faults = Vec::new();
+    for line in lines {
+        let theirs = answer(&Program::reference(), line);
+        let ours = answer(&Program::under_test(), line);
+        if theirs.status.code() != ours.status.code()
+            || first_line(&theirs.stderr) != first_line(&ours.stderr)
+            || first_word(&theirs.stdout) != first_word(&ours.stdout)
+        {
+            let (theirs, ours) = (first_line(&theirs.stderr), first_line(&ours.stderr));
+            faults.push(format!(
+                "{line}
+  nats-server: {theirs:?}
+  ringbus:     {ours:?}"
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn versions_are_told() {
+    for line in ["-v", "--version", "version"] {
+        let output = answer(&Program::under_test(), line);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text, "nats-server: v2.15.1 (ringbus 0.1.0)\n");
+        assert!(output.status.success());
+    }
+}
+
+#[test]
+fn what_is_missing_is_refused_by_name() {
+    let table = [
+        ("--tls", "nats-server: --tls is not supported yet; "),
+        ("-js", "nats-server: -js is not supported yet; "),
+        ("--auth secret", "nats-server: --auth is not supported yet; "),
+        ("--cluster nats://a:1", "nats-server: --cluster is not supported yet; "),
+        ("--shards 0", "nats-server: --shards 0 is out of range: "),
+    ];
+    for (line, start) in table {
+        let output = answer(&Program::under_test(), line);
+        let text = first_line(&output.stderr);
+        assert!(text.starts_with(start), "{line}: {text}");
+        assert_eq!(output.status.code(), Some(1), "{line}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_do_not_start() {
+    let scratch = Scratch::new("contradict");
+    let conf = scratch.0.join("c.conf");
+    for text in ["max_payload: 100\nmax_pending: 10", "server_name: \"a b\""] {
+        fs::write(&conf, text).unwrap();
+        let line = format!("-p -1 -c {}", conf.display());
+        let theirs = answer(&Program::reference(), &line);
+        let ours = answer(&Program::under_test(), &line);
+        assert_eq!(ours.status.code(), theirs.status.code(), "{text}");
+        assert_eq!(
+            last_words(&first_line(&ours.stderr)),
+            last_words(&first_line(&theirs.stderr)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_fatal() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for program in [Program::reference(), Program::under_test()] {
+        let output = answer(&program, &format!("-a 127.0.0.1 -p {port}"));
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let fatal = log.lines().find(|line| line.contains("[FTL]")).unwrap_or_default();
+        let expected = format!("[FTL] Error listening on port: 127.0.0.1:{port}, ");
+        assert!(fatal.contains(&expected), "{}: {log}", program.path.display());
+        assert_eq!(output.status.code(), Some(1), "{}", program.path.display());
+    }
+}
+
+#[test]
+fn a_life_under_nats_server() {
+    live(&Program::reference(), "reference");
+}
+
+#[test]
+fn a_life_under_ringbus() {
+    live(&Program::under_test(), "ringbus");
+}
+
+/// Starts, writes its files, reopens its log, survives a signal it has no use for, and ends in order.
+fn live(program: &Program, name: &str) {
+    let scratch = Scratch::new(name);
+    let file = |name: &str| scratch.0.join(name);
+    fs::write(file("c.conf"), "server_name: alive\nlogtime: false\n").unwrap();
+    let mut running = Running::start(program, &scratch.0);
+    let pid = running.0.id();
+    let log = file("log");
+    await_text(&log, "Server is ready");
+    let text = fs::read_to_string(&log).unwrap();
+    for line in [
+        "[INF] Starting nats-server",
+        "[INF]   Version:  2.15.1",
+        "[INF]   Git:      [",
+        "[INF]   Name:     alive",
+        "[INF]   ID:       N",
+        "[INF] Using configuration file: c.conf (sha256:",
+        "[INF] Starting http monitor on 127.0.0.1:",
+        "[INF] Listening for client connections on 127.0.0.1:",
+        "[INF] Server is ready",
+    ] {
+        let line = format!("[{pid}] {line}");
+        assert!(text.lines().any(|found| found.starts_with(&line)), "no `{line}` in:\n{text}");
+    }
+    assert_eq!(fs::read_to_string(file("pid")).unwrap(), pid.to_string());
+    let program_name = program.path.file_name().unwrap().to_string_lossy().into_owned();
+    let ports = file(&format!("{program_name}_{pid}.ports"));
+    let json: serde_json::Value = serde_json::from_str(&await_text(&ports, "}")).unwrap();
+    assert!(json["nats"][0].as_str().unwrap().starts_with("nats://127.0.0.1:"));
+    assert!(json["monitoring"][0].as_str().unwrap().starts_with("http://127.0.0.1:"));
+
+    fs::rename(&log, file("log.1")).unwrap();
+    running.signal("USR1");
+    await_text(&log, "[INF] File log re-opened");
+    running.signal("HUP");
+    await_text(&log, "Trapped \"hangup\" signal");
+    running.signal("INT");
+    let status = running.end();
+    assert_eq!(status, Some(0));
+    let text = fs::read_to_string(&log).unwrap();
+    for line in ["Trapped \"interrupt\" signal", "Initiating Shutdown...", "Server Exiting.."] {
+        assert!(text.contains(&format!("[{pid}] [INF] {line}\n")), "no `{line}` in:\n{text}");
+    }
+    assert!(!ports.exists(), "the ports file stays");
+    assert!(file("pid").exists(), "the pid file goes");
+}
+
+#[test]
+fn sigterm_ends_it_in_order() {
+    for program in [Program::reference(), Program::under_test()] {
+        let scratch = Scratch::new("term");
+        fs::write(scratch.0.join("c.conf"), "debug: false\n").unwrap();
+        let mut running = Running::start(&program, &scratch.0);
+        let log = scratch.0.join("log");
+        await_text(&log, "Server is ready");
+        running.signal("TERM");
+        assert_eq!(running.end(), Some(0), "{}", program.path.display());
+        await_text(&log, "Trapped \"terminated\" signal");
+    }
+}
+
+struct Running(Child);
+
+impl Running {
+    fn start(program: &Program, directory: &Path) -> Running {
+        let mut command = Command::new(&program.path);
+        command
+            .args(["-c", "c.conf", "-a", "127.0.0.1", "-p", "-1", "-m", "-1"])
+            .args(["-P", "pid", "-l", "log", "--ports_file_dir", "."])
+            .current_dir(directory)
+            .stdin(Stdio::null());
+        Running(command.spawn().unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.0.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// The exit code, once it is there.
+    fn end(&mut self) -> Option<i32> {
+        let mut status = None;
+        await_that("the process ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn answer(program: &Program, line: &str) -> Output {
+    let mut command = Command::new(&program.path);
+    command.args(line.split_whitespace()).stdin(Stdio::null());
+    command.output().unwrap_or_else(|error| panic!("{}: {error}", program.path.display()))
+}
+
+/// The text of a file, once it holds these words.
+fn await_text(path: &Path, words: &str) -> String {
+    let mut text = String::new();
+    await_that(&format!("{words} in {}", path.display()), || {
+        text = fs::read_to_string(path).unwrap_or_default();
+        text.contains(words)
+    });
+    text
+}
+
+fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIME_MAX;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {TIME_MAX:?}: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn first_line(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_string()
+}
+
+fn first_word(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).split_whitespace().next().unwrap_or_default().to_string()
+}
+
+/// Without what precedes the last `: `, a place in a file perhaps.
+fn last_words(line: &str) -> String {
+    line.rsplit(": ").next().unwrap_or_default().to_string()
+}
+
+/// A directory of one test, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let name = format!("ringbus-command-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
