@@ -451,7 +451,8 @@ impl<E: Engine> Driver<E> {
 
     fn push_frames(&mut self, to: ShardId, now: Nanos) {
         self.outbound.push(to, &mut self.effects);
-        if self.effects.relieved(to) {
+        // Whoever waited may fill the lane again at once, and the ring may take that too.
+        while self.effects.relieved(to) {
             self.engine.step(now, Input::Room { to }, &mut self.effects);
             self.outbound.push(to, &mut self.effects);
         }
