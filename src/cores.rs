@@ -208,7 +208,10 @@ mod tests {
         assert_eq!(spread(vec![0, 1, 2, 3], |cpu| cpu % 2), [0, 2, 1, 3]);
     }
 
-    fn tree(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    type Files<'f> = &'f [(&'f str, &'f str)];
+    type Case<'f> = (&'f str, Files<'f>, Option<usize>);
+
+    fn tree(name: &str, files: Files) -> PathBuf {
         let root =
             std::env::temp_dir().join(format!("ringbus-cores-{}-{name}", std::process::id()));
         for (path, text) in files {
@@ -224,7 +227,7 @@ mod tests {
         let v2 = "30 24 0:27 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         let v1 = "31 25 0:28 /docker/x /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu,cpuacct\n";
         let max = "sys/fs/cgroup/a/cpu.max";
-        let cases: &[(&str, &[(&str, &str)], Option<usize>)] = &[
+        let cases: &[Case] = &[
             (
                 "parent",
                 &[

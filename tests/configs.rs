@@ -52,7 +52,7 @@ fn same_verdicts_as_nats_server() {
     };
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(&judge);
+            scope.spawn(judge);
         }
     });
     let failures = failures.into_inner().unwrap();
