@@ -90,6 +90,11 @@ impl Bus {
         String::from_utf8(std::mem::take(&mut self.clients[id].got)).expect("text")
     }
 
+    /// As [`Bus::take`], whatever the bytes are.
+    pub fn take_bytes(&mut self, id: Id) -> Vec<u8> {
+        std::mem::take(&mut self.clients[id].got)
+    }
+
     pub fn is_closed(&self, id: Id) -> bool {
         self.clients[id].closed
     }

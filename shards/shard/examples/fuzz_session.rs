@@ -1,0 +1,144 @@
+//! Whole sessions of made-up bytes through two shards, without a panic and whatever the cuts.
+//!
+//! `cargo run --release -p ringbus-shard --example fuzz_session -- <executions> [seed]`
+//!
+//! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is run
+//! twice, cut at different places: what every client gets must be the same. At the end all
+//! clients hang up and every table must be empty.
+
+#[path = "../tests/bus.rs"]
+mod bus;
+
+use bus::Bus;
+use shard::Options;
+
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % n
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len())]
+    }
+}
+
+fn main() {
+    let argument = |at| std::env::args().nth(at).and_then(|n| n.parse::<u64>().ok());
+    let executions = argument(1).unwrap_or(10_000);
+    let first = argument(2).unwrap_or(1);
+    let mut bytes = 0;
+    for seed in first..first + executions {
+        bytes += execute(seed);
+        if (seed - first) % 100_000 == 99_999 {
+            eprintln!("{} executions, {bytes} bytes", seed - first + 1);
+        }
+    }
+    println!("{executions} executions, {bytes} bytes, no failure");
+}
+
+fn execute(seed: u64) -> usize {
+    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let streams: Vec<Vec<u8>> = (0..2).map(|_| stream(&mut rng)).collect();
+    let whole = play(seed, &streams, |_| usize::MAX);
+    let mut cuts = Rng(seed.wrapping_mul(31) | 1);
+    let cut = play(seed, &streams, |_| 1 + cuts.below(40));
+    assert!(whole == cut, "seed {seed}: cuts change the answers\n{whole:?}\n{cut:?}");
+    streams.iter().map(Vec::len).sum()
+}
+
+/// Client by client, so that only the cuts differ between two plays.
+fn play(
+    seed: u64,
+    streams: &[Vec<u8>],
+    mut cut: impl FnMut(usize) -> usize,
+) -> Vec<(Vec<u8>, bool)> {
+    let options = Options {
+        control_line_max: 128,
+        payload_max: 512,
+        subscriptions_max: if seed.is_multiple_of(3) { 5 } else { 0 },
+        pending_bytes_max: 1 << 20,
+        ..Options::default()
+    };
+    let mut bus = Bus::with(2, options);
+    let clients: Vec<_> = (0..streams.len()).map(|at| bus.connect(at % 2)).collect();
+    for (client, stream) in clients.iter().zip(streams) {
+        let mut rest = &stream[..];
+        while !rest.is_empty() && !bus.is_closed(*client) {
+            let (now, later) = rest.split_at(cut(rest.len()).min(rest.len()));
+            bus.post(*client, now);
+            bus.settle();
+            rest = later;
+        }
+    }
+    let seen = clients.iter().map(|client| (bus.take_bytes(*client), bus.is_closed(*client)));
+    let seen = seen.collect();
+    for client in clients {
+        bus.hangup(client);
+    }
+    bus.assert_replicated();
+    assert!(bus.shards.iter().all(|shard| shard.announced().is_empty()), "seed {seed}");
+    seen
+}
+
+fn stream(rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if rng.below(4) > 0 {
+        let connect = rng.pick(&[
+            "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"protocol\":1}\r\n",
+            "CONNECT {\"verbose\":true,\"headers\":true,\"no_responders\":true}\r\n",
+            "CONNECT {\"verbose\":false,\"echo\":false}\r\n",
+            "connect {}\r\n",
+        ]);
+        bytes.extend_from_slice(connect.as_bytes());
+    }
+    for _ in 0..1 + rng.below(12) {
+        operation(rng, &mut bytes);
+    }
+    for _ in 0..rng.below(3) {
+        mutate(rng, &mut bytes);
+    }
+    bytes
+}
+
+fn operation(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    const SUBJECTS: [&str; 8] = ["a", "a.b", "a.*", "a.>", ">", "a..b", "_GR_.x", "inbox.1"];
+    let subject = rng.pick(&SUBJECTS);
+    let sid = rng.pick(&["1", "2", "3", "x"]);
+    let line = match rng.below(10) {
+        0 | 1 => format!("SUB {subject} {sid}\r\n"),
+        2 => format!("SUB {subject} {} {sid}\r\n", rng.pick(&["q", "_sys_"])),
+        3 => format!("UNSUB {sid}\r\n"),
+        4 => format!("UNSUB {sid} {}\r\n", rng.below(4)),
+        5 => rng.pick(&["PING\r\n", "PONG\r\n", "+OK\r\n", "PING\n"]).to_string(),
+        6 => {
+            let body = "b".repeat(rng.below(30));
+            format!("HPUB {subject} inbox.1 12 {}\r\nNATS/1.0\r\n\r\n{body}\r\n", 12 + body.len())
+        }
+        _ => {
+            let longest = if rng.below(20) == 0 { 600 } else { 20 };
+            let body = "x".repeat(rng.below(longest));
+            let reply = rng.pick(&["", "inbox.1 ", "_R_.x "]);
+            format!("PUB {subject} {reply}{}\r\n{body}\r\n", body.len())
+        }
+    };
+    bytes.extend_from_slice(line.as_bytes());
+}
+
+fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    let at = rng.below(bytes.len().max(1));
+    match rng.below(5) {
+        0 if !bytes.is_empty() => bytes[at] ^= 1 << rng.below(8),
+        1 => bytes.insert(at.min(bytes.len()), *b" \t\n0>*.".get(rng.below(7)).unwrap_or(&0)),
+        2 if !bytes.is_empty() => drop(bytes.remove(at)),
+        3 => bytes.truncate(at),
+        _ => {
+            let copy = bytes[at..bytes.len().min(at + rng.below(60))].to_vec();
+            bytes.splice(at..at, copy);
+        }
+    }
+}
