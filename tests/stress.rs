@@ -4,6 +4,7 @@
 //!
 //! The same runs against nats-server, which shows that the accounting itself is right.
 
+mod flood;
 mod plan;
 mod wire;
 

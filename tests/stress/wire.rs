@@ -73,6 +73,18 @@ impl Line {
         Ok(())
     }
 
+    /// Waits for bytes once and takes what is whole.
+    pub async fn once(
+        &mut self,
+        mut take: impl FnMut(Mark) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.read().await?;
+        match self.frames(&mut take)? {
+            true => Err("an unasked PONG".into()),
+            false => Ok(()),
+        }
+    }
+
     /// Takes what comes within `time`.
     pub async fn some(
         &mut self,
