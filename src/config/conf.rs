@@ -353,10 +353,11 @@ impl<'t, 'e> Parser<'t, 'e> {
     }
 
     fn array(&mut self) -> Parsed<Data> {
+        let opened = self.scan.position();
         self.scan.bump();
         let mut items = Vec::new();
         self.deeper(|parser| {
-            while parser.next_item_begins()? {
+            while parser.next_item_begins(&opened)? {
                 let at = parser.scan.position();
                 let data = parser.value()?;
                 items.push(Value::new(data, at));
@@ -367,8 +368,9 @@ impl<'t, 'e> Parser<'t, 'e> {
         Ok(Data::Array(items.into()))
     }
 
-    /// Skips blanks and comments. False, and the `]` taken, at the end of the array.
-    fn next_item_begins(&mut self) -> Parsed<bool> {
+    /// Skips blanks and comments. False, and the `]` taken, at the end of the array
+    /// that was `opened` there.
+    fn next_item_begins(&mut self, opened: &Position) -> Parsed<bool> {
         loop {
             match self.scan.peek() {
                 c if c.is_whitespace() => {
@@ -385,9 +387,8 @@ impl<'t, 'e> Parser<'t, 'e> {
                         .fault(format!("expected an array item, got {}", self.found())));
                 }
                 END => {
-                    return Err(self
-                        .scan
-                        .fault("the file ends inside an array: add the missing ']'"));
+                    let message = "this array has no closing ']'".to_string();
+                    return Err(Fault { at: Some(opened.clone()), message });
                 }
                 _ => return Ok(true),
             }

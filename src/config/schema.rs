@@ -236,7 +236,7 @@ fn is_off(name: &str, data: &Data) -> bool {
                 text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable")
             }
             "write_timeout" => text == "default",
-            _ => text.is_empty(),
+            _ => false,
         },
         _ => false,
     }
@@ -322,7 +322,9 @@ impl Field<'_> {
     }
 
     fn port(&self) -> Result<i64, Fault> {
-        let port = self.integer()?;
+        let Data::Integer(port) = self.value.data else {
+            return Err(self.expected("a port number, without quotes"));
+        };
         options::listen_port(self.key, port).map_err(|message| self.value.fault(message))?;
         Ok(port)
     }

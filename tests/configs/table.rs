@@ -316,6 +316,8 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("lame_duck_duration: \"3s\"", Same),
     ("syslog: true", Unsupported("syslog")),
     ("syslog: false", Same),
+    ("syslog:", Elsewhere),
+    ("port: 4222\n\"", Stricter("a quote that nothing closes")),
     ("logfile_size_limit: 1MB", Unsupported("logfile_size_limit")),
     ("server_tags: [a, b]", Unsupported("server_tags")),
     ("client_advertise: \"a:1\"", Unsupported("client_advertise")),
