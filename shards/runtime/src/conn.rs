@@ -335,3 +335,11 @@ impl<C> Socket<C> {
 fn tag_of(op: Op, conn: ConnId) -> Tag {
     Tag { op, slot: conn.slot, generation: conn.generation & 0x00ff_ffff }
 }
+
+/// What the kernel holds of a connection that its peer has not acknowledged; 0 if it is gone.
+pub(crate) fn unacknowledged_bytes(fd: RawFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int.
+    let done = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+}

@@ -2,19 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::{FromRawFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use shard::limits::{BATCH_BYTES_MAX, SECONDS};
 use shard::report::Ask;
-use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Reads, ShardId};
+use shard::{ConnId, Effects, Frame, Input, Nanos, Reads, ShardId};
 
 use crate::buffers::{BUFFER_BYTES, Filled};
-use crate::conn::{Phase, Sockets, Written};
-use crate::control::{Accepted, Commons, Message, Peers};
+use crate::conn::{self, Phase, Sockets};
+use crate::control::{Commons, Message, Peers};
 use crate::engine::Engine;
 use crate::lanes::{Bell, Inbound, Outbound};
 use crate::listener::Listener;
@@ -31,7 +29,7 @@ const FRAMES_AT_ONCE: usize = 16;
 /// of a megabyte of input would leave no cache and little memory alone.
 const FLUSH_BYTES: usize = 8 * 1024 * 1024;
 /// The least input given to the engine at once for that reason.
-const SLICE_BYTES_MIN: usize = 8 * 1024;
+const SLICE_BYTES_MIN: usize = 16 * 1024;
 /// How soon to look again whether a full ring has room.
 const FULL_RING_RETRY_NS: Nanos = 50_000;
 /// How long connections may take to close when the server shuts down.
@@ -50,28 +48,28 @@ pub(crate) struct Parts {
 
 /// One shard with everything around it.
 pub(crate) struct Driver<E: Engine> {
-    id: ShardId,
-    engine: E,
-    effects: Effects,
-    ring: Ring,
-    sockets: Sockets<E::Chunk>,
+    pub(crate) id: ShardId,
+    pub(crate) engine: E,
+    pub(crate) effects: Effects,
+    pub(crate) ring: Ring,
+    pub(crate) sockets: Sockets<E::Chunk>,
     inbound: Inbound,
     outbound: Outbound,
     messages: Receiver<Message>,
-    commons: Arc<Commons>,
+    pub(crate) commons: Arc<Commons>,
     peers: Peers,
     bell: Bell,
-    listener: Option<Listener>,
+    pub(crate) listener: Option<Listener>,
     completions: Vec<Completion>,
     /// Received, and not yet given to the engine: whose, what, and how much of it is done.
-    received: VecDeque<(ConnId, Filled, usize)>,
+    pub(crate) received: VecDeque<(ConnId, Filled, usize)>,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
     /// About as many bytes as wait to be sent since the last flush.
     volume: usize,
     /// Input given to the engine at once.
     slice_bytes: usize,
-    stop_at: Option<Nanos>,
+    pub(crate) stop_at: Option<Nanos>,
 }
 
 /// What to do after a turn.
@@ -127,7 +125,7 @@ impl<E: Engine> Driver<E> {
         let again = !self.received.is_empty()
             || !self.frames.is_empty()
             || !self.effects.probes.is_empty()
-            || self.engine.has_work()
+            || (self.engine.has_work() && !self.is_congested())
             || self.ring.has_sends()
             || self.ring.is_ready()
             || !self.inbound.is_empty();
@@ -174,10 +172,14 @@ impl<E: Engine> Driver<E> {
     /// How long there is certainly nothing to do, unless somebody rings.
     fn patience(&mut self) -> Option<Duration> {
         let now = self.commons.now();
-        let staged = self.outbound.peers().any(|to| !self.effects.is_clear(to));
-        let retry = staged.then_some(now + FULL_RING_RETRY_NS);
+        let retry = self.is_congested().then_some(now + FULL_RING_RETRY_NS);
         let due = [self.next_due(), retry].into_iter().flatten().min()?;
         Some(Duration::from_nanos(due.saturating_sub(now)))
+    }
+
+    /// A full ring keeps frames waiting here.
+    fn is_congested(&self) -> bool {
+        self.outbound.peers().any(|to| !self.effects.is_clear(to))
     }
 
     fn next_due(&mut self) -> Option<Nanos> {
@@ -219,149 +221,6 @@ impl<E: Engine> Driver<E> {
             }
         }
         self.completions = completions;
-    }
-
-    fn on_received(&mut self, completion: Completion, now: Nanos) {
-        let conn = self.sockets.conn(completion.tag);
-        if let Some(filled) = completion.filled {
-            match conn {
-                Some(conn) if completion.result > 0 => self.received.push_back((conn, filled, 0)),
-                _ => self.ring.give_back(filled),
-            }
-        }
-        let Some(conn) = conn else { return };
-        if !completion.more {
-            self.sockets.reading_ended(conn);
-        }
-        match -completion.result {
-            0 => self.input_ended(conn, Hangup::Closed, now),
-            libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            errno if errno > 0 => self.input_ended(conn, Hangup::ReadError, now),
-            _ => {}
-        }
-        self.sockets.read(&mut self.ring, conn);
-        self.sockets.release(conn);
-    }
-
-    /// Reading is over. What was received before is taken in first.
-    fn input_ended(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
-        while let Some(at) = self.received.iter().position(|(whose, ..)| *whose == conn) {
-            let Some((_, filled, done)) = self.received.remove(at) else { break };
-            if self.sockets.phase(conn) == Phase::Open {
-                let bytes = &self.ring.contents(&filled)[done..];
-                self.engine.step(now, Input::Bytes { conn, bytes }, &mut self.effects);
-            }
-            self.ring.give_back(filled);
-        }
-        self.hang_up(conn, cause, now);
-    }
-
-    fn hang_up(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
-        if self.sockets.input_ended(conn) {
-            self.engine.step(now, Input::Hangup { conn, cause }, &mut self.effects);
-            return;
-        }
-        match self.sockets.phase(conn) {
-            Phase::Draining => self.sockets.abandon(conn),
-            Phase::Flushing if cause != Hangup::Closed => self.sockets.abandon(conn),
-            _ => {}
-        }
-    }
-
-    fn on_sent(&mut self, completion: &Completion, now: Nanos) {
-        let Some(conn) = self.sockets.conn(completion.tag) else { return };
-        match self.sockets.written(conn, completion.result) {
-            Written::Stale(chunk) => {
-                if let Some(chunk) = chunk {
-                    self.engine.recycle(chunk);
-                }
-                self.sockets.release(conn);
-            }
-            Written::Progress { bytes, chunk } => self.wrote(conn, bytes, chunk, now),
-            Written::Failed(chunk) => {
-                self.engine.recycle(chunk);
-                self.hang_up(conn, Hangup::WriteError, now);
-            }
-        }
-    }
-
-    fn wrote(&mut self, conn: ConnId, bytes: usize, chunk: Option<E::Chunk>, now: Nanos) {
-        if bytes > 0 && self.sockets.phase(conn) == Phase::Open {
-            let bytes = bytes as u64;
-            self.engine.step(now, Input::Sent { conn, bytes }, &mut self.effects);
-        }
-        match chunk {
-            Some(chunk) => {
-                self.engine.recycle(chunk);
-                self.write_next(conn, now);
-            }
-            // SAFETY: `Engine` promises that a chunk's bytes stay where they are.
-            None => unsafe { self.sockets.write_on(&mut self.ring, conn) },
-        }
-    }
-
-    /// Writes the next chunk of a connection, if it has one and none is being written.
-    fn write_next(&mut self, conn: ConnId, now: Nanos) {
-        if !self.sockets.takes_chunk(conn) {
-            return;
-        }
-        match self.engine.take_chunk(conn) {
-            // SAFETY: `Engine` promises that a chunk's bytes stay where they are.
-            Some(chunk) => unsafe { self.sockets.write(&mut self.ring, conn, chunk) },
-            None if self.sockets.phase(conn) == Phase::Flushing => {
-                self.sockets.flushed(&mut self.ring, conn, now);
-            }
-            None => {}
-        }
-    }
-
-    fn on_accepted(&mut self, completion: &Completion, now: Nanos) {
-        let Some(listener) = &mut self.listener else { return };
-        if !completion.more {
-            listener.disarmed();
-        }
-        if completion.result < 0 {
-            listener.failed(-completion.result, now);
-            return;
-        }
-        // SAFETY: the kernel has just made this descriptor for us.
-        let stream = unsafe { TcpStream::from_raw_fd(completion.result) };
-        let (cid, shard, refused) = listener.place(&self.commons);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let start_unix_ns = since.as_nanos() as u64;
-        let accepted = Accepted { stream, cid, start_unix_ns, refused };
-        if shard == self.id.index() {
-            self.open(accepted, now);
-        } else {
-            self.hand_over(accepted, shard, now);
-        }
-    }
-
-    /// Gives a connection to a peer; keeps it if the peer has too many waiting.
-    fn hand_over(&mut self, accepted: Accepted, shard: usize, now: Nanos) {
-        let kept = self.commons.mailboxes[shard].try_post(Message::Accepted(accepted));
-        if let Err(Message::Accepted(accepted)) = kept {
-            if !accepted.refused {
-                self.commons.open[shard].sub(1);
-                self.commons.open[self.id.index()].add(1);
-            }
-            self.open(accepted, now);
-        }
-    }
-
-    /// Starts with a connection that was placed here.
-    fn open(&mut self, accepted: Accepted, now: Nanos) {
-        let Accepted { stream, cid, start_unix_ns, refused } = accepted;
-        let addr = match stream.peer_addr() {
-            Ok(addr) if self.stop_at.is_none() => crate::listener::plain(addr),
-            // Reset before it was looked at, or too late.
-            _ if refused => return,
-            _ => return self.commons.open[self.id.index()].sub(1),
-        };
-        let conn = self.sockets.open(stream, !refused);
-        let peer = shard::Peer { cid, addr, start_unix_ns, refused };
-        self.engine.step(now, Input::Open { conn, peer }, &mut self.effects);
-        self.sockets.read(&mut self.ring, conn);
     }
 
     fn take_messages(&mut self, now: Nanos) {
@@ -479,7 +338,7 @@ impl<E: Engine> Driver<E> {
     fn probe(&mut self, now: Nanos) {
         for conn in std::mem::take(&mut self.effects.probes) {
             if let Some(fd) = self.sockets.fd(conn) {
-                let bytes = unacknowledged_bytes(fd);
+                let bytes = conn::unacknowledged_bytes(fd);
                 self.engine.step(now, Input::Unacknowledged { conn, bytes }, &mut self.effects);
             }
         }
@@ -512,12 +371,4 @@ impl<E: Engine> Driver<E> {
             }
         }
     }
-}
-
-/// What the kernel holds of a connection that its peer has not acknowledged; 0 if it is gone.
-fn unacknowledged_bytes(fd: RawFd) -> u64 {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ writes one int.
-    let done = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
-    if done == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
 }

@@ -7,6 +7,7 @@ mod conn;
 mod control;
 mod driver;
 mod engine;
+mod events;
 mod executor;
 mod http;
 mod lanes;

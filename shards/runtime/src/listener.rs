@@ -156,3 +156,81 @@ impl Listener {
         self.socket = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use mesh::{Counter, Padded};
+
+    use super::*;
+    use crate::control::Answers;
+    use crate::lanes::eventfd;
+
+    fn commons(open: &[u64]) -> Commons {
+        let (answers, _) = Answers::new(1, Arc::new(eventfd().unwrap()));
+        Commons {
+            origin: Instant::now(),
+            mailboxes: Vec::new(),
+            open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
+            answers,
+            spin_ns: 0,
+        }
+    }
+
+    fn listener(connections_max: Option<u64>) -> Listener {
+        Listener::new(bind("127.0.0.1", 0).unwrap(), connections_max)
+    }
+
+    #[test]
+    fn the_least_loaded_shard_is_next_and_equals_take_turns() {
+        let mut listener = listener(None);
+        let commons = commons(&[3, 1, 2, 1]);
+        let shards: Vec<usize> = (0..9).map(|_| listener.place(&commons).1).collect();
+        assert_eq!(shards, [1, 3, 1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(listener.place(&commons), (10, 0, false), "numbers count all of them");
+    }
+
+    #[test]
+    fn one_too_many_is_refused_and_does_not_count() {
+        let mut listener = listener(Some(3));
+        let commons = commons(&[1, 1]);
+        assert!(!listener.place(&commons).2);
+        assert!(listener.place(&commons).2);
+        assert!(listener.place(&commons).2);
+        commons.open[0].sub(1);
+        assert!(!listener.place(&commons).2);
+    }
+
+    #[test]
+    fn pauses_grow_while_accepting_fails_and_end_with_a_success() {
+        let mut listener = listener(None);
+        let mut now = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            assert!(listener.wants_accept(now).is_some());
+            assert!(listener.wants_accept(now).is_none(), "it is armed");
+            listener.disarmed();
+            listener.failed(libc::EMFILE, now);
+            let at = listener.next_due().expect("a pause");
+            assert!(listener.wants_accept(at - 1).is_none(), "too early");
+            pauses.push((at - now) / MILLIS);
+            now = at;
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        listener.place(&commons(&[0]));
+        assert!(listener.wants_accept(now).is_some());
+        listener.disarmed();
+        listener.failed(libc::EMFILE, now);
+        assert_eq!(listener.next_due(), Some(now + PAUSE_NS));
+    }
+
+    #[test]
+    fn a_wildcard_reads_as_an_operator_writes_it() {
+        let plain = |text: &str| plain(text.parse().unwrap()).to_string();
+        assert_eq!(plain("[::]:4222"), "0.0.0.0:4222");
+        assert_eq!(plain("[::ffff:10.0.0.7]:4222"), "10.0.0.7:4222");
+        assert_eq!(plain("[::1]:4222"), "[::1]:4222");
+    }
+}

@@ -1,8 +1,7 @@
 //! What shards note about connections, as lines of the operator's log.
 
-use std::time::Duration;
-
 use log::Level;
+use monitor::go_duration;
 use shard::limits::MILLIS;
 use shard::report::{Event, Note};
 
@@ -41,15 +40,17 @@ fn text(event: &Event) -> String {
             format!("Slow Consumer Detected: MaxPending of {limit} Exceeded")
         }
         Event::SlowWriteDeadline { deadline_ns, pending_bytes } => {
-            let deadline = Duration::from_nanos(*deadline_ns);
+            let deadline = go_duration(*deadline_ns);
             format!(
-                "Slow Consumer Detected: WriteDeadline of {deadline:?} exceeded \
+                "Slow Consumer Detected: WriteDeadline of {deadline} exceeded \
                  with {pending_bytes} total bytes."
             )
         }
         Event::Fault(fault) => fault.clone(),
         Event::Stalled { for_ns } => {
-            format!("Producer was stalled for a total of {}ms", for_ns / MILLIS)
+            // To the nearest millisecond.
+            let stalled = go_duration((for_ns + MILLIS / 2) / MILLIS * MILLIS);
+            format!("Producer was stalled for a total of {stalled}")
         }
         Event::PingTimer => "Client Ping Timer".to_owned(),
         Event::Stale => "Stale Client Connection - Closing".to_owned(),
