@@ -18,7 +18,7 @@ build: need-cargo
 # All tests of all crates, some of them side by side with the nats-server this one stands in for.
 test: need-cargo
 	@NATS_SERVER_BIN="$${NATS_SERVER_BIN:-$$(scripts/install-nats-server.sh)}" || exit 1; \
-	export NATS_SERVER_BIN; $(CARGO) test --workspace --profile $(PROFILE) $(ARGS)
+	export NATS_SERVER_BIN; $(CARGO) test --workspace --profile $(PROFILE) --no-fail-fast $(ARGS)
 
 check: need-cargo
 	@$(CARGO) fmt --all -- --check
