@@ -3,8 +3,9 @@
 //! `cargo run --release -p ringbus-shard --example fuzz_session -- <executions> [seed]`
 //!
 //! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is run
-//! twice, cut at different places: what every client gets must be the same. At the end all
-//! clients hang up and every table must be empty.
+//! twice, cut at different places: what every client gets must be the same, unless there are queue
+//! groups, which choose at random, or limited subscriptions, whose end another shard hears of at its
+//! own time. At the end all clients hang up and every table must be empty.
 
 #[path = "../tests/bus.rs"]
 mod bus;
@@ -43,12 +44,32 @@ fn main() {
 
 fn execute(seed: u64) -> usize {
     let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let streams: Vec<Vec<u8>> = (0..2).map(|_| stream(&mut rng)).collect();
+    let queues = rng.below(2) == 0;
+    let streams: Vec<Vec<u8>> = (0..2).map(|_| stream(&mut rng, queues)).collect();
     let whole = play(seed, &streams, |_| usize::MAX);
     let mut cuts = Rng(seed.wrapping_mul(31) | 1);
     let cut = play(seed, &streams, |_| 1 + cuts.below(40));
-    assert!(whole == cut, "seed {seed}: cuts change the answers\n{whole:?}\n{cut:?}");
+    let chooses = streams.iter().any(|stream| has_choice(stream));
+    let text = |seen: &[(Vec<u8>, bool)]| -> Vec<String> {
+        seen.iter().map(|(got, closed)| format!("{closed} {}", got.escape_ascii())).collect()
+    };
+    assert!(
+        chooses || whole == cut,
+        "seed {seed}: cuts change the answers\nsent {:#?}\nwhole {:#?}\ncut {:#?}",
+        streams.iter().map(|s| s.escape_ascii().to_string()).collect::<Vec<_>>(),
+        text(&whole),
+        text(&cut)
+    );
     streams.iter().map(Vec::len).sum()
+}
+
+/// Is there a queue group, or an `UNSUB` with a maximum?
+fn has_choice(stream: &[u8]) -> bool {
+    let limited = |line: &[u8]| {
+        let words = line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty()).count();
+        line.to_ascii_uppercase().windows(5).any(|w| w == b"UNSUB") && words > 2
+    };
+    stream.windows(2).any(|w| w == b" q") || stream.split(|b| *b == b'\n').any(limited)
 }
 
 /// Client by client, so that only the cuts differ between two plays.
@@ -85,7 +106,7 @@ fn play(
     seen
 }
 
-fn stream(rng: &mut Rng) -> Vec<u8> {
+fn stream(rng: &mut Rng, queues: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     if rng.below(4) > 0 {
         let connect = rng.pick(&[
@@ -97,7 +118,7 @@ fn stream(rng: &mut Rng) -> Vec<u8> {
         bytes.extend_from_slice(connect.as_bytes());
     }
     for _ in 0..1 + rng.below(12) {
-        operation(rng, &mut bytes);
+        operation(rng, queues, &mut bytes);
     }
     for _ in 0..rng.below(3) {
         mutate(rng, &mut bytes);
@@ -105,13 +126,13 @@ fn stream(rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-fn operation(rng: &mut Rng, bytes: &mut Vec<u8>) {
+fn operation(rng: &mut Rng, queues: bool, bytes: &mut Vec<u8>) {
     const SUBJECTS: [&str; 8] = ["a", "a.b", "a.*", "a.>", ">", "a..b", "_GR_.x", "inbox.1"];
     let subject = rng.pick(&SUBJECTS);
     let sid = rng.pick(&["1", "2", "3", "x"]);
     let line = match rng.below(10) {
         0 | 1 => format!("SUB {subject} {sid}\r\n"),
-        2 => format!("SUB {subject} {} {sid}\r\n", rng.pick(&["q", "_sys_"])),
+        2 if queues => format!("SUB {subject} {} {sid}\r\n", rng.pick(&["q", "_sys_"])),
         3 => format!("UNSUB {sid}\r\n"),
         4 => format!("UNSUB {sid} {}\r\n", rng.below(4)),
         5 => rng.pick(&["PING\r\n", "PONG\r\n", "+OK\r\n", "PING\n"]).to_string(),

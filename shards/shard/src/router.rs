@@ -88,6 +88,11 @@ impl Shard {
     /// As [`Shard::publish`], for every case.
     #[inline(never)]
     fn publish_with_care(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
+        if is_reserved_subject(op.subject) || is_reserved_reply(op.reply) {
+            // Before anything is claimed of a peer: what is held for it is as good as taken.
+            self.admit(conn, op, out);
+            return Flow::Done;
+        }
         let Some(plan) = self.plan(conn, op.subject) else { return Flow::Done };
         if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, &plan, out) {
             return Flow::Again;

@@ -95,6 +95,16 @@ fn a_limited_member_on_another_shard_is_asked_first() {
 }
 
 #[test]
+fn a_refused_publication_claims_nothing() {
+    let mut bus = Bus::new(2);
+    let (publisher, member) = (bus.quiet(0), bus.quiet(1));
+    bus.send(member, "SUB > q 1\r\nUNSUB 1 1\r\nPING\r\n");
+    bus.take(member);
+    bus.send(publisher, "PUB _GR_.x 0\r\n\r\nPUB a _R_.x 0\r\n\r\nPUB a 0\r\n\r\n");
+    assert_eq!(bus.take(member), "MSG a 1 0\r\n\r\n");
+}
+
+#[test]
 fn nobody_there_is_said_to_who_asks() {
     on_each(&[1, 2], |mut bus, far| {
         let (client, other) = (bus.quiet(0), bus.quiet(far));
