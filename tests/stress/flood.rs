@@ -1,5 +1,5 @@
-//! Publishers that write as fast as the socket takes it: whatever is full on the way (a ring, a socket, a
-//! receiver's buffer) may hold them up, but must let them go on.
+//! Publishers that write as fast as the socket takes it: whatever is full on the way (a ring, a
+//! socket, a receiver's buffer) may hold them up, but must let them go on.
 
 use std::time::Duration;
 

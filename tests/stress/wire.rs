@@ -73,6 +73,18 @@ impl Line {
         Ok(())
     }
 
+    /// Reads up to the next PONG, whatever comes before it.
+    pub async fn past_pong(&mut self) -> Result<(), String> {
+        loop {
+            while let Some(len) = frame::first_len(&self.received) {
+                if self.received.drain(..len).as_slice() == b"PONG\r\n" {
+                    return Ok(());
+                }
+            }
+            self.read().await?;
+        }
+    }
+
     /// Waits for bytes once and takes what is whole.
     pub async fn once(
         &mut self,
