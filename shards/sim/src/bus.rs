@@ -22,6 +22,14 @@ pub trait Bus {
     fn deadline(&self, at: usize) -> Option<Nanos>;
     /// Is a turn needed soon?
     fn has_work(&self, at: usize) -> bool;
+    /// Has every question got its report?
+    fn check_reports(&self, asked: u64, answered: u64) -> Result<(), String> {
+        if asked == answered {
+            Ok(())
+        } else {
+            Err(format!("{asked} reports were asked for, {answered} came"))
+        }
+    }
     /// With nothing under way: is everything put away and does everybody know the same?
     fn check_rest(&self) -> Result<(), String>;
 }
@@ -95,11 +103,14 @@ impl Bus for Shards {
             }
             let mut announced = shard.announced();
             announced.sort();
-            for (peer, (other, _)) in self.nodes.iter().enumerate().filter(|(peer, _)| *peer != at) {
+            for (peer, (other, _)) in self.nodes.iter().enumerate().filter(|(peer, _)| *peer != at)
+            {
                 let mut heard = other.heard(ShardId(at as u16));
                 heard.sort();
                 if heard != announced {
-                    return Err(format!("shard {peer} believes {heard:?} of {at}, which says {announced:?}"));
+                    return Err(format!(
+                        "shard {peer} believes {heard:?} of {at}, which says {announced:?}"
+                    ));
                 }
             }
         }

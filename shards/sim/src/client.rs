@@ -1,6 +1,6 @@
 //! A client of the bus: what it does next and how it writes that down.
 
-use crate::oracle::{Flags, Oracle, PubId, Publication, Session, SubId, queue_name};
+use crate::oracle::{Fault, Flags, Oracle, PubId, Publication, Session, SubId, queue_name};
 use crate::prng::Prng;
 use crate::swarm::Swarm;
 
@@ -100,9 +100,14 @@ impl Client {
         if flags.connect {
             oracle.sent_connect(self.session);
             let line = format!(
-                "CONNECT {{\"verbose\":{},\"pedantic\":{},\"echo\":{},\"headers\":{},\"no_responders\":{},\
-                 \"protocol\":{},\"lang\":\"sim\",\"version\":\"1\",\"name\":\"c{}\"}}\r\n",
-                flags.verbose, flags.pedantic, flags.echo, flags.headers, flags.no_responders, flags.protocol,
+                "CONNECT {{\"verbose\":{},\"pedantic\":{},\"echo\":{},\"headers\":{},\
+                 \"no_responders\":{},\"protocol\":{},\"lang\":\"sim\",\"version\":\"1\",\"name\":\"c{}\"}}\r\n",
+                flags.verbose,
+                flags.pedantic,
+                flags.echo,
+                flags.headers,
+                flags.no_responders,
+                flags.protocol,
                 self.session,
             );
             out.extend_from_slice(line.as_bytes());
@@ -117,22 +122,50 @@ impl Client {
     /// Does something.
     pub fn act(&mut self, p: &mut Prng, swarm: &Swarm, oracle: &mut Oracle, out: &mut Vec<u8>) {
         match p.weighted(&swarm.operations) {
-            0 => self.act_sub(p, swarm, oracle, out),
-            1 => self.act_unsub(p, oracle, out),
+            0 => {
+                self.act_sub(p, swarm, oracle, out);
+                self.careful_ping(p, swarm, oracle, out);
+            }
+            1 => {
+                self.act_unsub(p, oracle, out);
+                self.careful_ping(p, swarm, oracle, out);
+            }
             2 => self.act_limit(p, oracle, out),
             3 => {
                 for _ in 0..p.between(1, swarm.burst_max) {
                     let subject = self.draw_subject(p, swarm, oracle.next_pub());
                     self.publish(p, swarm, oracle, &subject, out);
                 }
+                self.careful_ping(p, swarm, oracle, out);
             }
             4 => self.ping(oracle, out),
             5 => self.answer(p, swarm, oracle, out),
             _ => {
-                oracle.sent_garbage(self.session);
-                out.extend_from_slice(b"XYZ\r\n");
+                let fault = *p.pick(&[Fault::UnknownOperation, Fault::TooLarge]);
+                oracle.sent_fault(self.session, fault);
+                match fault {
+                    Fault::UnknownOperation => out.extend_from_slice(b"XYZ\r\n"),
+                    Fault::TooLarge => {
+                        out.extend_from_slice(
+                            format!("PUB a {}\r\n", swarm.options.payload_max + 1).as_bytes(),
+                        );
+                    }
+                }
                 self.left = true;
             }
+        }
+    }
+
+    /// Libraries have their users flush after some calls.
+    fn careful_ping(
+        &mut self,
+        p: &mut Prng,
+        swarm: &Swarm,
+        oracle: &mut Oracle,
+        out: &mut Vec<u8>,
+    ) {
+        if p.chance(swarm.careful_per_mille) {
+            self.ping(oracle, out);
         }
     }
 
@@ -153,14 +186,22 @@ impl Client {
     }
 
     /// Writes SUB.
-    pub fn subscribe(&mut self, oracle: &mut Oracle, pattern: &str, queue: Option<u8>, out: &mut Vec<u8>) {
+    pub fn subscribe(
+        &mut self,
+        oracle: &mut Oracle,
+        pattern: &str,
+        queue: Option<u8>,
+        out: &mut Vec<u8>,
+    ) {
         self.forget_ended(oracle);
         self.sids += 1;
         let reused = (0..self.sids).map(|sid| format!("s{sid}").into_bytes());
         let mut free = reused.filter(|sid| self.subs.iter().all(|sub| sub.sid != *sid));
         let sid = free.next().unwrap_or_else(|| b"0".to_vec());
         let line = match queue {
-            Some(queue) => format!("SUB {pattern} {} {}\r\n", queue_name(queue), sid.escape_ascii()),
+            Some(queue) => {
+                format!("SUB {pattern} {} {}\r\n", queue_name(queue), sid.escape_ascii())
+            }
             None => format!("SUB {pattern} {}\r\n", sid.escape_ascii()),
         };
         out.extend_from_slice(line.as_bytes());
@@ -202,7 +243,7 @@ impl Client {
         if sub.ended || std::mem::replace(&mut sub.limited, true) {
             return;
         }
-        let more = p.chance(500).then(|| oracle.got(sub.id)).unwrap_or(0);
+        let more = if p.chance(500) { oracle.got(sub.id) } else { 0 };
         let max = p.between(1, 6) as usize + more;
         out.extend_from_slice(format!("UNSUB {} {max}\r\n", sub.sid.escape_ascii()).as_bytes());
         oracle.sent_unsub(self.session, sub.id, max);
@@ -215,7 +256,11 @@ impl Client {
     }
 
     fn draw_subject(&self, p: &mut Prng, swarm: &Swarm, id: PubId) -> String {
-        if p.chance(150) { format!("{}.i{id}", p.pick(&["a", "a.b", "z"])) } else { (*p.pick(&swarm.subjects)).into() }
+        if p.chance(150) {
+            format!("{}.i{id}", p.pick(&["a", "a.b", "z"]))
+        } else {
+            (*p.pick(&swarm.subjects)).into()
+        }
     }
 
     fn answer(&mut self, p: &mut Prng, swarm: &Swarm, oracle: &mut Oracle, out: &mut Vec<u8>) {
@@ -227,9 +272,17 @@ impl Client {
         self.publish(p, swarm, oracle, &subject, out);
     }
 
-    fn publish(&mut self, p: &mut Prng, swarm: &Swarm, oracle: &mut Oracle, subject: &str, out: &mut Vec<u8>) {
+    fn publish(
+        &mut self,
+        p: &mut Prng,
+        swarm: &Swarm,
+        oracle: &mut Oracle,
+        subject: &str,
+        out: &mut Vec<u8>,
+    ) {
         let id = oracle.next_pub();
-        let body_max = if p.chance(swarm.big_per_mille) { swarm.big_body_max } else { swarm.body_max };
+        let body_max =
+            if p.chance(swarm.big_per_mille) { swarm.big_body_max } else { swarm.body_max };
         let len = if p.chance(100) { 0 } else { p.below(body_max + 1) };
         let wants_reply = self.flags.no_responders && p.chance(400) || p.chance(100);
         let subject_tells = subject.ends_with(&format!(".i{id}"));

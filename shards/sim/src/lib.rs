@@ -1,4 +1,5 @@
-//! A world for the production shard: clients, pipes, rings and time, all decided by one seed, and an oracle that judges
+//! A world for the production shard: clients, pipes, rings and time, all decided by one seed, and
+//! an oracle that judges
 //! what the clients see.
 #![forbid(unsafe_code)]
 
@@ -9,6 +10,7 @@ pub mod driver;
 pub mod oracle;
 pub mod pipe;
 pub mod prng;
+mod rest;
 pub mod run;
 pub mod swarm;
 pub mod table;
@@ -17,4 +19,4 @@ pub mod world;
 
 pub use canary::Defect;
 pub use run::{Detail, Failure, Subject, replay, run};
-pub use world::Summary;
+pub use world::{Rare, Summary};

@@ -58,9 +58,13 @@ impl std::fmt::Display for Failure {
 
 /// Runs one seed. A failure is run again for its last lines.
 pub fn run(seed: u64, subject: Subject) -> Result<Summary, Failure> {
-    replay(seed, subject, Detail::Hash).map_err(|failure| match replay(seed, subject, Detail::Tail) {
-        Err(again) => again,
-        Ok(_) => Failure { why: format!("{} (and it does not repeat!)", failure.why), ..failure },
+    replay(seed, subject, Detail::Hash).map_err(|failure| {
+        match replay(seed, subject, Detail::Tail) {
+            Err(again) => again,
+            Ok(_) => {
+                Failure { why: format!("{} (and it does not repeat!)", failure.why), ..failure }
+            }
+        }
     })
 }
 
@@ -81,10 +85,13 @@ pub fn replay(seed: u64, subject: Subject, detail: Detail) -> Result<Summary, Fa
             let bus = Canary::new(Shards::new(shards, &options, seed), defect, seed);
             live(seed, swarm, bus, detail)
         }
-        Subject::Table => live(seed, swarm, Table::new(shards, seed), detail),
-        Subject::SpoiledTable(defect) => {
-            live(seed, swarm, Canary::new(Table::new(shards, seed), defect, seed), detail)
-        }
+        Subject::Table => live(seed, swarm, Table::new(shards, options.payload_max, seed), detail),
+        Subject::SpoiledTable(defect) => live(
+            seed,
+            swarm,
+            Canary::new(Table::new(shards, options.payload_max, seed), defect, seed),
+            detail,
+        ),
     }
 }
 
@@ -110,7 +117,8 @@ fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
             let trace = std::backtrace::Backtrace::capture();
             let shown = trace.status() == std::backtrace::BacktraceStatus::Captured;
             let said = if shown { format!("{info}\n{trace}") } else { info.to_string() };
-            let armed = PANIC.with(|slot| slot.borrow_mut().as_mut().map(|slot| *slot = said).is_some());
+            let armed =
+                PANIC.with(|slot| slot.borrow_mut().as_mut().map(|slot| *slot = said).is_some());
             if !armed {
                 usual(info);
             }

@@ -25,6 +25,8 @@ pub struct Swarm {
     pub patterns: Vec<&'static str>,
     /// Subjects in use.
     pub subjects: Vec<&'static str>,
+    /// How often a client sends PING after a change or a publication, in a thousand.
+    pub careful_per_mille: u32,
     /// How many queue groups.
     pub queues: u8,
     /// How often a subscription joins one, in a thousand.
@@ -59,8 +61,10 @@ pub struct Swarm {
     pub options: Options,
 }
 
-const PATTERNS: [&str; 14] =
-    ["a", "a.b", "a.c", "b.a", "a.b.c", "*", "a.*", "*.b", "a.>", ">", "a.b.>", "*.*", "a.*.c", "b.*"];
+const PATTERNS: [&str; 14] = [
+    "a", "a.b", "a.c", "b.a", "a.b.c", "*", "a.*", "*.b", "a.>", ">", "a.b.>", "*.*", "a.*.c",
+    "b.*",
+];
 const SUBJECTS: [&str; 9] = ["a", "a.b", "a.c", "b.a", "a.b.c", "b", "a.*", "a.b.x", "a..b"];
 
 impl Swarm {
@@ -80,6 +84,7 @@ impl Swarm {
             operations: operations(p),
             patterns: subset(p, &PATTERNS),
             subjects: subset(p, &SUBJECTS),
+            careful_per_mille: *p.pick(&[0, 300, 800]),
             queues: p.between(1, 3) as u8,
             queue_per_mille: *p.pick(&[0, 300, 500, 800, 1000]),
             body_max: (*p.pick(&[16, 64, 600])).min(payload_max / 2),
@@ -111,7 +116,8 @@ impl Swarm {
 
 fn options(p: &mut Prng, big: bool) -> Options {
     let standard = Options::default();
-    let payload_max = if big { *p.pick(&[20_000, 70_000, 300_000]) } else { *p.pick(&[1024, 8192, 1 << 20]) };
+    let payload_max =
+        if big { *p.pick(&[20_000, 70_000, 300_000]) } else { *p.pick(&[1024, 8192, 1 << 20]) };
     let small_pending = p.chance(350);
     let small = (payload_max as u64 * 2).min(1 << 20).max(*p.pick(&[2048, 8192, 40_000]));
     Options {
@@ -143,7 +149,15 @@ fn operations(p: &mut Prng) -> [u32; 7] {
     let ping = *p.pick(&[5, 30, 100]);
     let change = *p.pick(&[2, 20, 60]);
     let limited = *p.pick(&[0, 20, 60]);
-    [change + limited + 3, change, limited, publish, ping, *p.pick(&[0, 20]), u32::from(p.chance(50))]
+    [
+        change + limited + 3,
+        change,
+        limited,
+        publish,
+        ping,
+        *p.pick(&[0, 20]),
+        u32::from(p.chance(50)),
+    ]
 }
 
 fn subset(p: &mut Prng, all: &[&'static str]) -> Vec<&'static str> {

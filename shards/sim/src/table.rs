@@ -1,4 +1,5 @@
-//! The simplest bus that is right: one table, no rings, everything at once. It shows that the oracle accepts a right bus.
+//! The simplest bus that is right: one table, no rings, everything at once. It shows that the
+//! oracle accepts a right bus.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub struct Table {
     conns: BTreeMap<Key, Conn>,
     subs: Vec<Sub>,
     prng: Prng,
+    payload_max: usize,
 }
 
 #[derive(Default)]
@@ -52,10 +54,16 @@ struct Message<'a> {
 }
 
 impl Table {
-    /// Pretends to have this many shards.
-    pub fn new(shards: usize, seed: u64) -> Table {
+    /// Pretends to have this many shards. Longer payloads than `payload_max` bytes are a fault.
+    pub fn new(shards: usize, payload_max: usize, seed: u64) -> Table {
         let effects = (0..shards).map(|_| Effects::new(shards)).collect();
-        Table { effects, conns: BTreeMap::new(), subs: Vec::new(), prng: Prng::stream(seed, "table") }
+        Table {
+            effects,
+            conns: BTreeMap::new(),
+            subs: Vec::new(),
+            prng: Prng::stream(seed, "table"),
+            payload_max,
+        }
     }
 
     fn say(&mut self, key: Key, text: &[u8]) {
@@ -115,12 +123,20 @@ impl Table {
                 let sizes = if verb == "PUB" { 1 } else { 2 };
                 let (reply, sizes) = rest.split_at(rest.len() - sizes);
                 let size: usize = sizes.last()?.parse().ok()?;
+                if size > self.payload_max {
+                    self.say(key, b"-ERR 'Maximum Payload Violation'\r\n");
+                    self.close(key, CloseReason::MaximumPayloadExceeded);
+                    return None;
+                }
                 let header_len = if verb == "PUB" { 0 } else { sizes[0].parse().ok()? };
                 let payload = bytes.get(used..used + size)?;
                 bytes.get(used + size..used + size + 2)?;
                 used += size + 2;
                 let reply = reply.first().copied().unwrap_or_default().as_bytes();
-                self.publish(key, &Message { subject: subject.as_bytes(), reply, header_len, payload });
+                self.publish(
+                    key,
+                    &Message { subject: subject.as_bytes(), reply, header_len, payload },
+                );
             }
             _ => {
                 self.say(key, b"-ERR 'Unknown Protocol Operation'\r\n");
@@ -226,10 +242,13 @@ impl Table {
     }
 
     fn refuse(&mut self, key: Key, message: &Message<'_>) {
-        let listens = |sub: &&Sub| sub.conn == key && sub.queue.is_none() && matches(&sub.pattern, message.reply);
+        let listens = |sub: &&Sub| {
+            sub.conn == key && sub.queue.is_none() && matches(&sub.pattern, message.reply)
+        };
         let Some(sub) = self.subs.iter().find(listens) else { return };
         if self.conns.get(&key).is_some_and(|conn| conn.no_responders) {
-            let (subject, reply) = (String::from_utf8_lossy(message.subject), String::from_utf8_lossy(message.reply));
+            let (subject, reply) =
+                (String::from_utf8_lossy(message.subject), String::from_utf8_lossy(message.reply));
             let status = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
             let len = status.len();
             let text = format!("HMSG {reply} {} {len} {len}\r\n{status}\r\n", sub.sid);
@@ -293,8 +312,13 @@ impl Bus for Table {
         false
     }
 
+    fn check_reports(&self, _asked: u64, _answered: u64) -> Result<(), String> {
+        Ok(())
+    }
+
     fn check_rest(&self) -> Result<(), String> {
-        match self.subs.iter().find(|sub| !self.conns.get(&sub.conn).is_some_and(|conn| conn.open)) {
+        match self.subs.iter().find(|sub| !self.conns.get(&sub.conn).is_some_and(|conn| conn.open))
+        {
             Some(sub) => Err(format!("the subscription {} outlives its connection", sub.sid)),
             None => Ok(()),
         }

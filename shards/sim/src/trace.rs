@@ -50,7 +50,9 @@ impl Trace {
 
     /// Adds a line with bytes in it: all of them where everything is printed.
     pub fn text(&mut self, bytes: &[u8], line: impl FnOnce(&str) -> String) {
-        self.text_line(|print| line(&if print { bytes.escape_ascii().to_string() } else { shown(bytes) }));
+        self.text_line(|print| {
+            line(&if print { bytes.escape_ascii().to_string() } else { shown(bytes) })
+        });
     }
 
     fn text_line(&mut self, line: impl FnOnce(bool) -> String) {

@@ -1,7 +1,7 @@
 //! One run: a bus, its clients and everything between them, in an order the seed decides.
 
-use shard::Nanos;
-use shard::limits::{MILLIS, SECONDS};
+use shard::limits::MILLIS;
+use shard::report::Figures;
 
 use crate::bus::Bus;
 use crate::client::{Client, Hears};
@@ -14,31 +14,25 @@ use crate::trace::Trace;
 
 /// Bytes a client may have written ahead of the server.
 const UP_BYTES: usize = 128 * 1024;
-/// Rounds in which everything must come to rest.
-const ROUNDS_MAX: u64 = 20_000;
-/// Time in which it must, beyond the write deadline.
-const REST_NS: Nanos = 30 * SECONDS;
-/// What is read at a time, and kept for a client, at least, while winding down.
-const REST_CUT_BYTES: usize = 16 * 1024;
-/// Longest look ahead while winding down.
-const PATIENCE_NS: Nanos = 50 * MILLIS;
 
 /// A simulated server with its clients.
 pub struct World<B: Bus> {
-    driver: Driver<B>,
-    oracle: Oracle,
-    swarm: Swarm,
-    links: Vec<Link>,
-    clients: Vec<Client>,
+    pub(crate) driver: Driver<B>,
+    pub(crate) oracle: Oracle,
+    pub(crate) swarm: Swarm,
+    pub(crate) links: Vec<Link>,
+    pub(crate) clients: Vec<Client>,
     /// What happened.
     pub trace: Trace,
     /// Which event comes next is drawn from one stream, what clients do from another, and so on.
-    schedule: Prng,
-    choices: Prng,
+    pub(crate) schedule: Prng,
+    pub(crate) choices: Prng,
     cuts: Prng,
     time: Prng,
-    step: u64,
-    tickets: u64,
+    pub(crate) step: u64,
+    pub(crate) tickets: u64,
+    pub(crate) reports: u64,
+    figures: Vec<Figures>,
 }
 
 /// What a run amounted to.
@@ -54,12 +48,69 @@ pub struct Summary {
     pub deliveries: u64,
     /// Things that had to be so and were.
     pub obligations: u64,
+    /// What the shards counted that is out of the ordinary.
+    pub rare: Rare,
+}
+
+impl Summary {
+    /// Adds another run; the hash is of no use then.
+    pub fn add(&mut self, other: &Summary) {
+        self.hash = 0;
+        self.events += other.events;
+        self.publications += other.publications;
+        self.deliveries += other.deliveries;
+        self.obligations += other.obligations;
+        self.rare.add(&other.rare);
+    }
+}
+
+/// Events that a good choice of seeds must see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the shards' figures")]
+pub struct Rare {
+    pub forwarded_msgs: u64,
+    pub congested: u64,
+    pub stalled_clients: u64,
+    pub slow_pending_bytes: u64,
+    pub slow_write_deadline: u64,
+    pub stale_connections: u64,
+    pub dropped_behind: u64,
+    pub dropped_no_member: u64,
+}
+
+impl Rare {
+    /// Adds what another shard or run has counted.
+    pub fn add(&mut self, other: &Rare) {
+        self.forwarded_msgs += other.forwarded_msgs;
+        self.congested += other.congested;
+        self.stalled_clients += other.stalled_clients;
+        self.slow_pending_bytes += other.slow_pending_bytes;
+        self.slow_write_deadline += other.slow_write_deadline;
+        self.stale_connections += other.stale_connections;
+        self.dropped_behind += other.dropped_behind;
+        self.dropped_no_member += other.dropped_no_member;
+    }
+
+    fn of(figures: &Figures) -> Rare {
+        Rare {
+            forwarded_msgs: figures.forwarded_msgs,
+            congested: figures.congested,
+            stalled_clients: figures.stalled_clients,
+            slow_pending_bytes: figures.slow_pending_bytes,
+            slow_write_deadline: figures.slow_write_deadline,
+            stale_connections: figures.stale_connections,
+            dropped_behind: figures.dropped_behind,
+            dropped_no_member: figures.dropped_no_member,
+        }
+    }
 }
 
 impl<B: Bus> World<B> {
     /// A world at its beginning.
     pub fn new(seed: u64, swarm: Swarm, bus: B, trace: Trace) -> World<B> {
-        let driver = Driver::new(bus, swarm.ring_frames, &swarm.options, swarm.settle_per_mille, seed);
+        let shards = bus.shards();
+        let driver =
+            Driver::new(bus, swarm.ring_frames, &swarm.options, swarm.settle_per_mille, seed);
         World {
             driver,
             oracle: Oracle::new(swarm.rules()),
@@ -73,6 +124,8 @@ impl<B: Bus> World<B> {
             time: Prng::stream(seed, "time"),
             step: 0,
             tickets: 0,
+            reports: 0,
+            figures: vec![Figures::default(); shards],
         }
     }
 
@@ -99,7 +152,10 @@ impl<B: Bus> World<B> {
         self.send_all_away()?;
         self.come_to_rest()?;
         self.judge()?;
+        let mut rare = Rare::default();
+        self.figures.iter().for_each(|figures| rare.add(&Rare::of(figures)));
         Ok(Summary {
+            rare,
             hash: self.trace.hash(),
             events: self.trace.events(),
             publications: self.oracle.publications() as u64,
@@ -117,15 +173,19 @@ impl<B: Bus> World<B> {
         match event {
             0 => self.driver.turn(at, &mut self.links)?,
             1 => {
-                let to = self.schedule.index(shards);
-                self.pump(at, to)?;
+                let lanes = self.driver.lanes_to_pump();
+                let (from, to) = self.one_of(&lanes).unwrap_or((at, self.schedule.index(shards)));
+                self.pump(from, to)?;
             }
             2 => {
-                let (from, max) = (self.schedule.index(shards), 1 + self.schedule.index(self.swarm.ring_frames));
-                self.drain(from, at, max)?;
+                let lanes = self.driver.lanes_to_drain();
+                if let Some((from, to)) = self.one_of(&lanes) {
+                    let max = 1 + self.schedule.index(self.swarm.ring_frames);
+                    self.drain(from, to, max)?;
+                }
             }
-            3 => self.read_one(at)?,
-            4 => self.write_one(at)?,
+            3 => self.read_one()?,
+            4 => self.write_one()?,
             5 => self.hear_one()?,
             6 => self.act_one()?,
             7 => self.wait()?,
@@ -142,30 +202,40 @@ impl<B: Bus> World<B> {
     }
 
     /// Tells the oracle what the driver has seen.
-    fn after_event(&mut self) -> Result<(), String> {
+    pub(crate) fn after_event(&mut self) -> Result<(), String> {
         for closed in std::mem::take(&mut self.driver.closed) {
             self.trace.event(&[closed.session as u64, closed.sent_bytes]);
-            self.trace.line(|| format!("  session {} is closed: {}", closed.session, closed.reason.as_str()));
+            self.trace.line(|| {
+                format!("  session {} is closed: {}", closed.session, closed.reason.as_str())
+            });
             self.oracle.closed(closed.session, closed.reason, closed.sent_bytes)?;
+        }
+        for session in std::mem::take(&mut self.driver.cut_short) {
+            self.oracle.lost(session);
         }
         for at in std::mem::take(&mut self.driver.withdrawn) {
             self.oracle.withdrawn(at);
         }
         for report in std::mem::take(&mut self.driver.reports) {
             let limit = self.swarm.options.pending_bytes_max;
+            self.reports += 1;
+            self.figures[report.shard.index()] = report.figures;
             if let Some(over) = report.connections.iter().find(|conn| conn.pending_bytes > limit) {
-                return Err(format!("{} bytes wait for connection {}", over.pending_bytes, over.cid));
+                return Err(format!(
+                    "{} bytes wait for connection {}",
+                    over.pending_bytes, over.cid
+                ));
             }
         }
         Ok(())
     }
 
-    fn ask(&mut self, at: usize) -> Result<(), String> {
+    pub(crate) fn ask(&mut self, at: usize) -> Result<(), String> {
         self.tickets += 1;
         self.driver.ask(at, self.tickets, &mut self.links)
     }
 
-    fn pump(&mut self, from: usize, to: usize) -> Result<usize, String> {
+    pub(crate) fn pump(&mut self, from: usize, to: usize) -> Result<usize, String> {
         let moved = self.driver.pump(from, to, &mut self.links)?;
         self.trace.event(&[from as u64, to as u64, moved as u64]);
         if moved > 0 {
@@ -174,7 +244,7 @@ impl<B: Bus> World<B> {
         Ok(moved)
     }
 
-    fn drain(&mut self, from: usize, to: usize, max: usize) -> Result<usize, String> {
+    pub(crate) fn drain(&mut self, from: usize, to: usize, max: usize) -> Result<usize, String> {
         let moved = self.driver.drain(from, to, max, &mut self.links)?;
         self.trace.event(&[from as u64, to as u64, moved as u64]);
         if moved > 0 {
@@ -183,40 +253,53 @@ impl<B: Bus> World<B> {
         Ok(moved)
     }
 
-    fn read_one(&mut self, at: usize) -> Result<(), String> {
-        let slots = self.driver.slots(at);
-        if slots > 0 {
-            let (slot, max) = (self.schedule.index(slots), 1 + self.cuts.below(self.swarm.cut_max) as usize);
-            let read = self.driver.read(at, slot, max, &mut self.links)?;
-            self.trace.event(&[slot as u64, max as u64, u64::from(read)]);
-            if read {
-                self.trace.line(|| format!("{:6} shard {at} reads slot {slot}, {max} bytes at most", self.step));
-            }
+    fn one_of(&mut self, places: &[(usize, usize)]) -> Option<(usize, usize)> {
+        (!places.is_empty()).then(|| *self.schedule.pick(places))
+    }
+
+    fn cut(&mut self) -> usize {
+        1 + self.cuts.below(self.swarm.cut_max) as usize
+    }
+
+    fn read_one(&mut self) -> Result<(), String> {
+        let slots = self.driver.slots_to_read(&self.links);
+        let Some((at, slot)) = self.one_of(&slots) else { return Ok(()) };
+        let max = self.cut();
+        let read = self.driver.read(at, slot, max, &mut self.links)?;
+        self.trace.event(&[at as u64, slot as u64, max as u64, u64::from(read)]);
+        if read {
+            self.trace.line(|| {
+                format!("{:6} shard {at} reads slot {slot}, {max} bytes at most", self.step)
+            });
         }
         Ok(())
     }
 
-    fn write_one(&mut self, at: usize) -> Result<(), String> {
-        let slots = self.driver.slots(at);
-        if slots > 0 {
-            let (slot, max) = (self.schedule.index(slots), 1 + self.cuts.below(self.swarm.cut_max) as usize);
-            let wrote = self.driver.write(at, slot, max, &mut self.links)?;
-            self.trace.event(&[slot as u64, max as u64, u64::from(wrote)]);
-        }
+    fn write_one(&mut self) -> Result<(), String> {
+        let slots = self.driver.slots_to_write(&self.links);
+        let Some((at, slot)) = self.one_of(&slots) else { return Ok(()) };
+        let max = self.cut();
+        let wrote = self.driver.write(at, slot, max, &mut self.links)?;
+        self.trace.event(&[at as u64, slot as u64, max as u64, u64::from(wrote)]);
         Ok(())
     }
 
     fn hear_one(&mut self) -> Result<(), String> {
-        if !self.clients.is_empty() {
-            let at = self.schedule.index(self.clients.len());
-            let max = 1 + self.cuts.below(self.swarm.cut_max) as usize;
+        let audible = |at: &usize| {
+            let down = &self.links[self.clients[*at].session].down;
+            !down.is_empty() || down.is_over()
+        };
+        let waiting: Vec<usize> = (0..self.clients.len()).filter(audible).collect();
+        if !waiting.is_empty() {
+            let at = *self.schedule.pick(&waiting);
+            let max = self.cut();
             self.hear(at, max)?;
         }
         Ok(())
     }
 
     /// A client reads. Gives whether there was anything to read.
-    fn hear(&mut self, at: usize, max: usize) -> Result<bool, String> {
+    pub(crate) fn hear(&mut self, at: usize, max: usize) -> Result<bool, String> {
         let client = &mut self.clients[at];
         match client.hears {
             Hears::From(step) if step > self.step => return Ok(false),
@@ -243,7 +326,9 @@ impl<B: Bus> World<B> {
         self.trace.text(&bytes, |text| format!("{:6} session {session} hears {text}", self.step));
         let heard = self.oracle.heard(session, &bytes)?;
         for (publication, sub) in &heard.messages {
-            self.trace.line(|| format!("       #{publication} for subscription {sub} of session {session}"));
+            self.trace.line(|| {
+                format!("       #{publication} for subscription {sub} of session {session}")
+            });
         }
         if client.acts() && !client.mute {
             (0..heard.pings).for_each(|_| link.up.force(b"PONG\r\n"));
@@ -269,7 +354,7 @@ impl<B: Bus> World<B> {
     }
 
     /// A client writes.
-    fn say(&mut self, at: usize, text: &[u8]) {
+    pub(crate) fn say(&mut self, at: usize, text: &[u8]) {
         let session = self.clients[at].session;
         self.trace.event(&[session as u64]);
         self.trace.bytes(text);
@@ -279,12 +364,15 @@ impl<B: Bus> World<B> {
 
     /// Time passes, up to the next deadline; then that is met, mostly at once.
     fn wait(&mut self) -> Result<(), String> {
-        let due: Vec<usize> = (0..self.driver.shards()).filter(|at| self.driver.is_due(*at)).collect();
+        let due: Vec<usize> =
+            (0..self.driver.shards()).filter(|at| self.driver.is_due(*at)).collect();
         if due.is_empty() {
             let far = self.time.chance(30);
             let tick = if far { 200 * MILLIS } else { self.swarm.tick_max };
             let to = self.driver.now + 1 + self.time.below(tick);
-            self.driver.advance(self.driver.deadline().map_or(to, |deadline| deadline.clamp(self.driver.now, to)));
+            self.driver.advance(
+                self.driver.deadline().map_or(to, |deadline| deadline.clamp(self.driver.now, to)),
+            );
         }
         for at in 0..self.driver.shards() {
             if self.driver.is_due(at) && (due.contains(&at) || self.time.chance(800)) {
@@ -306,9 +394,16 @@ impl<B: Bus> World<B> {
         Ok(())
     }
 
-    fn connect(&mut self, shard: usize, flags: Flags, refused: bool) -> Result<usize, String> {
+    pub(crate) fn connect(
+        &mut self,
+        shard: usize,
+        flags: Flags,
+        refused: bool,
+    ) -> Result<usize, String> {
         let session: Session = self.oracle.opened(shard, flags.clone(), refused);
-        self.trace.line(|| format!("{:6} session {session} begins on shard {shard}: {flags:?}", self.step));
+        self.trace.line(|| {
+            format!("{:6} session {session} begins on shard {shard}: {flags:?}", self.step)
+        });
         let (up, down) = (Pipe::new(UP_BYTES), Pipe::new(self.swarm.down_capacity));
         self.links.push(Link { up, down, reset: false });
         let mut client = Client::new(session, shard, flags);
@@ -338,14 +433,19 @@ impl<B: Bus> World<B> {
                 self.oracle.deafened(client.session);
             }
             client.hears = if stuck { Hears::Never } else { Hears::From(until) };
-            self.trace.line(|| format!("{:6} session {} stops reading: {:?}", self.step, client.session, client.hears));
+            self.trace.line(|| {
+                format!(
+                    "{:6} session {} stops reading: {:?}",
+                    self.step, client.session, client.hears
+                )
+            });
         } else {
             let reset = self.choices.chance(self.swarm.reset_per_mille);
             self.go_away(at, reset);
         }
     }
 
-    fn go_away(&mut self, at: usize, reset: bool) {
+    pub(crate) fn go_away(&mut self, at: usize, reset: bool) {
         let client = &mut self.clients[at];
         let (session, link) = (client.session, &mut self.links[client.session]);
         if !client.acts() && !reset {
@@ -362,152 +462,6 @@ impl<B: Bus> World<B> {
         } else {
             self.oracle.left(session);
             link.up.end();
-        }
-    }
-
-    /// Everybody asks for a last PONG, nobody does anything more.
-    fn wind_down(&mut self) -> Result<(), String> {
-        for at in 0..self.clients.len() {
-            let client = &mut self.clients[at];
-            self.links[client.session].down.widen(REST_CUT_BYTES);
-            if client.hears != Hears::Never {
-                client.hears = Hears::Now;
-            }
-            if client.acts() {
-                let mut text = Vec::new();
-                client.ping(&mut self.oracle, &mut text);
-                self.say(at, &text);
-            }
-        }
-        self.come_to_rest()
-    }
-
-    /// Goes on until nothing moves and nobody is owed anything.
-    fn come_to_rest(&mut self) -> Result<(), String> {
-        let until = self.driver.now + self.swarm.options.write_deadline_ns + REST_NS;
-        for _ in 0..ROUNDS_MAX {
-            if self.round()? {
-                continue;
-            }
-            let Some(unrest) = self.unrest() else {
-                self.oracle.rest();
-                return self.driver.bus.check_rest();
-            };
-            if self.driver.now > until {
-                return Err(format!("no rest: {unrest}"));
-            }
-            let soon = self.driver.now + PATIENCE_NS;
-            let next = self.driver.deadline().map_or(soon, |deadline| deadline.clamp(self.driver.now + 1, soon));
-            self.driver.advance(next);
-        }
-        Err(format!("no rest after {ROUNDS_MAX} rounds: {:?}", self.unrest()))
-    }
-
-    /// Everything that can move does, once. Gives whether anything did.
-    fn round(&mut self) -> Result<bool, String> {
-        self.step += 1;
-        let (shards, mut moved) = (self.driver.shards(), false);
-        let first = self.schedule.index(shards);
-        for at in (0..shards).map(|at| (first + at) % shards) {
-            self.driver.turn(at, &mut self.links)?;
-            moved |= self.driver.chores(at, &mut self.links)?;
-            for slot in 0..self.driver.slots(at) {
-                moved |= self.driver.read(at, slot, REST_CUT_BYTES, &mut self.links)?;
-                moved |= self.driver.write(at, slot, usize::MAX, &mut self.links)?;
-            }
-            for peer in 0..shards {
-                moved |= self.pump(at, peer)? > 0;
-                moved |= self.drain(peer, at, usize::MAX)? > 0;
-            }
-            self.after_event()?;
-        }
-        for at in (0..self.clients.len()).rev() {
-            moved |= self.hear(at, usize::MAX)?;
-        }
-        self.after_event()?;
-        Ok(moved)
-    }
-
-    fn unrest(&mut self) -> Option<String> {
-        let unrest = self.driver.unrest();
-        let waiting = |client: &&Client| {
-            let over = client.left || client.refused;
-            client.hears != Hears::Never && (over || self.oracle.is_owed(client.session))
-        };
-        let unread = |client: &&Client| !self.links[client.session].up.is_empty();
-        unrest
-            .or_else(|| {
-                let client = self.clients.iter().find(waiting)?;
-                let (session, paused) = (client.session, self.driver.is_paused(client.session));
-                let owed = self.oracle.owed(session);
-                Some(format!("session {session} (paused: {paused}) is owed {owed}"))
-            })
-            .or_else(|| {
-                let client = self.clients.iter().find(unread)?;
-                let (session, paused) = (client.session, self.driver.is_paused(client.session));
-                Some(format!("session {session} (paused: {paused}) is not read"))
-            })
-    }
-
-    fn judge(&mut self) -> Result<(), String> {
-        self.oracle.verdict()
-    }
-
-    /// At rest, a newcomer on each shard asks on every subject: exactly those who are there may hear it.
-    fn look_around(&mut self) -> Result<(), String> {
-        let mut probes = Vec::new();
-        for shard in 0..self.driver.shards() {
-            let flags = Flags {
-                connect: true,
-                verbose: false,
-                pedantic: false,
-                echo: false,
-                headers: true,
-                no_responders: true,
-                protocol: 1,
-            };
-            let at = self.connect(shard, flags, false)?;
-            self.clients[at].is_probe = true;
-            probes.push(self.clients[at].session);
-        }
-        self.ask_all(&probes, |client, oracle, text| client.ping(oracle, text))?;
-        let subjects = self.swarm.subjects.clone();
-        self.ask_all(&probes, |client, oracle, text| {
-            subjects.iter().for_each(|subject| client.request(oracle, subject, text));
-            client.ping(oracle, text);
-        })?;
-        for at in 0..self.driver.shards() {
-            self.ask(at)?;
-        }
-        self.come_to_rest()?;
-        self.judge()
-    }
-
-    fn ask_all(
-        &mut self,
-        sessions: &[Session],
-        mut ask: impl FnMut(&mut Client, &mut Oracle, &mut Vec<u8>),
-    ) -> Result<(), String> {
-        for session in sessions {
-            if let Some(at) = self.clients.iter().position(|client| client.session == *session) {
-                let mut text = Vec::new();
-                ask(&mut self.clients[at], &mut self.oracle, &mut text);
-                self.say(at, &text);
-            }
-        }
-        self.come_to_rest()
-    }
-
-    fn send_all_away(&mut self) -> Result<(), String> {
-        for at in (0..self.clients.len()).rev() {
-            let stuck = self.clients[at].hears == Hears::Never;
-            let reset = stuck || self.choices.chance(self.swarm.reset_per_mille);
-            self.go_away(at, reset);
-        }
-        self.come_to_rest()?;
-        match (0..self.driver.shards()).find(|at| self.driver.open_connections(*at) > 0) {
-            Some(at) => Err(format!("shard {at} keeps a connection whose client has left")),
-            None => Ok(()),
         }
     }
 }

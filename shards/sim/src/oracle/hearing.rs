@@ -21,8 +21,9 @@ impl Oracle {
         inbox.extend_from_slice(bytes);
         let (mut at, mut heard) = (0, Heard::default());
         while let Some((reply, used)) = parse(&inbox[at..])? {
-            self.reply(session, &reply, &mut heard)
-                .map_err(|wrong| format!("session {session}: {wrong}; read {}", crate::trace::shown(&inbox[at..])))?;
+            self.reply(session, &reply, &mut heard).map_err(|wrong| {
+                format!("session {session}: {wrong}; read {}", crate::trace::shown(&inbox[at..]))
+            })?;
             at += used;
         }
         inbox.drain(..at);
@@ -30,12 +31,19 @@ impl Oracle {
         Ok(heard)
     }
 
-    fn reply(&mut self, session: Session, reply: &Reply<'_>, heard: &mut Heard) -> Result<(), String> {
+    fn reply(
+        &mut self,
+        session: Session,
+        reply: &Reply<'_>,
+        heard: &mut Heard,
+    ) -> Result<(), String> {
         match reply {
             Reply::Ping => heard.pings += 1,
             Reply::Pong => self.pong(session)?,
             Reply::Ok => self.ok(session)?,
-            Reply::Info(_) => self.expected(session, &|expect| *expect == Expect::Info, "INFO").map(|_| ())?,
+            Reply::Info(_) => {
+                self.expected(session, &|expect| *expect == Expect::Info, "INFO").map(|_| ())?
+            }
             Reply::Err(text) => self.error(session, text)?,
             Reply::Message(message) => {
                 if let Some(came) = self.message(session, message)? {
@@ -76,7 +84,8 @@ impl Oracle {
     }
 
     fn pong(&mut self, session: Session) -> Result<(), String> {
-        let expect = self.expected(session, &|expect| matches!(expect, Expect::Pong { .. }), "PONG")?;
+        let expect =
+            self.expected(session, &|expect| matches!(expect, Expect::Pong { .. }), "PONG")?;
         let Some(Expect::Pong { upto, issued }) = expect else { return Ok(()) };
         let now = self.now();
         self.check_due(session, issued)?;
@@ -91,14 +100,16 @@ impl Oracle {
     }
 
     fn ok(&mut self, session: Session) -> Result<(), String> {
-        let expect = self.expected(session, &|expect| matches!(expect, Expect::Ok { .. }), "+OK")?;
+        let expect =
+            self.expected(session, &|expect| matches!(expect, Expect::Ok { .. }), "+OK")?;
         let Some(Expect::Ok { upto: Some(upto), issued }) = expect else { return Ok(()) };
         let now = self.now();
         self.check_due(session, issued)?;
         self.fence(session, upto, now)
     }
 
-    /// What was published and confirmed before this question was asked must be here before its answer.
+    /// What was published and confirmed before this question was asked must be here before its
+    /// answer.
     fn check_due(&mut self, session: Session, issued: Tick) -> Result<(), String> {
         let (pubs, lossy) = (&self.pubs, self.rules.lossy);
         for sub in self.sessions[session].by_sid.values() {
@@ -114,7 +125,9 @@ impl Oracle {
             });
             if let Some(id) = missing.filter(|_| !lossy) {
                 let (publication, sub) = (self.show_pub(id), self.show_sub(*sub));
-                return Err(format!("a confirmed publication is not visible at a PONG: {publication}, {sub}"));
+                return Err(format!(
+                    "a confirmed publication is not visible at a PONG: {publication}, {sub}"
+                ));
             }
         }
         Ok(())
@@ -150,8 +163,13 @@ impl Oracle {
             .filter(|at| {
                 let sub = &self.subs[*at];
                 let stays = sub.unsub.is_none() && self.sessions[sub.session].fate == Fate::Open;
-                let known = sub.stamp.fenced.is_some_and(|fenced| fenced < publication.stamp.issued);
-                stays && known && sub.queue.is_none() && !sub.got.contains(&id) && self.takes(sub, publication)
+                let known =
+                    sub.stamp.fenced.is_some_and(|fenced| fenced < publication.stamp.issued);
+                stays
+                    && known
+                    && sub.queue.is_none()
+                    && !sub.got.contains(&id)
+                    && self.takes(sub, publication)
             })
             .collect();
         for sub in due {
@@ -171,7 +189,9 @@ impl Oracle {
         if self.subs[sub].unsub.is_some_and(|stamp| stamp.fenced.is_some()) {
             return Err(format!("delivered to subscription {sub} after its UNSUB was confirmed"));
         }
-        if message.header_len == Some(message.payload.len()) && message.payload.starts_with(b"NATS/1.0 503") {
+        if message.header_len == Some(message.payload.len())
+            && message.payload.starts_with(b"NATS/1.0 503")
+        {
             return self.refusal(session, sub, message).map(|()| None);
         }
         let id = self.identify(message)?;
@@ -201,7 +221,12 @@ impl Oracle {
         if id < self.pubs.len() { Ok(id) } else { Err(format!("publication {id} does not exist")) }
     }
 
-    fn check_content(&self, session: Session, id: PubId, message: &Message<'_>) -> Result<(), String> {
+    fn check_content(
+        &self,
+        session: Session,
+        id: PubId,
+        message: &Message<'_>,
+    ) -> Result<(), String> {
         let what = &self.pubs[id].what;
         let with_header = self.sessions[session].flags.headers && !what.header.is_empty();
         let header: &[u8] = if with_header { &what.header } else { b"" };
@@ -264,12 +289,19 @@ impl Oracle {
         let Some(queue) = self.subs[sub].queue else { return Ok(()) };
         match self.groups.insert((id, queue), sub) {
             None => Ok(()),
-            Some(other) => Err(format!("publication {id} came to group q{queue} twice, {other} and {sub}")),
+            Some(other) => {
+                Err(format!("publication {id} came to group q{queue} twice, {other} and {sub}"))
+            }
         }
     }
 
     /// A 503: nobody was there to take a request of this client.
-    fn refusal(&mut self, session: Session, sub: SubId, message: &Message<'_>) -> Result<(), String> {
+    fn refusal(
+        &mut self,
+        session: Session,
+        sub: SubId,
+        message: &Message<'_>,
+    ) -> Result<(), String> {
         let last = message.subject.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
         let id = std::str::from_utf8(last).ok().and_then(|digits| digits.parse::<PubId>().ok());
         let id = id.filter(|id| *id < self.pubs.len()).ok_or("a 503 to no request")?;
@@ -294,7 +326,9 @@ impl Oracle {
             return Err(format!("a 503 for publication {id}, which was delivered"));
         }
         if let Some(responder) = self.stable_responder(id) {
-            return Err(format!("a 503 for publication {id} though subscription {responder} was there"));
+            return Err(format!(
+                "a 503 for publication {id} though subscription {responder} was there"
+            ));
         }
         self.pubs[id].refused_at = Some(now);
         Ok(())

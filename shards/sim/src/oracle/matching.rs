@@ -28,7 +28,8 @@ pub fn is_valid(pattern: &[u8]) -> bool {
 
 /// Has it no wildcard, so that a pedantic server is content with a publication on it?
 pub fn is_literal(subject: &[u8]) -> bool {
-    is_valid(subject) && subject.split(|byte| *byte == b'.').all(|token| token != b"*" && token != b">")
+    is_valid(subject)
+        && subject.split(|byte| *byte == b'.').all(|token| token != b"*" && token != b">")
 }
 
 #[cfg(test)]
@@ -56,7 +57,11 @@ mod tests {
             ("a.>", "a..b", false),
             ("a*", "ab", false),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), subject.as_bytes()), wanted, "{pattern} {subject}");
+            assert_eq!(
+                matches(pattern.as_bytes(), subject.as_bytes()),
+                wanted,
+                "{pattern} {subject}"
+            );
         }
     }
 

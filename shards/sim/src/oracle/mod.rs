@@ -1,7 +1,10 @@
-//! What a bus owes its clients, judged by what clients can see: the operations they wrote and the bytes they read.
+//! What a bus owes its clients, judged by what clients can see: the operations they wrote and the
+//! bytes they read.
 //!
-//! Time is a count of the things clients did and saw. An operation is *fenced* once a PONG to a later PING of the same
-//! connection has been read (or, where the client is verbose, the +OK of a later change of subscriptions): from then on
+//! Time is a count of the things clients did and saw. An operation is *fenced* once a PONG to a
+//! later PING of the same
+//! connection has been read (or, where the client is verbose, the +OK of a later change of
+//! subscriptions): from then on
 //! its effect holds on the whole server.
 
 mod hearing;
@@ -54,7 +57,33 @@ impl Default for Flags {
     /// A client that sends no CONNECT.
     fn default() -> Flags {
         let (connect, headers, no_responders) = (false, false, false);
-        Flags { connect, verbose: true, pedantic: true, echo: true, headers, no_responders, protocol: 0 }
+        Flags {
+            connect,
+            verbose: true,
+            pedantic: true,
+            echo: true,
+            headers,
+            no_responders,
+            protocol: 0,
+        }
+    }
+}
+
+/// What a client did that ends its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A verb nobody knows.
+    UnknownOperation,
+    /// A message over the limit.
+    TooLarge,
+}
+
+impl Fault {
+    fn reason(self) -> CloseReason {
+        match self {
+            Fault::UnknownOperation => CloseReason::ProtocolViolation,
+            Fault::TooLarge => CloseReason::MaximumPayloadExceeded,
+        }
     }
 }
 
@@ -152,7 +181,7 @@ struct SessionRecord {
     last_from: BTreeMap<Session, PubId>,
     inbox: Vec<u8>,
     pinged: bool,
-    has_garbage: bool,
+    fault: Option<Fault>,
     refused: bool,
     /// It will not read any more, so nobody can tell what came.
     deaf: bool,
@@ -222,7 +251,7 @@ impl Oracle {
             last_from: BTreeMap::new(),
             inbox: Vec::new(),
             pinged: false,
-            has_garbage: false,
+            fault: None,
             refused,
             deaf: false,
         });
@@ -249,7 +278,13 @@ impl Oracle {
     }
 
     /// It wrote SUB. The sid is not in use.
-    pub fn sent_sub(&mut self, session: Session, sid: &[u8], pattern: &[u8], queue: Option<u8>) -> Option<SubId> {
+    pub fn sent_sub(
+        &mut self,
+        session: Session,
+        sid: &[u8],
+        pattern: &[u8],
+        queue: Option<u8>,
+    ) -> Option<SubId> {
         let stamp = self.stamp();
         if !is_valid(pattern) {
             self.sessions[session].expected.push_back(Expect::Err("Invalid Subject"));
@@ -318,12 +353,15 @@ impl Oracle {
         record.pinged = true;
     }
 
-    /// It wrote something no server understands.
-    pub fn sent_garbage(&mut self, session: Session) {
+    /// It wrote something no server puts up with.
+    pub fn sent_fault(&mut self, session: Session, fault: Fault) {
         self.now();
         let record = &mut self.sessions[session];
-        record.has_garbage = true;
-        record.expected.push_back(Expect::Err("Unknown Protocol Operation"));
+        record.fault = Some(fault);
+        record.expected.push_back(Expect::Err(match fault {
+            Fault::UnknownOperation => "Unknown Protocol Operation",
+            Fault::TooLarge => "Maximum Payload Violation",
+        }));
     }
 
     /// It will never read again.
@@ -338,18 +376,21 @@ impl Oracle {
         self.sessions[session].fate = Fate::Leaving;
     }
 
-    /// It has torn the connection down; nobody knows what got through.
+    /// The connection is torn down; nobody knows what got through.
     pub fn lost(&mut self, session: Session) {
         self.now();
         let record = &mut self.sessions[session];
-        if record.fate != Fate::Heard {
-            record.fate = Fate::Lost;
-        }
+        record.fate = Fate::Lost;
         record.expected.clear();
     }
 
     /// The server has closed it. `sent_bytes` is what it had been able to write.
-    pub fn closed(&mut self, session: Session, reason: CloseReason, sent_bytes: u64) -> Result<(), String> {
+    pub fn closed(
+        &mut self,
+        session: Session,
+        reason: CloseReason,
+        sent_bytes: u64,
+    ) -> Result<(), String> {
         let now = self.now();
         if self.sessions[session].closed_at.replace(now).is_some() {
             return Err(format!("session {session} was closed twice"));
@@ -358,8 +399,7 @@ impl Oracle {
         let record = &mut self.sessions[session];
         let orderly = match reason {
             CloseReason::ClientClosed => record.fate == Fate::Leaving,
-            CloseReason::ProtocolViolation => record.has_garbage,
-            _ => false,
+            _ => record.fault.is_some_and(|fault| fault.reason() == reason),
         };
         record.fate = if orderly { Fate::Heard } else { Fate::Lost };
         Ok(())

@@ -32,7 +32,8 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
 }
 
-/// Reads one reply and tells its length; none if it is not all there yet. An error says what is wrong.
+/// Reads one reply and tells its length; none if it is not all there yet. An error says what is
+/// wrong.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, String> {
     let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
         return if bytes.len() > 8192 { Err(wrong("an endless line", bytes)) } else { Ok(None) };
@@ -58,7 +59,9 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, String> {
     let Some(payload) = rest.get(..size) else { return Ok(None) };
     match rest.get(size..size + 2) {
         None => Ok(None),
-        Some(b"\r\n") => Ok(Some((Reply::Message(Message { payload, ..message }), end + 2 + size + 2))),
+        Some(b"\r\n") => {
+            Ok(Some((Reply::Message(Message { payload, ..message }), end + 2 + size + 2)))
+        }
         Some(_) => Err(wrong("a payload without its end", line)),
     }
 }
@@ -97,7 +100,8 @@ mod tests {
 
     #[test]
     fn everything_a_server_says() {
-        let text: &[u8] = b"INFO {\"a\":1} \r\nPING\r\n+OK\r\n-ERR 'Bad Thing'\r\nMSG a.b 7 0\r\n\r\n\
+        let text: &[u8] =
+            b"INFO {\"a\":1} \r\nPING\r\n+OK\r\n-ERR 'Bad Thing'\r\nMSG a.b 7 0\r\n\r\n\
             MSG a 7 r 3\r\n\r\nx\r\nHMSG a 9 r 2 4\r\nhhbb\r\nHMSG a 9 2 2\r\nhh\r\nPONG\r\n";
         let (mut at, mut seen) = (0, Vec::new());
         while at < text.len() {
@@ -110,19 +114,28 @@ mod tests {
         }
         assert_eq!(seen.len(), 9);
         assert_eq!(seen[3], Reply::Err(b"Bad Thing"));
-        let with_reply = Message {
-            subject: b"a", sid: b"7", reply: b"r", header_len: None, payload: b"\r\nx",
-        };
+        let with_reply =
+            Message { subject: b"a", sid: b"7", reply: b"r", header_len: None, payload: b"\r\nx" };
         assert_eq!(seen[5], Reply::Message(with_reply));
         let with_header = Message {
-            subject: b"a", sid: b"9", reply: b"r", header_len: Some(2), payload: b"hhbb",
+            subject: b"a",
+            sid: b"9",
+            reply: b"r",
+            header_len: Some(2),
+            payload: b"hhbb",
         };
         assert_eq!(seen[6], Reply::Message(with_header));
     }
 
     #[test]
     fn what_no_server_says() {
-        for text in ["MSG a 7 1\r\nxy\r\n", "MSG a  7 0\r\n\r\n", "MSG a 7 01\r\n", "HMSG a 7 3 2\r\n", "NOPE\r\n"] {
+        for text in [
+            "MSG a 7 1\r\nxy\r\n",
+            "MSG a  7 0\r\n\r\n",
+            "MSG a 7 01\r\n",
+            "HMSG a 7 3 2\r\n",
+            "NOPE\r\n",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

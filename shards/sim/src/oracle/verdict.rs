@@ -32,10 +32,14 @@ impl Oracle {
     pub(super) fn show_sub(&self, at: SubId) -> String {
         let SubRecord { session, pattern, queue, stamp, unsub, max, got, .. } = &self.subs[at];
         let record = &self.sessions[*session];
-        let sid = record.by_sid.iter().find(|(_, id)| **id == at).map(|(sid, _)| sid.escape_ascii().to_string());
+        let sid = record
+            .by_sid
+            .iter()
+            .find(|(_, id)| **id == at)
+            .map(|(sid, _)| sid.escape_ascii().to_string());
         format!(
-            "subscription {at} ({sid:?} of session {session}, {:?}, shard {}) to {} queue {queue:?} {stamp:?} \
-             unsub {unsub:?} max {max:?} after {} messages",
+            "subscription {at} ({sid:?} of session {session}, {:?}, shard {}) to {} \
+             queue {queue:?} {stamp:?} unsub {unsub:?} max {max:?} after {} messages",
             record.fate,
             record.shard,
             pattern.escape_ascii(),
@@ -53,7 +57,8 @@ impl Oracle {
         sub.stamp.fenced.is_some_and(|fenced| fenced < publication.stamp.issued)
     }
 
-    /// Was it there from before the publication was written until after it was confirmed, with room?
+    /// Was it there from before the publication was written until after it was confirmed, with
+    /// room?
     fn is_stable(&self, sub: &SubRecord, publication: &PubRecord) -> bool {
         let after = |end: u64| publication.stamp.fenced.is_some_and(|fenced| fenced < end);
         Oracle::is_before(sub, publication)
@@ -96,7 +101,8 @@ impl Oracle {
             && self.takes(sub, publication)
     }
 
-    /// A request that nobody can have taken is refused, if its publisher asked for that and can be told.
+    /// A request that nobody can have taken is refused, if its publisher asked for that and can be
+    /// told.
     pub(super) fn check_refusal(&mut self, id: PubId) -> Result<(), String> {
         let publication = &self.pubs[id];
         let record = &self.sessions[publication.session];
@@ -117,12 +123,16 @@ impl Oracle {
         let possible = self.subs.iter().any(|sub| self.is_possible(sub, publication));
         self.obligations += 1;
         if listens && !possible {
-            return Err(format!("nobody could answer, and the publisher was not told: {}", self.show_pub(id)));
+            return Err(format!(
+                "nobody could answer, and the publisher was not told: {}",
+                self.show_pub(id)
+            ));
         }
         Ok(())
     }
 
-    /// A plain subscription gets everything that is published while it is known, and what it gets has no gaps.
+    /// A plain subscription gets everything that is published while it is known, and what it gets
+    /// has no gaps.
     fn check_losses(&mut self, at: SubId) -> Result<(), String> {
         let sub = &self.subs[at];
         if sub.queue.is_some() {
@@ -136,15 +146,24 @@ impl Oracle {
                 continue;
             }
             checked += 1;
-            // Before its SUB is confirmed it may get what comes its way for others, and miss the rest.
+            // Before its SUB is confirmed it may get what comes its way for others, and miss the
+            // rest.
             let begun = Oracle::is_before(sub, publication);
             let later = sub.last_from.get(&publication.session).is_some_and(|last| *last > id);
             if begun && later {
-                return Err(format!("a publication is missing between others: {}, {}", self.show_pub(id), self.show_sub(at)));
+                return Err(format!(
+                    "a publication is missing between others: {}, {}",
+                    self.show_pub(id),
+                    self.show_sub(at)
+                ));
             }
             let stays = open && wants_more && self.is_stable(sub, publication);
             if stays && self.is_processed(publication) {
-                return Err(format!("a publication never came: {}, {}", self.show_pub(id), self.show_sub(at)));
+                return Err(format!(
+                    "a publication never came: {}, {}",
+                    self.show_pub(id),
+                    self.show_sub(at)
+                ));
             }
         }
         self.obligations += checked;
@@ -190,18 +209,28 @@ impl Oracle {
             None => Ok(()),
             Some(at) => {
                 let (publication, sub) = (self.show_pub(id), self.show_sub(at));
-                Err(format!("a publication never came to group q{queue}: {publication}, though this stayed: {sub}"))
+                Err(format!(
+                    "a publication never came to group q{queue}: {publication}, \
+                     though this stayed: {sub}"
+                ))
             }
         }
     }
 
     /// Had the server a reason to close it?
-    pub(super) fn judge_close(&self, session: Session, reason: CloseReason, sent_bytes: u64) -> Result<(), String> {
+    pub(super) fn judge_close(
+        &self,
+        session: Session,
+        reason: CloseReason,
+        sent_bytes: u64,
+    ) -> Result<(), String> {
         let record = &self.sessions[session];
         let warranted = match reason {
             CloseReason::ClientClosed => record.fate == Fate::Leaving || record.fate == Fate::Lost,
             CloseReason::ReadError | CloseReason::WriteError => record.fate == Fate::Lost,
-            CloseReason::ProtocolViolation => record.has_garbage,
+            CloseReason::ProtocolViolation | CloseReason::MaximumPayloadExceeded => {
+                record.fault.is_some_and(|fault| fault.reason() == reason)
+            }
             CloseReason::StaleConnection => self.rules.stale_possible,
             CloseReason::MaximumConnectionsExceeded => record.refused,
             CloseReason::SlowConsumerPendingBytes => {
@@ -211,7 +240,11 @@ impl Oracle {
             CloseReason::SlowConsumerWriteDeadline => true,
             _ => false,
         };
-        if warranted { Ok(()) } else { Err(format!("session {session} was closed: {}", reason.as_str())) }
+        if warranted {
+            Ok(())
+        } else {
+            Err(format!("session {session} was closed: {}", reason.as_str()))
+        }
     }
 
     /// More bytes than this can't have been written for a connection.
@@ -270,7 +303,9 @@ mod tests {
         assert!(oracle.verdict().expect_err("lost").contains("never came:"));
         oracle.heard(receiver, b"MSG a.b 1 3\r\n#0;\r\n").expect("sound");
         oracle.verdict().expect("all is well");
-        assert!(oracle.heard(receiver, b"MSG a.b 1 3\r\n#0;\r\n").expect_err("twice").contains("twice"));
+        assert!(
+            oracle.heard(receiver, b"MSG a.b 1 3\r\n#0;\r\n").expect_err("twice").contains("twice")
+        );
     }
 
     #[test]
@@ -292,7 +327,9 @@ mod tests {
         publish(&mut oracle, publisher, "a", "");
         fence(&mut oracle, publisher).expect("pong");
         let sub = oracle.sent_sub(receiver, b"1", b"a", None).expect("valid");
-        assert!(oracle.heard(receiver, b"MSG a 1 3\r\n#0;\r\n").expect_err("past").contains("began"));
+        assert!(
+            oracle.heard(receiver, b"MSG a 1 3\r\n#0;\r\n").expect_err("past").contains("began")
+        );
         let id = publish(&mut oracle, publisher, "a", "");
         assert_eq!(id, 1);
         oracle.sessions[receiver].inbox.clear();
@@ -300,7 +337,12 @@ mod tests {
         oracle.sent_unsub(receiver, sub, 0);
         fence(&mut oracle, receiver).expect("pong");
         publish(&mut oracle, publisher, "a", "");
-        assert!(oracle.heard(receiver, b"MSG a 1 3\r\n#2;\r\n").expect_err("over").contains("after its UNSUB"));
+        assert!(
+            oracle
+                .heard(receiver, b"MSG a 1 3\r\n#2;\r\n")
+                .expect_err("over")
+                .contains("after its UNSUB")
+        );
     }
 
     #[test]
@@ -311,10 +353,17 @@ mod tests {
         publish(&mut oracle, publisher, "a", "");
         publish(&mut oracle, publisher, "a", "");
         oracle.heard(receiver, b"MSG a 1 3\r\n#1;\r\n").expect("sound");
-        assert!(oracle.heard(receiver, b"MSG a 1 3\r\n#0;\r\n").expect_err("order").contains("after"));
+        assert!(
+            oracle.heard(receiver, b"MSG a 1 3\r\n#0;\r\n").expect_err("order").contains("after")
+        );
         oracle.sessions[receiver].inbox.clear();
         publish(&mut oracle, publisher, "a", "");
-        assert!(oracle.heard(receiver, b"MSG a 1 r 3\r\n#2;\r\n").expect_err("reply").contains("another reply"));
+        assert!(
+            oracle
+                .heard(receiver, b"MSG a 1 r 3\r\n#2;\r\n")
+                .expect_err("reply")
+                .contains("another reply")
+        );
         assert!(oracle.heard(publisher, b"PONG\r\n").expect_err("unasked").contains("PONG came"));
     }
 
@@ -329,7 +378,12 @@ mod tests {
         assert!(oracle.verdict().expect_err("lost").contains("never came to group"));
         oracle.heard(receiver, b"MSG a 2 3\r\n#0;\r\n").expect("sound");
         oracle.verdict().expect("all is well");
-        assert!(oracle.heard(receiver, b"MSG a 1 3\r\n#0;\r\n").expect_err("twice").contains("group q1 twice"));
+        assert!(
+            oracle
+                .heard(receiver, b"MSG a 1 3\r\n#0;\r\n")
+                .expect_err("twice")
+                .contains("group q1 twice")
+        );
     }
 
     #[test]
@@ -344,7 +398,12 @@ mod tests {
         publish(&mut oracle, asker, "a", "r.0");
         publish(&mut oracle, asker, "a", "r.1");
         oracle.heard(receiver, b"MSG a 1 r.0 3\r\n#0;\r\n").expect("sound");
-        assert!(oracle.heard(receiver, b"MSG a 1 r.1 3\r\n#1;\r\n").expect_err("full").contains("wanted 1"));
+        assert!(
+            oracle
+                .heard(receiver, b"MSG a 1 r.1 3\r\n#1;\r\n")
+                .expect_err("full")
+                .contains("wanted 1")
+        );
         publish(&mut oracle, asker, "b", "r.2");
         assert!(oracle.verdict().expect_err("not told").contains("was not told"));
         let status = b"HMSG r.2 9 33 33\r\nNATS/1.0 503\r\nNats-Subject: b\r\n\r\n\r\n";

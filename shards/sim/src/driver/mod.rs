@@ -1,9 +1,13 @@
-//! The part of the runtime that a simulation needs: slots, sockets, rings, and the promises a driver makes to a shard.
+//! The part of the runtime that a simulation needs: slots, sockets, rings, and the promises a
+//! driver makes to a shard.
+
+mod lanes;
+mod sockets;
 
 use mesh::{Receiver, Sender};
 use shard::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX, MILLIS, SECONDS};
 use shard::report::{Ask, Report, Wanted};
-use shard::{ConnId, Frame, Hangup, Input, Nanos, Options, Peer, Reads, ShardId};
+use shard::{ConnId, Frame, Input, Nanos, Options, Peer, Reads, ShardId};
 use wire::CloseReason;
 
 use crate::bus::Bus;
@@ -84,6 +88,8 @@ pub struct Driver<B: Bus> {
     pub closed: Vec<Closed>,
     /// Shards that had nothing left to take back at the end of a turn.
     pub withdrawn: Vec<usize>,
+    /// Sessions whose last bytes were given up.
+    pub cut_short: Vec<Session>,
     /// Reports since this was last looked at.
     pub reports: Vec<Report>,
     senders: Lanes<Sender<Frame>>,
@@ -98,8 +104,15 @@ pub struct Driver<B: Bus> {
 }
 
 impl<B: Bus> Driver<B> {
-    /// Rings hold `capacity` frames. Effects are carried out after a step this often in a thousand, and after a turn.
-    pub fn new(bus: B, capacity: usize, options: &Options, settle_per_mille: u32, seed: u64) -> Driver<B> {
+    /// Rings hold `capacity` frames. Effects are carried out after a step this often in a thousand,
+    /// and after a turn.
+    pub fn new(
+        bus: B,
+        capacity: usize,
+        options: &Options,
+        settle_per_mille: u32,
+        seed: u64,
+    ) -> Driver<B> {
         let shards = bus.shards();
         let mut senders: Lanes<Sender<Frame>> = Vec::new();
         let mut receivers: Lanes<Receiver<Frame>> = Vec::new();
@@ -119,12 +132,16 @@ impl<B: Bus> Driver<B> {
             now: 0,
             closed: Vec::new(),
             withdrawn: Vec::new(),
+            cut_short: Vec::new(),
             reports: Vec::new(),
             senders,
             receivers,
             slots: (0..shards).map(|_| Vec::new()).collect(),
             probes: (0..shards).map(|_| Vec::new()).collect(),
-            staged_max: LANE_STAGED_BYTES_MAX + BATCH_BYTES_MAX + options.payload_max + LANE_SLACK_BYTES,
+            staged_max: LANE_STAGED_BYTES_MAX
+                + BATCH_BYTES_MAX
+                + options.payload_max
+                + LANE_SLACK_BYTES,
             write_deadline_ns: options.write_deadline_ns,
             prng: Prng::stream(seed, "driver"),
             settle_per_mille,
@@ -138,9 +155,17 @@ impl<B: Bus> Driver<B> {
     }
 
     /// Accepts a connection.
-    pub fn open(&mut self, at: usize, session: Session, refused: bool, links: &mut [Link]) -> Result<(), String> {
+    pub fn open(
+        &mut self,
+        at: usize,
+        session: Session,
+        refused: bool,
+        links: &mut [Link],
+    ) -> Result<(), String> {
         let free: Vec<usize> = (0..self.slots[at].len())
-            .filter(|slot| self.slots[at][*slot].socket.is_none() && self.slots[at][*slot].lent.is_empty())
+            .filter(|slot| {
+                self.slots[at][*slot].socket.is_none() && self.slots[at][*slot].lent.is_empty()
+            })
             .collect();
         let slot = if free.is_empty() || self.prng.chance(100) {
             self.slots[at].push(Slot { generation: 0, socket: None, lent: Vec::new() });
@@ -232,7 +257,10 @@ impl<B: Bus> Driver<B> {
             }
             let waited = now.saturating_sub(socket.idle_since);
             if close.reason == CloseReason::SlowConsumerWriteDeadline && waited < deadline {
-                return Err(format!("{:?} of shard {at} is closed after {waited} ns of its deadline", close.conn));
+                return Err(format!(
+                    "{:?} of shard {at} is closed after {waited} ns of its deadline",
+                    close.conn
+                ));
             }
             let (session, sent_bytes) = (socket.session, socket.sent_bytes);
             if close.flush {
@@ -260,140 +288,8 @@ impl<B: Bus> Driver<B> {
         entry.lent.extend(socket.chunk.map(|(chunk, _)| chunk));
     }
 
-    /// Moves frames from a shard's lane to its ring. Gives how many.
-    pub fn pump(&mut self, from: usize, to: usize, links: &mut [Link]) -> Result<usize, String> {
-        let Some(sender) = &mut self.senders[from][to] else { return Ok(0) };
-        let mut moved = 0;
-        while sender.free() > 0 {
-            let Some(frame) = self.bus.pull(from, to) else { break };
-            if sender.push(frame).is_err() {
-                return Err(format!("the ring {from} → {to} had room and has none"));
-            }
-            moved += 1;
-        }
-        let (capacity, peer) = (sender.capacity(), ShardId(to as u16));
-        let held = self.receivers[to][from].as_ref().map_or(0, Receiver::len);
-        if held > capacity {
-            return Err(format!("the ring {from} → {to} of {capacity} holds {held} frames"));
-        }
-        if self.bus.effects(from).relieved(peer) {
-            self.step(from, Input::Room { to: peer }, links)?;
-        }
-        Ok(moved)
-    }
-
-    /// Hands a shard up to `max` frames of a peer's ring. Gives how many.
-    pub fn drain(&mut self, from: usize, to: usize, max: usize, links: &mut [Link]) -> Result<usize, String> {
-        let Some(mut receiver) = self.receivers[to][from].take() else { return Ok(0) };
-        let (mut result, peer) = (Ok(()), ShardId(from as u16));
-        let moved = receiver.drain(max, |frame| {
-            let stepped = self.step(to, Input::Frame { from: peer, frame }, links);
-            if result.is_ok() {
-                result = stepped;
-            }
-        });
-        self.receivers[to][from] = Some(receiver);
-        result.map(|()| moved)
-    }
-
-    /// How many slots a shard has.
-    pub fn slots(&self, at: usize) -> usize {
-        self.slots[at].len()
-    }
-
-    /// Reads up to `max` bytes of a socket, or finds that it is over. Gives whether there was anything.
-    pub fn read(&mut self, at: usize, slot: usize, max: usize, links: &mut [Link]) -> Result<bool, String> {
-        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
-        if socket.closing.is_some() || socket.hung_up {
-            return Ok(false);
-        }
-        let (conn, link) = (socket.conn, &mut links[socket.session]);
-        if socket.paused && !link.reset {
-            if socket.grace == 0 || link.up.is_empty() {
-                return Ok(false);
-            }
-            socket.grace -= 1;
-        }
-        let cause = if link.reset {
-            Hangup::ReadError
-        } else if link.up.is_over() {
-            Hangup::Closed
-        } else {
-            let mut bytes = Vec::new();
-            if link.up.read(max, &mut bytes) == 0 {
-                return Ok(false);
-            }
-            self.step(at, Input::Bytes { conn, bytes: &bytes }, links)?;
-            return Ok(true);
-        };
-        socket.hung_up = true;
-        self.step(at, Input::Hangup { conn, cause }, links)?;
-        Ok(true)
-    }
-
-    /// Writes up to `max` bytes to a socket. Gives whether anything happened.
-    pub fn write(&mut self, at: usize, slot: usize, max: usize, links: &mut [Link]) -> Result<bool, String> {
-        let now = self.now;
-        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
-        if !socket.writing {
-            return Ok(false);
-        }
-        let (conn, reset) = (socket.conn, links[socket.session].reset);
-        if socket.closing.is_some_and(|until| reset || until <= now) {
-            self.finish(at, slot, links);
-            return Ok(true);
-        }
-        if socket.chunk.is_none() {
-            match self.bus.take_chunk(at, conn) {
-                Some(chunk) => socket.chunk = Some((chunk, 0)),
-                None => {
-                    socket.writing = false;
-                    if socket.closing.is_some() {
-                        self.finish(at, slot, links);
-                    }
-                    return Ok(true);
-                }
-            }
-        }
-        if reset {
-            return self.write_failed(at, slot, links);
-        }
-        self.send(at, slot, max, links)
-    }
-
-    fn send(&mut self, at: usize, slot: usize, max: usize, links: &mut [Link]) -> Result<bool, String> {
-        let now = self.now;
-        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
-        let Some((chunk, done)) = &mut socket.chunk else { return Ok(false) };
-        let rest = &chunk.as_ref()[*done..];
-        let sent = links[socket.session].down.write(&rest[..max.min(rest.len())]);
-        *done += sent;
-        let conn = socket.conn;
-        if *done == chunk.as_ref().len()
-            && let Some((chunk, _)) = socket.chunk.take()
-        {
-            self.bus.recycle(at, chunk);
-        }
-        if sent == 0 {
-            return Ok(false);
-        }
-        socket.sent_bytes += sent as u64;
-        socket.idle_since = now;
-        self.step(at, Input::Sent { conn, bytes: sent as u64 }, links)?;
-        Ok(true)
-    }
-
-    fn write_failed(&mut self, at: usize, slot: usize, links: &mut [Link]) -> Result<bool, String> {
-        let Some(socket) = &mut self.slots[at][slot].socket else { return Ok(false) };
-        if std::mem::replace(&mut socket.hung_up, true) {
-            return Ok(false);
-        }
-        let conn = socket.conn;
-        self.step(at, Input::Hangup { conn, cause: Hangup::WriteError }, links)?;
-        Ok(true)
-    }
-
-    /// Answers what a shard wants to know of the kernel, and gets back what the kernel had borrowed.
+    /// Answers what a shard wants to know of the kernel, and gets back what the kernel had
+    /// borrowed.
     pub fn chores(&mut self, at: usize, links: &mut [Link]) -> Result<bool, String> {
         let probes = std::mem::take(&mut self.probes[at]);
         let mut busy = !probes.is_empty();
@@ -423,13 +319,18 @@ impl<B: Bus> Driver<B> {
 
     /// Lets time pass.
     pub fn advance(&mut self, to: Nanos) {
-        debug_assert!(to >= self.now && to - self.now < 1_000_000 * MILLIS, "time goes forward, in steps");
+        debug_assert!(
+            to >= self.now && to - self.now < 1_000_000 * MILLIS,
+            "time goes forward, in steps"
+        );
         self.now = to;
     }
 
     /// How many connections a shard has open.
     pub fn open_connections(&self, at: usize) -> usize {
-        let open = |slot: &&Slot<B::Chunk>| slot.socket.as_ref().is_some_and(|socket| socket.closing.is_none());
+        let open = |slot: &&Slot<B::Chunk>| {
+            slot.socket.as_ref().is_some_and(|socket| socket.closing.is_none())
+        };
         self.slots[at].iter().filter(open).count()
     }
 
@@ -448,7 +349,10 @@ impl<B: Bus> Driver<B> {
             }
             let waits = |slot: &Slot<B::Chunk>| match &slot.socket {
                 Some(socket) if socket.writing || socket.closing.is_some() || socket.hung_up => {
-                    Some(format!("session {} of shard {at} has something to write or to end", socket.session))
+                    Some(format!(
+                        "session {} of shard {at} has something to write or to end",
+                        socket.session
+                    ))
                 }
                 _ => None,
             };

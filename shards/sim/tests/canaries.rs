@@ -1,0 +1,63 @@
+//! An oracle that has never cried wolf proves nothing: each known defect must be caught, and soon.
+
+use sim::{Defect, Subject, run};
+
+/// The first seed that shows the defect.
+fn caught(subject: Subject, seeds: u64) -> Option<u64> {
+    (0..seeds).find(|seed| run(*seed, subject).is_err())
+}
+
+fn assert_caught(defect: Defect, within: u64) {
+    let seed = caught(Subject::Spoiled(defect), within);
+    assert!(seed.is_some(), "{defect:?} passes {within} seeds unnoticed");
+}
+
+#[test]
+fn a_dropped_batch_is_noticed() {
+    assert_caught(Defect::DropDeliver, 100);
+}
+
+#[test]
+fn a_batch_delivered_twice_is_noticed() {
+    assert_caught(Defect::DuplicateDeliver, 50);
+}
+
+#[test]
+fn two_frames_in_the_wrong_order_are_noticed() {
+    assert_caught(Defect::SwapFrames, 400);
+}
+
+#[test]
+fn a_fence_answered_too_early_is_noticed() {
+    assert_caught(Defect::EarlyFence, 400);
+}
+
+#[test]
+fn lost_interest_is_noticed_from_outside() {
+    assert_caught(Defect::LoseInterest, 100);
+}
+
+#[test]
+fn a_chunk_written_twice_is_noticed() {
+    assert_caught(Defect::DuplicateChunk, 20);
+}
+
+#[test]
+fn a_lost_pong_is_noticed() {
+    assert_caught(Defect::DropPong, 20);
+}
+
+#[test]
+fn a_lost_message_is_noticed() {
+    assert_caught(Defect::DropMessage, 100);
+}
+
+#[test]
+fn the_simple_bus_is_judged_as_strictly() {
+    for defect in Defect::OF_CHUNKS {
+        assert!(
+            caught(Subject::SpoiledTable(defect), 100).is_some(),
+            "{defect:?} passes unnoticed"
+        );
+    }
+}
