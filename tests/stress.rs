@@ -308,7 +308,7 @@ fn stress(program: &Program, shards: usize, memory_slack: u64) {
     let idle = server.resident_kib().expect("it runs");
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
-    let mut after_first = u64::MAX;
+    let mut before = u64::MAX;
     for number in 0..ROUNDS {
         let from = Instant::now();
         let work = async { tokio::time::timeout(ROUND_TIME_MAX, round(&server, number)).await };
@@ -318,13 +318,13 @@ fn stress(program: &Program, shards: usize, memory_slack: u64) {
             panic!("round {number}: {text}\nlog:\n{}", last_lines(&server.log_text(), 20));
         }
         // A first round may warm pools for its 2,200 connections: 32 KiB each, and 64 MiB for
-        // buffers on the way. Whatever a later round adds to that, it has leaked; a tenth and 8 MiB
+        // buffers on the way. A later round should add nothing; a tenth and 8 MiB
         // are for chance.
         let bound = memory_slack
             * if number == 0 {
                 idle + 2_200 * 32 + 64 * 1024
             } else {
-                after_first + after_first / 10 + 8 * 1024
+                before + before / 10 + 8 * 1024
             };
         let rest = resident_at_rest(&server);
         println!(
@@ -332,9 +332,7 @@ fn stress(program: &Program, shards: usize, memory_slack: u64) {
             from.elapsed()
         );
         assert!(rest <= bound, "memory stays at {rest} KiB; idle {idle}, bound {bound}");
-        if number == 0 {
-            after_first = rest;
-        }
+        before = rest;
     }
     assert!(server.is_running(), "the server ended");
 }
