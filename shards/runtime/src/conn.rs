@@ -17,7 +17,7 @@ use crate::ring::{Op, Ring, Tag};
 const FLUSH_NS_MAX: Nanos = 1_000 * MILLIS;
 /// How long what a peer still sends is read and dropped, so that no reset of ours overtakes our
 /// last words on their way to it.
-const DRAIN_NS_MAX: Nanos = 300 * MILLIS;
+const DRAIN_NS_MAX: Nanos = 500 * MILLIS;
 
 /// One slot.
 struct Socket<C> {

@@ -71,7 +71,12 @@ pub struct Identity {
     pub git_commit: String,
     /// The toolchain it was built with.
     pub go: String,
+    /// A public curve key, unique to this run.
+    pub xkey: String,
 }
+
+/// What nats-server 2.15.1 says of its JetStream API, with JetStream off too.
+const API_LEVEL: i32 = 5;
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -211,6 +216,8 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
             port,
             headers: options.headers,
             max_payload: i32::try_from(options.payload_max).unwrap_or(i32::MAX),
+            api_lvl: API_LEVEL,
+            xkey: identity.xkey.clone(),
             ..ServerInfo::default()
         };
         Shard::new(
