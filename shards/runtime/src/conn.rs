@@ -1,7 +1,7 @@
 //! The sockets of a shard's connections: what is asked of each, and how each ends.
 //!
-//! A slot goes Open → Flushing → Draining → Dying → free; each step may be skipped. It is given to a
-//! new connection only when the kernel has completed every request for the old one.
+//! A slot goes Open → Flushing → Draining → Dying → free; each step may be skipped. It is given to
+//! a new connection only when the kernel has completed every request for the old one.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! The loop of one shard: completions, frames and messages in; requests to the kernel and frames out.
+//! The loop of one shard: completions, frames and messages in; requests and frames out.
 
 use std::collections::VecDeque;
 use std::io;

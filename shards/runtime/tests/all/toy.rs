@@ -1,7 +1,7 @@
 //! An engine that is nearly nothing: it echoes, and obeys a few bytes.
 //!
-//! `!p` pauses reading until the next turn 50 ms later, `!q` says "bye" and closes with a flush, `!x`
-//! closes without, `!b` answers with 8 MiB. Everything else comes back.
+//! `!p` pauses reading for 50 ms, `!q` says "bye" and closes with a flush, `!x` closes without, `!b`
+//! answers with 8 MiB. Everything else comes back.
 
 use std::collections::HashMap;
 
