@@ -43,6 +43,7 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
             server_id: id,
             version: cli::NATS_VERSION.to_string(),
             git_commit: GIT_COMMIT.unwrap_or_default().to_string(),
+            xkey: nkeys::XKey::new().public_key(),
             go: format!("rust{}", env!("CARGO_PKG_RUST_VERSION")),
         },
         config_digest: digest.to_string(),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use shard::Nanos;
 use shard::limits::{MILLIS, SECONDS};
@@ -17,9 +18,13 @@ const PAUSE_NS_MAX: Nanos = SECONDS;
 /// As nats-server's peers are used to: probes of a silent connection, seconds.
 const KEEP_ALIVE_S: i32 = 15;
 
+/// How long a port that is taken is asked for, and how often.
+const BIND_PATIENCE: Duration = Duration::from_millis(500);
+const BIND_RETRY: Duration = Duration::from_millis(5);
+
 /// Binds a client port. What is accepted there sends small packets at once and notices dead peers.
 pub(crate) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
-    let listener = bind_any(host, port)?;
+    let listener = bind_patiently(host, port)?;
     let fd = listener.as_raw_fd();
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
@@ -30,6 +35,19 @@ pub(crate) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
         return Err(io::Error::last_os_error());
     }
     Ok(listener)
+}
+
+/// The sockets of an io_uring outlive a killed process by some milliseconds: its successor waits.
+fn bind_patiently(host: &str, port: u16) -> io::Result<TcpListener> {
+    let give_up = Instant::now() + BIND_PATIENCE;
+    loop {
+        match bind_any(host, port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(BIND_RETRY);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// A wildcard of either family means both, where the system has both.

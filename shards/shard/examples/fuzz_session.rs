@@ -7,7 +7,7 @@
 //! groups, which choose at random, or limited subscriptions, whose end another shard hears of at its
 //! own time. At the end all clients hang up and every table must be empty.
 
-#[path = "../tests/bus.rs"]
+#[path = "../tests/support/bus.rs"]
 mod bus;
 
 use bus::Bus;

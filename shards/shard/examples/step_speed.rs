@@ -2,6 +2,7 @@
 //! subscribers.
 //!
 //! `cargo run --release -p ringbus-shard --example step_speed [reads [subscribers payload]]`
+#![allow(clippy::disallowed_types, reason = "a measurement reads a clock")]
 
 use std::time::Instant;
 

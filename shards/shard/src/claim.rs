@@ -14,10 +14,13 @@ use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
 
+/// One delivery held: the group, and the member that will get it.
+type Promise = (Box<[u8]>, SubId);
+
 /// Deliveries held for publishers of other shards.
 #[derive(Default)]
 pub(crate) struct Claims {
-    held: BTreeMap<Publisher, Vec<(Box<[u8]>, SubId)>>,
+    held: BTreeMap<Publisher, Vec<Promise>>,
 }
 
 impl Claims {

@@ -47,6 +47,14 @@ impl Closed {
 impl Shard {
     /// The socket is gone.
     pub(crate) fn hangup(&mut self, conn: ConnId, cause: Hangup, out: &mut Effects) {
+        if let Some(client) = self.client(conn)
+            && cause == Hangup::Closed
+            && client.is_waiting()
+        {
+            // What it sent before it closed its side is still to be done.
+            client.hung_up = true;
+            return;
+        }
         let reason = match cause {
             Hangup::Closed => CloseReason::ClientClosed,
             Hangup::ReadError => CloseReason::ReadError,
@@ -126,7 +134,7 @@ impl Shard {
     }
 
     fn remember(&mut self, conn: ConnId, reason: CloseReason, pending: u64, subs: &[SubId]) {
-        let max = self.options.closed_clients_max;
+        let max = self.options.closed_clients_max.div_ceil(self.shards);
         if max == 0 {
             return;
         }

@@ -86,6 +86,9 @@ impl Subscriptions {
     }
 }
 
+/// Interest of a shard as its peers know it, for checks: pattern, group, members.
+pub type Wish = (Box<[u8]>, Option<Box<[u8]>>, u32);
+
 /// Everybody interested in one pattern.
 #[derive(Default)]
 pub(crate) struct Entry {
@@ -397,7 +400,7 @@ impl Account {
     }
 
     /// Every pattern peers know this shard to want, with its group and weight, in order.
-    pub fn announced(&self) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+    pub fn announced(&self) -> Vec<Wish> {
         let mut all = Vec::new();
         for (_, pattern, entry) in self.table.iter() {
             if entry.announced {
@@ -413,7 +416,7 @@ impl Account {
     }
 
     /// Every pattern a peer is believed to want, as [`Account::announced`] tells it there.
-    pub fn heard(&self, from: ShardId) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+    pub fn heard(&self, from: ShardId) -> Vec<Wish> {
         let mut all = Vec::new();
         for (_, pattern, entry) in self.table.iter() {
             if entry.peers.contains(&from) {

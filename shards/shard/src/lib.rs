@@ -30,6 +30,7 @@ pub use effect::{Close, Effects, Reads};
 pub use frame::{Claim, Frame, Interest};
 pub use ids::{AccountId, ConnId, Nanos, ShardId};
 pub use input::{Hangup, Input, Peer};
+pub use interest::Wish;
 pub use limits::Options;
 pub use outbound::Chunk;
 pub use shard::Shard;

@@ -164,9 +164,10 @@ impl Shard {
         client.in_bytes += op.payload.len() as u64;
         client.last_activity = now;
         let (verbose, pedantic) = (client.connect.verbose, client.connect.pedantic);
+        let told = std::mem::take(&mut client.told_invalid);
         self.figures.in_msgs += 1;
         self.figures.in_bytes += op.payload.len() as u64;
-        if pedantic && !subject::valid_literal(op.subject) {
+        if pedantic && !told && !subject::valid_literal(op.subject) {
             self.send_err(conn, error_text::INVALID_PUBLISH_SUBJECT, out);
         }
         if is_reserved_subject(op.subject) {

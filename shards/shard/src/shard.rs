@@ -10,7 +10,7 @@ use crate::fence::{Fences, Why};
 use crate::frame::{Frame, Interest};
 use crate::ids::{AccountId, ConnId, Nanos, ShardId};
 use crate::input::Input;
-use crate::interest::{Account, Plan, Subscriptions, Weight};
+use crate::interest::{Account, Plan, Subscriptions, Weight, Wish};
 use crate::limits::Options;
 use crate::outbound::{Chunk, Outbound};
 use crate::report::{Ask, Figures};
@@ -181,6 +181,10 @@ impl Shard {
         }
         self.tear_down(out);
         self.write_reports(out);
+        let clients = &self.clients;
+        self.timers.prune(self.figures.connections as usize, |conn| {
+            clients[conn.index()].as_ref().is_some_and(|client| client.conn == conn)
+        });
     }
 
     fn asked(&mut self, ask: Ask, out: &mut Effects) {
@@ -291,12 +295,12 @@ impl Shard {
     }
 
     /// What peers have been told this shard wants: pattern, group, weight. For checks.
-    pub fn announced(&self) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+    pub fn announced(&self) -> Vec<Wish> {
         self.accounts.iter().flat_map(Account::announced).collect()
     }
 
     /// What this shard believes a peer to want. At rest it equals the peer's [`Shard::announced`].
-    pub fn heard(&self, from: ShardId) -> Vec<(Box<[u8]>, Option<Box<[u8]>>, u32)> {
+    pub fn heard(&self, from: ShardId) -> Vec<Wish> {
         self.accounts.iter().flat_map(|account| account.heard(from)).collect()
     }
 

@@ -27,6 +27,14 @@ impl Timers {
         self.heap.push(Reverse((at, due, conn)));
     }
 
+    /// Drops those of connections that are gone, when they may be the larger part.
+    pub fn prune(&mut self, live: usize, is_live: impl Fn(ConnId) -> bool) {
+        if self.heap.len() > 4 * live + 256 {
+            self.heap.retain(|Reverse((_, _, conn))| is_live(*conn));
+            self.heap.shrink_to_fit();
+        }
+    }
+
     /// When the next one fires.
     pub fn next(&self) -> Option<Nanos> {
         self.heap.peek().map(|Reverse((at, ..))| *at)

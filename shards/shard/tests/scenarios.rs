@@ -1,5 +1,6 @@
 //! Scenarios in the protocol's own text, with one shard and with several.
 
+#[path = "support/bus.rs"]
 mod bus;
 
 use bus::{Bus, QUIET};

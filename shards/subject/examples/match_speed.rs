@@ -1,4 +1,5 @@
 //! Prints what one match costs: `cargo run --release -p ringbus-subject --example match_speed`.
+#![allow(clippy::disallowed_types, reason = "a measurement reads a clock")]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -33,17 +34,12 @@ fn time(name: &str, sublist: &Sublist<u64>, subjects: &[String]) {
         .collect();
     costs.sort_by(f64::total_cmp);
     let each = found as f64 / (ROUNDS * subjects.len()) as f64;
-    println!(
-        "{name:<58} {:>7.1} ns  {each:.2} matches",
-        costs[REPEATS / 2]
-    );
+    println!("{name:<58} {:>7.1} ns  {each:.2} matches", costs[REPEATS / 2]);
 }
 
 fn main() {
     // A stride that visits the whole table in no order.
-    let spread: Vec<String> = (0..SUBJECTS)
-        .map(|at| literal(at * 7919 % 100_000))
-        .collect();
+    let spread: Vec<String> = (0..SUBJECTS).map(|at| literal(at * 7919 % 100_000)).collect();
     let missing: Vec<String> = (0..SUBJECTS).map(|at| literal(100_000 + at)).collect();
     let one = vec![literal(5)];
 
@@ -69,16 +65,8 @@ fn main() {
         };
         sublist.insert(wildcard.as_bytes(), 0);
     }
-    time(
-        "100k literals + t.> + 1000 narrower wildcards",
-        &sublist,
-        &spread,
-    );
-    time(
-        "100k literals + t.> + 1000 narrower wildcards, miss",
-        &sublist,
-        &missing,
-    );
+    time("100k literals + t.> + 1000 narrower wildcards", &sublist, &spread);
+    time("100k literals + t.> + 1000 narrower wildcards, miss", &sublist, &missing);
 
     let mut wildcards = Sublist::new(42);
     wildcards.insert(b"t.>", 0);

@@ -11,5 +11,7 @@ mod pattern;
 mod sublist;
 mod token;
 
-pub use pattern::{collide, covers, has_wildcard, matches, valid_literal, valid_pattern};
+pub use pattern::{
+    collide, covers, has_wildcard, matches, valid_literal, valid_pattern, well_formed,
+};
 pub use sublist::{PatternId, Sublist};

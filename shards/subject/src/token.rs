@@ -70,16 +70,8 @@ mod tests {
             for dot in 0..=length {
                 let mut bytes = vec![b'x'; length];
                 // Bytes next to the dot's value, where a borrow in the eight-byte trick would show.
-                bytes
-                    .iter_mut()
-                    .skip(1)
-                    .step_by(2)
-                    .for_each(|byte| *byte = b'/');
-                bytes
-                    .iter_mut()
-                    .skip(2)
-                    .step_by(3)
-                    .for_each(|byte| *byte = 0xae);
+                bytes.iter_mut().skip(1).step_by(2).for_each(|byte| *byte = b'/');
+                bytes.iter_mut().skip(2).step_by(3).for_each(|byte| *byte = 0xae);
                 if dot < length {
                     bytes[dot] = b'.';
                 }
@@ -93,16 +85,7 @@ mod tests {
 
     #[test]
     fn empty_tokens_are_found_anywhere() {
-        for bad in [
-            "",
-            ".",
-            ".a",
-            "a.",
-            "a..b",
-            "abcdefgh..",
-            "abcdefghi..abcdefghijk",
-            "..",
-        ] {
+        for bad in ["", ".", ".a", "a.", "a..b", "abcdefgh..", "abcdefghi..abcdefghijk", ".."] {
             assert!(has_empty_token(bad.as_bytes()), "{bad}");
         }
         for length in 0..40 {
@@ -116,14 +99,7 @@ mod tests {
                 }
             }
         }
-        for good in [
-            "a",
-            "a.b",
-            "abcdefgh.i",
-            "abcdefgh.ijklmnop.q.r.s.t.u.v",
-            "*",
-            ">.>",
-        ] {
+        for good in ["a", "a.b", "abcdefgh.i", "abcdefgh.ijklmnop.q.r.s.t.u.v", "*", ">.>"] {
             assert!(!has_empty_token(good.as_bytes()), "{good}");
         }
     }

@@ -34,22 +34,13 @@ fn literals_cost_at_most_64_bytes() {
     let mut worst = (0.0, 0, 0);
     for (count, width) in counts.flat_map(|count| [(count, 6), (count, 22), (count, 23)]) {
         let cost = overhead(count, |at| format!("t.{at:0>width$}.value"));
-        assert!(
-            cost <= 64.0,
-            "{cost} bytes each for {count} patterns of width {width}"
-        );
+        assert!(cost <= 64.0, "{cost} bytes each for {count} patterns of width {width}");
         if cost > worst.0 {
             worst = (cost, count, width);
         }
     }
-    println!(
-        "worst: {:.1} bytes each beyond the pattern's own and T ({worst:?})",
-        worst.0
-    );
-    println!(
-        "wildcards t.N.*: {:.1}",
-        overhead(100_000, |at| format!("t.{at:0>6}.*"))
-    );
+    println!("worst: {:.1} bytes each beyond the pattern's own and T ({worst:?})", worst.0);
+    println!("wildcards t.N.*: {:.1}", overhead(100_000, |at| format!("t.{at:0>6}.*")));
 }
 
 fn matching_allocates_nothing() {
@@ -61,12 +52,7 @@ fn matching_allocates_nothing() {
             sublist.insert(pattern.as_bytes(), ());
         }
     }
-    let subjects = [
-        ["a"; 10].join("."),
-        "a.b.c".into(),
-        "b..c".into(),
-        ["a"; 500].join("."),
-    ];
+    let subjects = [["a"; 10].join("."), "a.b.c".into(), "b..c".into(), ["a"; 500].join(".")];
     let mut out = Vec::with_capacity(sublist.len());
     let region = Region::new(ALLOCATOR);
     for subject in &subjects {
@@ -83,25 +69,12 @@ fn matching_allocates_nothing() {
 fn removal_gives_everything_back() {
     let region = Region::new(ALLOCATOR);
     let mut sublist = Sublist::new(9);
-    assert_eq!(
-        region.change().allocations,
-        0,
-        "an empty table has nothing allocated"
-    );
+    assert_eq!(region.change().allocations, 0, "an empty table has nothing allocated");
     let patterns: Vec<String> = (0..10_000)
-        .flat_map(|at| {
-            [
-                format!("t.{at}"),
-                format!("t.{at}.*"),
-                format!("t.{at}.a-long-tail.>"),
-            ]
-        })
+        .flat_map(|at| [format!("t.{at}"), format!("t.{at}.*"), format!("t.{at}.a-long-tail.>")])
         .collect();
     let region = Region::new(ALLOCATOR);
-    let ids: Vec<_> = patterns
-        .iter()
-        .map(|text| sublist.insert(text.as_bytes(), ()))
-        .collect();
+    let ids: Vec<_> = patterns.iter().map(|text| sublist.insert(text.as_bytes(), ())).collect();
     let held = region.change();
     for id in ids {
         sublist.remove(id);
@@ -117,9 +90,7 @@ fn churn_does_not_grow() {
         (0..1000).flat_map(move |n| [format!("c.{}", at(n)), format!("c.*.{}", at(n))])
     };
     let fill = |sublist: &mut Sublist<()>, round: usize| -> Vec<_> {
-        names(round)
-            .map(|text| sublist.insert(text.as_bytes(), ()))
-            .collect()
+        names(round).map(|text| sublist.insert(text.as_bytes(), ())).collect()
     };
     let live = |region: &Region<System>| {
         let change = region.change();
@@ -132,20 +103,14 @@ fn churn_does_not_grow() {
     sublist.insert(b"stays", ());
     drop(fill(&mut sublist, 0));
     let fresh = live(&region);
-    let mut ids: Vec<_> = names(0)
-        .filter_map(|text| sublist.find(text.as_bytes()))
-        .collect();
+    let mut ids: Vec<_> = names(0).filter_map(|text| sublist.find(text.as_bytes())).collect();
     for round in 1..300 {
         ids.drain(..).for_each(|id| sublist.remove(id));
         ids = fill(&mut sublist, round);
     }
     drop(ids);
     // Deleted entries leave marks in a hash table, so it may double once.
-    assert!(
-        live(&region) <= fresh * 3 / 2,
-        "{fresh} bytes at first, then {}",
-        live(&region)
-    );
+    assert!(live(&region) <= fresh * 3 / 2, "{fresh} bytes at first, then {}", live(&region));
 }
 
 #[test]

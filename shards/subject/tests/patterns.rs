@@ -110,16 +110,10 @@ fn matching_of_each_shape() {
         ("a..b", "a..b"),
     ];
     for (pattern, subject) in yes {
-        assert!(
-            matches(pattern.as_bytes(), subject.as_bytes()),
-            "{pattern} {subject}"
-        );
+        assert!(matches(pattern.as_bytes(), subject.as_bytes()), "{pattern} {subject}");
     }
     for (pattern, subject) in no {
-        assert!(
-            !matches(pattern.as_bytes(), subject.as_bytes()),
-            "{pattern} {subject}"
-        );
+        assert!(!matches(pattern.as_bytes(), subject.as_bytes()), "{pattern} {subject}");
     }
 }
 
@@ -129,11 +123,7 @@ fn every_small_pattern_against_every_small_subject() {
     assert_eq!(all.len(), 780);
     let mut hits = 0;
     for pattern in &all {
-        assert_eq!(
-            valid_pattern(pattern.as_bytes()),
-            naive_well_formed(pattern),
-            "{pattern}"
-        );
+        assert_eq!(valid_pattern(pattern.as_bytes()), naive_well_formed(pattern), "{pattern}");
         for subject in &all {
             let expected = naive_well_formed(pattern) && naive_match(pattern, subject);
             hits += usize::from(expected);
@@ -144,18 +134,12 @@ fn every_small_pattern_against_every_small_subject() {
             );
         }
     }
-    assert!(
-        hits > 2000,
-        "only {hits} pairs match: the enumeration proves little"
-    );
+    assert!(hits > 2000, "only {hits} pairs match: the enumeration proves little");
 }
 
 /// What a pattern means: which of the subjects it matches, one bit each.
 fn meaning(pattern: &str, subjects: &[String]) -> Vec<bool> {
-    subjects
-        .iter()
-        .map(|subject| naive_match(pattern, subject))
-        .collect()
+    subjects.iter().map(|subject| naive_match(pattern, subject)).collect()
 }
 
 #[test]
@@ -175,16 +159,8 @@ fn cover_and_collision_are_inclusion_and_intersection() {
             let pairs = || a_means.iter().zip(b_means);
             let included = pairs().all(|(a, b)| *a || !*b);
             let overlap = pairs().any(|(a, b)| *a && *b);
-            assert_eq!(
-                covers(a.as_bytes(), b.as_bytes()),
-                included,
-                "covers({a}, {b})"
-            );
-            assert_eq!(
-                collide(a.as_bytes(), b.as_bytes()),
-                overlap,
-                "collide({a}, {b})"
-            );
+            assert_eq!(covers(a.as_bytes(), b.as_bytes()), included, "covers({a}, {b})");
+            assert_eq!(collide(a.as_bytes(), b.as_bytes()), overlap, "collide({a}, {b})");
         }
     }
 }

@@ -8,11 +8,7 @@ use subject::{PatternId, Sublist};
 fn matched<T>(sublist: &Sublist<T>, subject: &str) -> Vec<String> {
     let mut ids = Vec::new();
     sublist.matches(subject.as_bytes(), &mut ids);
-    assert_eq!(
-        sublist.has_match(subject.as_bytes()),
-        !ids.is_empty(),
-        "has_match {subject:?}"
-    );
+    assert_eq!(sublist.has_match(subject.as_bytes()), !ids.is_empty(), "has_match {subject:?}");
     ids.iter().map(|id| text(sublist.pattern(*id))).collect()
 }
 
@@ -21,10 +17,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn expected<'a>(patterns: impl Iterator<Item = &'a str>, subject: &str) -> Vec<String> {
-    let mut found: Vec<String> = patterns
-        .filter(|pattern| naive_match(pattern, subject))
-        .map(str::to_string)
-        .collect();
+    let mut found: Vec<String> =
+        patterns.filter(|pattern| naive_match(pattern, subject)).map(str::to_string).collect();
     found.sort_by_key(|pattern| order_key(pattern));
     found
 }
@@ -37,18 +31,9 @@ fn each_small_pattern_alone_against_every_small_subject() {
         sublist.insert(pattern.as_bytes(), ());
         for subject in &all {
             let found = matched(&sublist, subject);
-            assert_eq!(
-                found,
-                expected([pattern.as_str()].into_iter(), subject),
-                "{subject:?}"
-            );
+            assert_eq!(found, expected([pattern.as_str()].into_iter(), subject), "{subject:?}");
             let same = (subject == pattern).then_some(pattern.as_bytes());
-            assert_eq!(
-                sublist
-                    .find(subject.as_bytes())
-                    .map(|id| sublist.pattern(id)),
-                same
-            );
+            assert_eq!(sublist.find(subject.as_bytes()).map(|id| sublist.pattern(id)), same);
         }
     }
 }
@@ -56,11 +41,8 @@ fn each_small_pattern_alone_against_every_small_subject() {
 #[test]
 fn all_small_patterns_together_in_order_and_in_every_third() {
     let all = all_of(&["a", "b", "*", ">", ""], 4);
-    let good: Vec<&str> = all
-        .iter()
-        .filter(|pattern| naive_well_formed(pattern))
-        .map(String::as_str)
-        .collect();
+    let good: Vec<&str> =
+        all.iter().filter(|pattern| naive_well_formed(pattern)).map(String::as_str).collect();
     for (step, first) in [(1, 0), (3, 0), (3, 1), (3, 2)] {
         let chosen = || good.iter().skip(first).step_by(step).copied();
         let mut forward = Sublist::new(1);
@@ -74,11 +56,7 @@ fn all_small_patterns_together_in_order_and_in_every_third() {
         for subject in &all {
             let found = matched(&forward, subject);
             assert_eq!(found, expected(chosen(), subject), "{subject:?}");
-            assert_eq!(
-                found,
-                matched(&backward, subject),
-                "order of insertion shows: {subject:?}"
-            );
+            assert_eq!(found, matched(&backward, subject), "order of insertion shows: {subject:?}");
         }
     }
 }
@@ -99,10 +77,7 @@ fn deeper_than_the_list_of_branches() {
         let subject = with_star_at(depth);
         let found = matched(&sublist, &subject);
         assert_eq!(found.len(), depth + 1);
-        assert_eq!(
-            found,
-            expected(patterns.iter().map(String::as_str), &subject)
-        );
+        assert_eq!(found, expected(patterns.iter().map(String::as_str), &subject));
     }
 }
 
@@ -116,10 +91,7 @@ fn every_mix_of_names_and_stars() {
     let subject = ["a"; 11].join(".");
     let found = matched(&sublist, &subject);
     assert_eq!(found.len(), 1 << 11);
-    assert_eq!(
-        found,
-        expected(patterns.iter().map(String::as_str), &subject)
-    );
+    assert_eq!(found, expected(patterns.iter().map(String::as_str), &subject));
 }
 
 #[test]
@@ -128,12 +100,8 @@ fn long_patterns_and_tokens() {
     let mut sublist = Sublist::new(5);
     for length in 1..70 {
         let name = "x".repeat(length);
-        for pattern in [
-            name.clone(),
-            format!("{name}.*"),
-            format!("*.{name}"),
-            format!("{name}.>"),
-        ] {
+        for pattern in [name.clone(), format!("{name}.*"), format!("*.{name}"), format!("{name}.>")]
+        {
             let id = sublist.insert(pattern.as_bytes(), pattern.clone());
             assert_eq!(sublist.find(pattern.as_bytes()), Some(id));
         }
@@ -144,20 +112,10 @@ fn long_patterns_and_tokens() {
         let found = matched(&sublist, &format!("{name}.y"));
         assert_eq!(found, [format!("{name}.>"), format!("{name}.*")]);
         let found = matched(&sublist, &format!("{name}.{name}"));
-        assert_eq!(
-            found,
-            [
-                format!("{name}.>"),
-                format!("{name}.*"),
-                format!("*.{name}")
-            ]
-        );
+        assert_eq!(found, [format!("{name}.>"), format!("{name}.*"), format!("*.{name}")]);
     }
     for (id, pattern, value) in sublist.iter() {
-        assert_eq!(
-            (text(pattern), sublist.pattern(id)),
-            (value.clone(), pattern)
-        );
+        assert_eq!((text(pattern), sublist.pattern(id)), (value.clone(), pattern));
     }
 }
 
@@ -174,10 +132,7 @@ impl Pair {
             return;
         }
         let id = self.sublist.insert(pattern.as_bytes(), value);
-        assert!(
-            self.model.iter().all(|entry| entry.1 != id),
-            "id {id:?} given out twice"
-        );
+        assert!(self.model.iter().all(|entry| entry.1 != id), "id {id:?} given out twice");
         self.model.push((pattern.to_string(), id, value));
         self.len_max = self.len_max.max(self.model.len());
         assert!(id.index() < self.len_max, "ids are not dense");
@@ -191,10 +146,7 @@ impl Pair {
 
     fn check(&mut self, subject: &str) {
         let patterns = || self.model.iter().map(|entry| entry.0.as_str());
-        assert_eq!(
-            matched(&self.sublist, subject),
-            expected(patterns(), subject)
-        );
+        assert_eq!(matched(&self.sublist, subject), expected(patterns(), subject));
         assert_eq!(self.sublist.len(), self.model.len());
         assert_eq!(self.sublist.is_empty(), self.model.is_empty());
         let wildcards = patterns().filter(|pattern| subject::has_wildcard(pattern.as_bytes()));
@@ -205,26 +157,18 @@ impl Pair {
             self.sublist[*id] += 1;
             *value += 1;
         }
-        let mut listed: Vec<_> = self
-            .model
-            .iter()
-            .map(|(text, id, value)| (*id, text.as_bytes(), *value))
-            .collect();
+        let mut listed: Vec<_> =
+            self.model.iter().map(|(text, id, value)| (*id, text.as_bytes(), *value)).collect();
         listed.sort_unstable();
-        let iterated: Vec<_> = self
-            .sublist
-            .iter()
-            .map(|(id, text, &value)| (id, text, value))
-            .collect();
+        let iterated: Vec<_> =
+            self.sublist.iter().map(|(id, text, &value)| (id, text, value)).collect();
         assert_eq!(iterated, listed);
     }
 }
 
 fn random_name(random: &mut Random, tokens: &[&str]) -> String {
     let depth = 1 + random.below(5);
-    let names: Vec<&str> = (0..depth)
-        .map(|_| tokens[random.below(tokens.len())])
-        .collect();
+    let names: Vec<&str> = (0..depth).map(|_| tokens[random.below(tokens.len())]).collect();
     names.join(".")
 }
 
@@ -233,11 +177,7 @@ fn random_run(seed: u64) {
     let long = "a-token-longer-than-what-is-stored-in-place";
     let in_patterns = ["a", "b", "c", "*", "*", ">", long];
     let in_subjects = ["a", "b", "c", long, "*", ">"];
-    let mut pair = Pair {
-        sublist: Sublist::new(seed),
-        model: Vec::new(),
-        len_max: 0,
-    };
+    let mut pair = Pair { sublist: Sublist::new(seed), model: Vec::new(), len_max: 0 };
     let mut inserts = 50;
     for step in 0..400 {
         if step % 60 == 0 {
@@ -268,9 +208,7 @@ fn random_run(seed: u64) {
 
 #[test]
 fn random_changes_against_the_model() {
-    let chosen = std::env::var("SUBLIST_SEED")
-        .ok()
-        .map(|seed| seed.parse().expect("a number"));
+    let chosen = std::env::var("SUBLIST_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let seeds = chosen.map_or(0..300, |seed: u64| seed..seed + 1);
     for seed in seeds {
         println!("SUBLIST_SEED={seed}");
@@ -292,9 +230,8 @@ fn a_removed_id_is_refused() {
 fn values_are_dropped_once() {
     let value = std::rc::Rc::new(());
     let mut sublist = Sublist::new(0);
-    let ids: Vec<_> = ["a", "b.*", "c.>"]
-        .map(|p| sublist.insert(p.as_bytes(), value.clone()))
-        .to_vec();
+    let ids: Vec<_> =
+        ["a", "b.*", "c.>"].map(|p| sublist.insert(p.as_bytes(), value.clone())).to_vec();
     assert_eq!(std::rc::Rc::strong_count(&value), 4);
     drop(sublist.remove(ids[1]));
     assert_eq!(std::rc::Rc::strong_count(&value), 3);

@@ -1,6 +1,7 @@
 //! Nanoseconds per operation of the parser and of the delivery emitter, on this thread.
 //!
 //! `cargo run --release -p ringbus-wire --example parse_speed [milliseconds per case]`
+#![allow(clippy::disallowed_types, reason = "a measurement reads a clock")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -76,6 +76,23 @@ impl ClientParser {
         self.place == Place::Start && bytes.first().is_some_and(|b| !matches!(b, b'C' | b'c'))
     }
 
+    /// The subject of a `PUB` or `HPUB` at the start of `bytes` whose control line is whole while its
+    /// payload is not. Asked after [`Next::More`].
+    pub fn awaits_payload<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let args = match self.place {
+            Place::Argument(Verb::Pub | Verb::Hpub) => bytes,
+            Place::Start => {
+                let verb = bytes.iter().position(|b| matches!(b, b' ' | b'\t'))?;
+                let known =
+                    [&b"PUB"[..], b"HPUB"].iter().any(|v| bytes[..verb].eq_ignore_ascii_case(v));
+                known.then(|| &bytes[verb..])?
+            }
+            _ => return None,
+        };
+        let line = &args[..memchr::memchr(b'\n', args)?];
+        line.split(|b| matches!(b, b' ' | b'\t' | b'\r')).find(|word| !word.is_empty())
+    }
+
     /// Reads what is at the start of `bytes`. Faults come with the first byte that decides them.
     // Returning an operation through memory costs as much as reading it: 11 ns a PUB against 7.
     #[inline(always)]

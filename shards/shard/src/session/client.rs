@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub connected: bool,
     /// Neither verbose nor pedantic, and wants its own messages: a publication needs no check.
     pub is_plain: bool,
+    /// It has been told that the subject of the publication under way is wrong.
+    pub told_invalid: bool,
     first_pong_sent: bool,
     pub sids: Sids,
     pub last_plan: Option<Rc<Plan>>,
@@ -44,6 +46,8 @@ pub(crate) struct Client {
     /// Promises of peers for the publication that waits.
     pub claims: Vec<Held>,
     reads_paused: bool,
+    /// It will send nothing more: over as soon as it waits for nothing.
+    pub hung_up: bool,
     pub last_in: Nanos,
     pub last_activity: Nanos,
     pub pings_out: u32,
@@ -99,6 +103,7 @@ impl Client {
             connect: Box::default(),
             connected: false,
             is_plain: false,
+            told_invalid: false,
             first_pong_sent: false,
             sids: Sids::default(),
             last_plan: None,
@@ -109,6 +114,7 @@ impl Client {
             stalls: 0,
             claims: Vec::new(),
             reads_paused: false,
+            hung_up: false,
             last_in: now,
             last_activity: now,
             pings_out: 0,
@@ -221,6 +227,9 @@ impl Shard {
         }
         self.run_carry(conn, out);
         let Some(client) = self.client(conn) else { return };
+        if client.hung_up && !client.is_waiting() {
+            return self.close(conn, wire::CloseReason::ClientClosed, out);
+        }
         if client.reads_paused && !client.is_waiting() {
             client.reads_paused = false;
             out.reads.push((conn, Reads::Resume));
@@ -275,12 +284,16 @@ impl Shard {
                 }
                 Next::Skip { used } => at += used,
                 Next::More { need } => {
+                    self.look_ahead(conn, &parser, &bytes[at..], out);
                     if let Some(client) = self.client(conn) {
                         client.need = need;
                     }
                     break;
                 }
                 Next::Fault(fault) => {
+                    if matches!(fault, Fault::UnknownOperation { .. }) {
+                        self.look_ahead(conn, &before, &bytes[at..], out);
+                    }
                     self.fault(conn, &fault, out);
                     return bytes.len();
                 }
@@ -290,6 +303,18 @@ impl Shard {
             client.parser = parser;
         }
         at
+    }
+
+    /// A pedantic client hears of a wrong subject at the control line, before the payload.
+    fn look_ahead(&mut self, conn: ConnId, parser: &ClientParser, bytes: &[u8], out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        if !client.connect.pedantic || client.told_invalid {
+            return;
+        }
+        if parser.awaits_payload(bytes).is_some_and(|subject| !subject::valid_literal(subject)) {
+            client.told_invalid = true;
+            self.send_err(conn, error_text::INVALID_PUBLISH_SUBJECT, out);
+        }
     }
 
     fn limits(&self, conn: ConnId) -> Limits {
@@ -329,17 +354,21 @@ impl Shard {
             Ok(connect) => connect,
             Err(fault) => return self.fault(conn, &fault, out),
         };
+        let again = client.connected;
         let checked = connect.check(headers);
         let verbose = connect.verbose;
         let understands = connect.headers && headers;
         client.is_plain = !connect.verbose && !connect.pedantic && connect.echo;
-        client.connect = Box::new(connect);
+        *client.connect = connect;
         client.connected = true;
         client.last_activity = now;
         // As nats-server does: INFO out, CONNECT in is a first idea of the round trip.
         client.rtt = now.saturating_sub(client.start).max(1);
         if let Some(receiver) = self.outbound.receiver(conn) {
             receiver.headers = understands;
+        }
+        if again {
+            self.drop_all_subscriptions(conn);
         }
         if let Err(fault) = checked {
             return self.fault(conn, &fault, out);
@@ -381,7 +410,7 @@ impl Shard {
             return Flow::Done;
         }
         if client.sids.find(sid).is_none() {
-            if !subject::valid_pattern(pattern) {
+            if !subject::well_formed(pattern) {
                 self.send_err(conn, error_text::INVALID_SUBJECT, out);
                 return Flow::Done;
             }
@@ -429,6 +458,14 @@ impl Shard {
         self.drop_or_leave(sub, out);
         self.acknowledge(conn, out);
         Flow::Done
+    }
+
+    /// A client that says CONNECT again begins anew.
+    fn drop_all_subscriptions(&mut self, conn: ConnId) {
+        let Some(client) = self.client(conn) else { return };
+        for sub in std::mem::take(&mut client.sids).in_order() {
+            self.drop_subscription(sub);
+        }
     }
 
     /// Ends a subscription its client has given up. A queue member stays to take what is under way.

@@ -30,10 +30,7 @@ impl Key {
 
 impl Literals {
     pub(super) fn new(hasher: FixedState) -> Self {
-        Self {
-            table: HashTable::new(),
-            hasher,
-        }
+        Self { table: HashTable::new(), hasher }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,10 +49,7 @@ impl Literals {
 
     pub(super) fn insert(&mut self, pattern: &[u8], id: u32) {
         let tag = self.tag(pattern);
-        self.table
-            .insert_unique(Key::spread(tag), Key { tag, id }, |key| {
-                Key::spread(key.tag)
-            });
+        self.table.insert_unique(Key::spread(tag), Key { tag, id }, |key| Key::spread(key.tag));
     }
 
     pub(super) fn remove(&mut self, pattern: &[u8], id: u32) {

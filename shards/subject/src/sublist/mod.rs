@@ -48,11 +48,7 @@ impl<T> Sublist<T> {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
-        Self {
-            slab: Slab::new(),
-            literals: Literals::new(hasher.clone()),
-            trie: Trie::new(hasher),
-        }
+        Self { slab: Slab::new(), literals: Literals::new(hasher.clone()), trie: Trie::new(hasher) }
     }
 
     /// How many distinct patterns there are.
@@ -90,10 +86,7 @@ impl<T> Sublist<T> {
     /// With debug assertions, if the pattern is there already or is malformed.
     pub fn insert(&mut self, pattern: &[u8], value: T) -> PatternId {
         debug_assert!(well_formed(pattern), "malformed pattern {pattern:?}");
-        debug_assert!(
-            self.find(pattern).is_none(),
-            "pattern inserted twice: {pattern:?}"
-        );
+        debug_assert!(self.find(pattern).is_none(), "pattern inserted twice: {pattern:?}");
         let id = self.slab.insert(pattern, value);
         if has_wildcard(pattern) {
             self.trie.insert(pattern, id);
@@ -128,9 +121,7 @@ impl<T> Sublist<T> {
 
     /// All patterns in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (PatternId, &[u8], &T)> {
-        self.slab
-            .iter()
-            .map(|(id, pattern, value)| (PatternId(id), pattern, value))
+        self.slab.iter().map(|(id, pattern, value)| (PatternId(id), pattern, value))
     }
 
     /// Appends the patterns that match a published subject, each once; nothing if the subject has

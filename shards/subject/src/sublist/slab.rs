@@ -20,11 +20,7 @@ const _: () = assert!(size_of::<Slot<u64>>() == 40);
 
 impl<T> Slab<T> {
     pub(super) fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: NONE,
-            len: 0,
-        }
+        Self { slots: Vec::new(), free: NONE, len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -32,10 +28,7 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn insert(&mut self, text: &[u8], value: T) -> u32 {
-        let slot = Slot::Taken {
-            text: Text::new(text),
-            value,
-        };
+        let slot = Slot::Taken { text: Text::new(text), value };
         self.len += 1;
         if self.free == NONE {
             return self.push(slot);
@@ -51,10 +44,7 @@ impl<T> Slab<T> {
     /// Grows by a quarter, not by doubling: the slack is part of what a pattern may cost.
     fn push(&mut self, slot: Slot<T>) -> u32 {
         let id = self.slots.len();
-        assert!(
-            id < NONE as usize - 1,
-            "a sublist holds at most 2^32 - 2 patterns"
-        );
+        assert!(id < NONE as usize - 1, "a sublist holds at most 2^32 - 2 patterns");
         if id == self.slots.capacity() {
             self.slots.reserve_exact(id / 4 + 4);
         }
@@ -102,13 +92,10 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8], &T)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(id, slot)| match slot {
-                Slot::Taken { text, value } => Some((id as u32, text.bytes(), value)),
-                Slot::Free { .. } => None,
-            })
+        self.slots.iter().enumerate().filter_map(|(id, slot)| match slot {
+            Slot::Taken { text, value } => Some((id as u32, text.bytes(), value)),
+            Slot::Free { .. } => None,
+        })
     }
 }
 

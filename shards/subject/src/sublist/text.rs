@@ -18,10 +18,7 @@ impl Text {
         }
         let mut bytes = [0; INLINE];
         bytes[..text.len()].copy_from_slice(text);
-        Self::Inline {
-            length: text.len() as u8,
-            bytes,
-        }
+        Self::Inline { length: text.len() as u8, bytes }
     }
 
     #[inline]

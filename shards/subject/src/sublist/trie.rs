@@ -41,14 +41,7 @@ struct Node {
 impl Node {
     fn new(parent: u32, token: &[u8]) -> Self {
         let token = Text::new(token);
-        Self {
-            parent,
-            star: NONE,
-            rest: NONE,
-            here: NONE,
-            named: 0,
-            token,
-        }
+        Self { parent, star: NONE, rest: NONE, here: NONE, named: 0, token }
     }
 
     fn is_bare(&self) -> bool {
@@ -58,12 +51,7 @@ impl Node {
 
 impl Trie {
     pub(super) fn new(hasher: FixedState) -> Self {
-        Self {
-            nodes: Vec::new(),
-            free: NONE,
-            edges: HashTable::new(),
-            hasher,
-        }
+        Self { nodes: Vec::new(), free: NONE, edges: HashTable::new(), hasher }
     }
 
     #[inline]
@@ -136,9 +124,7 @@ impl Trie {
             let node = &self.nodes[key.id as usize];
             key.tag == tag && node.parent == parent && node.token.bytes() == token
         };
-        self.edges
-            .find(Key::spread(tag), same)
-            .map_or(NONE, |key| key.id)
+        self.edges.find(Key::spread(tag), same).map_or(NONE, |key| key.id)
     }
 
     fn add_child(&mut self, parent: u32, token: &[u8]) -> u32 {
@@ -149,10 +135,7 @@ impl Trie {
         }
         let tag = self.tag(parent, token);
         let id = self.add_node(Node::new(parent, token));
-        self.edges
-            .insert_unique(Key::spread(tag), Key { tag, id }, |key| {
-                Key::spread(key.tag)
-            });
+        self.edges.insert_unique(Key::spread(tag), Key { tag, id }, |key| Key::spread(key.tag));
         self.nodes[parent as usize].named += 1;
         id
     }
@@ -160,10 +143,7 @@ impl Trie {
     fn add_node(&mut self, node: Node) -> u32 {
         if self.free == NONE {
             let id = self.nodes.len();
-            assert!(
-                id < NONE as usize - 1,
-                "a sublist holds at most 2^32 - 2 nodes"
-            );
+            assert!(id < NONE as usize - 1, "a sublist holds at most 2^32 - 2 nodes");
             self.nodes.push(node);
             return id as u32;
         }
@@ -220,17 +200,8 @@ impl Trie {
         if self.is_empty() {
             return ControlFlow::Continue(());
         }
-        assert!(
-            subject.len() < NONE as usize,
-            "a subject is shorter than 4 GiB"
-        );
-        Walk {
-            trie: self,
-            subject,
-            no_empty_token: false,
-            visit,
-        }
-        .from(ROOT, 0)
+        assert!(subject.len() < NONE as usize, "a subject is shorter than 4 GiB");
+        Walk { trie: self, subject, no_empty_token: false, visit }.from(ROOT, 0)
     }
 }
 
@@ -247,10 +218,7 @@ impl<F: FnMut(u32) -> ControlFlow<()>> Walk<'_, F> {
     /// Visits what matches below a node that the tokens before `start` lead to.
     #[inline]
     fn from(&mut self, mut id: u32, mut start: usize) -> ControlFlow<()> {
-        let mut later = Later {
-            branches: [(0, 0); BRANCHES],
-            len: 0,
-        };
+        let mut later = Later { branches: [(0, 0); BRANCHES], len: 0 };
         loop {
             let (star, named, next) = self.step(id, start)?;
             if named != NONE {

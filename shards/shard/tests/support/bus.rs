@@ -1,5 +1,5 @@
 //! A whole bus in memory, driven one step at a time, for scenarios in the protocol's own text.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, missing_docs, reason = "each test binary uses its part")]
 
 use std::collections::VecDeque;
 
