@@ -23,8 +23,22 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Words that have no place in a room that does no I/O.
 const SANS_IO: &[&str] = &[
-    "glommio::", "io_uring::", "libc::", "rustls::", "std::fs", "std::thread", "TcpStream", "TcpListener",
-    "UdpSocket", "Instant::now", "SystemTime", "Mutex", "RwLock", "RandomState", "async fn", ".await",
+    "glommio::",
+    "io_uring::",
+    "libc::",
+    "rustls::",
+    "std::fs",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "Instant::now",
+    "SystemTime",
+    "Mutex",
+    "RwLock",
+    "RandomState",
+    "async fn",
+    ".await",
 ];
 const SANS_IO_ROOMS: &[&str] = &["wire", "subject", "shard", "monitor"];
 
@@ -77,7 +91,9 @@ fn crates_import_only_along_the_arrows() {
             continue;
         };
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            let Some(dependencies) = table.get(section).and_then(|t| t.as_table()) else { continue };
+            let Some(dependencies) = table.get(section).and_then(|t| t.as_table()) else {
+                continue;
+            };
             for (alias, dependency) in dependencies {
                 let ours = dependency.get("package").and_then(|p| p.as_str()).unwrap_or(alias);
                 let Some(room) = ours.strip_prefix("ringbus-") else { continue };
@@ -118,7 +134,10 @@ fn unsafe_stays_in_its_rooms() {
         }
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") {
+            if code.contains("unsafe {")
+                || code.contains("unsafe fn")
+                || code.contains("unsafe impl")
+            {
                 faults.push(format!("{file}:{}: unsafe outside of mesh and runtime", number + 1));
             }
         }
@@ -135,7 +154,10 @@ fn files_and_functions_stay_small() {
             faults.push(format!("{file}: {} lines, {LINES_MAX} is the wall", lines.len()));
         }
         for (number, line) in lines.iter().enumerate() {
-            if line.chars().count() > COLUMNS_MAX && !line.contains("://") && !file.contains("tests/") {
+            if line.chars().count() > COLUMNS_MAX
+                && !line.contains("://")
+                && !file.contains("tests/")
+            {
                 faults.push(format!("{file}:{}: over {COLUMNS_MAX} columns", number + 1));
             }
         }
@@ -155,7 +177,10 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
         let code = line.trim_start();
         let indent = line.len() - code.len();
         let words = ["fn ", "pub fn ", "pub(crate) fn ", "async fn ", "pub async fn ", "const fn "];
-        if !words.iter().any(|word| code.starts_with(word)) || line.ends_with(';') || line.ends_with('}') {
+        if !words.iter().any(|word| code.starts_with(word))
+            || line.ends_with(';')
+            || line.ends_with('}')
+        {
             continue;
         }
         let closing = format!("{}}}", " ".repeat(indent));

@@ -38,7 +38,7 @@ pub(crate) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
 }
 
 /// The sockets of an io_uring outlive a killed process by some milliseconds: its successor waits.
-fn bind_patiently(host: &str, port: u16) -> io::Result<TcpListener> {
+pub(crate) fn bind_patiently(host: &str, port: u16) -> io::Result<TcpListener> {
     let give_up = Instant::now() + BIND_PATIENCE;
     loop {
         match bind_any(host, port) {
@@ -51,7 +51,7 @@ fn bind_patiently(host: &str, port: u16) -> io::Result<TcpListener> {
 }
 
 /// A wildcard of either family means both, where the system has both.
-pub(crate) fn bind_any(host: &str, port: u16) -> io::Result<TcpListener> {
+fn bind_any(host: &str, port: u16) -> io::Result<TcpListener> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if matches!(host, "" | "0.0.0.0" | "::") {
         return TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).or_else(|error| {

@@ -249,7 +249,7 @@ where
     raise_open_files();
     let client = bind(&settings.listen_host, settings.listen_port, listener::bind)?;
     let monitoring = match &settings.http {
-        Some(http) => Some(bind(&http.host, http.port, listener::bind_any)?),
+        Some(http) => Some(bind(&http.host, http.port, listener::bind_patiently)?),
         None => None,
     };
     let client_addr = address(&client)?;

@@ -2,6 +2,7 @@
 //! random pieces, byte by byte, fast and slow lane. A failure panics and has printed its seed.
 //!
 //! `cargo run --release -p ringbus-wire --example fuzz_parser -- [executions] [first seed]`
+#![allow(clippy::disallowed_types, reason = "it says how long it took")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
