@@ -16,6 +16,9 @@ impl Oracle {
         if self.rules.lossy {
             return Ok(());
         }
+        for id in 0..self.pubs.len() {
+            self.check_false_refusal(id)?;
+        }
         for sub in 0..self.subs.len() {
             self.check_losses(sub)?;
         }
@@ -76,17 +79,24 @@ impl Oracle {
         fenced < stamp.issued || taken < max
     }
 
-    /// A subscription that surely was there as far as can be told now.
-    pub(super) fn stable_responder(&self, id: PubId) -> Option<SubId> {
+    /// A 503 says that nobody was there. Whoever stayed until now and was known before was there.
+    fn check_false_refusal(&self, id: PubId) -> Result<(), String> {
         let publication = &self.pubs[id];
-        let now_stable = |sub: &SubRecord| {
+        let Some(refused_at) = publication.refused_at else { return Ok(()) };
+        let was_there = |sub: &SubRecord| {
             Oracle::is_before(sub, publication)
-                && sub.unsub.is_none()
-                && sub.max.is_none()
+                && sub.unsub.is_none_or(|unsub| unsub.issued > refused_at)
+                && sub.max.is_none_or(|(_, max)| max.issued > refused_at)
                 && self.sessions[sub.session].fate == Fate::Open
                 && self.takes(sub, publication)
         };
-        if self.rules.lossy { None } else { self.subs.iter().position(now_stable) }
+        match self.subs.iter().position(was_there) {
+            None => Ok(()),
+            Some(at) => {
+                let (publication, sub) = (self.show_pub(id), self.show_sub(at));
+                Err(format!("a 503 though somebody was there: {publication}, {sub}"))
+            }
+        }
     }
 
     /// Can it have got the publication, for all its publisher knows?
@@ -200,7 +210,8 @@ impl Oracle {
             if died && self.is_possible(sub, publication) {
                 return Ok(());
             }
-            if self.is_stable(sub, publication) {
+            let counts = sub.max.is_none() || !self.may_have_been_held(members);
+            if counts && self.is_stable(sub, publication) {
                 stable = Some(*at);
             }
         }
@@ -215,6 +226,13 @@ impl Oracle {
                 ))
             }
         }
+    }
+
+    /// A publisher that died may have held the last delivery of a limited member meanwhile.
+    fn may_have_been_held(&self, members: &[SubId]) -> bool {
+        self.pubs.iter().any(|other| {
+            !self.is_processed(other) && members.iter().any(|at| self.takes(&self.subs[*at], other))
+        })
     }
 
     /// Had the server a reason to close it?
