@@ -2,10 +2,10 @@
 //!
 //! `cargo run --release -p ringbus-shard --example fuzz_session -- <executions> [seed]`
 //!
-//! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is run
-//! twice, cut at different places: what every client gets must be the same, unless there are queue
-//! groups, which choose at random, or limited subscriptions, whose end another shard hears of at its
-//! own time. At the end all clients hang up and every table must be empty.
+//! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is
+//! run twice, cut at different places: what every client gets must be the same, unless there are
+//! queue groups, which choose at random, or limited subscriptions, whose end another shard hears of
+//! at its own time. At the end all clients hang up and every table must be empty.
 
 #[path = "../tests/support/bus.rs"]
 mod bus;

@@ -121,8 +121,8 @@ impl Outbound {
         Some(receiver.append(conn, now, &mut self.pool, dirty, write))
     }
 
-    /// As [`Outbound::write`], for a message of `payload_bytes`; refuses a receiver with `behind_bytes`
-    /// or more waiting, unless it is stuck.
+    /// As [`Outbound::write`], for a message of `payload_bytes`; refuses a receiver with
+    /// `behind_bytes` or more waiting, unless it is stuck.
     #[inline]
     pub fn deliver(
         &mut self,

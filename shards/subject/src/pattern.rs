@@ -91,8 +91,8 @@ pub fn collide(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Whether it has the shape of a pattern, whatever bytes its tokens are made of: what nats-server asks
-/// of a subscription's subject.
+/// Whether it has the shape of a pattern, whatever bytes its tokens are made of: what nats-server
+/// asks of a subscription's subject.
 #[must_use]
 pub fn well_formed(bytes: &[u8]) -> bool {
     if has_empty_token(bytes) {

@@ -76,9 +76,9 @@ impl ClientParser {
         self.place == Place::Start && bytes.first().is_some_and(|b| !matches!(b, b'C' | b'c'))
     }
 
-    /// The subject of a `PUB` or `HPUB` at the start of `bytes` whose control line is whole while its
-    /// payload is not. Asked after [`Next::More`].
-    pub fn awaits_payload<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    /// The subject of a `PUB` or `HPUB` at the start of `bytes` whose control line is whole, while
+    /// its payload is not. Asked after [`Next::More`].
+    pub fn unfinished_publication<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let args = match self.place {
             Place::Argument(Verb::Pub | Verb::Hpub) => bytes,
             Place::Start => {

@@ -311,7 +311,10 @@ impl Shard {
         if !client.connect.pedantic || client.told_invalid {
             return;
         }
-        if parser.awaits_payload(bytes).is_some_and(|subject| !subject::valid_literal(subject)) {
+        if parser
+            .unfinished_publication(bytes)
+            .is_some_and(|subject| !subject::valid_literal(subject))
+        {
             client.told_invalid = true;
             self.send_err(conn, error_text::INVALID_PUBLISH_SUBJECT, out);
         }
