@@ -67,16 +67,14 @@ impl Oracle {
         let record = &mut self.sessions[session];
         match record.expected.front() {
             Some(expect) if fits(expect) => Ok(record.expected.pop_front()),
-            // What it was owed is forgotten once it has torn its connection down.
-            None if record.fate == Fate::Lost && !record.refused => Ok(None),
+            None if record.forgotten => Ok(None),
             front => Err(format!("{came} came where {front:?} was due")),
         }
     }
 
     fn error(&mut self, session: Session, text: &[u8]) -> Result<(), String> {
         if text == b"Stale Connection" && self.rules.stale_possible {
-            self.sessions[session].expected.clear();
-            self.sessions[session].fate = Fate::Lost;
+            self.sessions[session].forget();
             return Ok(());
         }
         let fits = |expect: &Expect| matches!(expect, Expect::Err(due) if due.as_bytes() == text);

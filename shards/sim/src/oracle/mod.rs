@@ -183,11 +183,19 @@ struct SessionRecord {
     pinged: bool,
     fault: Option<Fault>,
     refused: bool,
+    /// What it was owed is forgotten: it was torn down.
+    forgotten: bool,
     /// It will not read any more, so nobody can tell what came.
     deaf: bool,
 }
 
 impl SessionRecord {
+    fn forget(&mut self) {
+        self.fate = Fate::Lost;
+        self.forgotten = true;
+        self.expected.clear();
+    }
+
     /// It is there, and reads.
     fn stays(&self) -> bool {
         self.fate == Fate::Open && !self.deaf
@@ -253,6 +261,7 @@ impl Oracle {
             pinged: false,
             fault: None,
             refused,
+            forgotten: false,
             deaf: false,
         });
         self.sessions.len() - 1
@@ -379,9 +388,7 @@ impl Oracle {
     /// The connection is torn down; nobody knows what got through.
     pub fn lost(&mut self, session: Session) {
         self.now();
-        let record = &mut self.sessions[session];
-        record.fate = Fate::Lost;
-        record.expected.clear();
+        self.sessions[session].forget();
     }
 
     /// The server has closed it. `sent_bytes` is what it had been able to write.
