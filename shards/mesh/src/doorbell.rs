@@ -17,9 +17,7 @@ impl Doorbell {
     /// The doorbell of a consumer that is awake.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            asleep: Padded(AtomicBool::new(false)),
-        }
+        Self { asleep: Padded(AtomicBool::new(false)) }
     }
 
     /// Consumer: from here on producers ring. Look at the rings again before really sleeping.

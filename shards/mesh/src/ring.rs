@@ -15,29 +15,14 @@ use crate::primitives::{Arc, AtomicUsize, Ordering, UnsafeCell};
 /// If the capacity is not a power of two.
 #[must_use]
 pub fn ring<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    assert!(
-        capacity.is_power_of_two(),
-        "ring capacity {capacity} is not a power of two"
-    );
+    assert!(capacity.is_power_of_two(), "ring capacity {capacity} is not a power of two");
     let shared = Arc::new(Shared {
-        slots: (0..capacity)
-            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-            .collect(),
+        slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
         tail: Padded(AtomicUsize::new(0)),
         head: Padded(AtomicUsize::new(0)),
     });
-    let sender = Sender {
-        shared: shared.clone(),
-        tail: 0,
-        head_seen: 0,
-        not_sync: PhantomData,
-    };
-    let receiver = Receiver {
-        shared,
-        head: 0,
-        tail_seen: 0,
-        not_sync: PhantomData,
-    };
+    let sender = Sender { shared: shared.clone(), tail: 0, head_seen: 0, not_sync: PhantomData };
+    let receiver = Receiver { shared, head: 0, tail_seen: 0, not_sync: PhantomData };
     (sender, receiver)
 }
 
@@ -72,10 +57,7 @@ impl<T> Drop for Shared<T> {
         let mut head = self.head.load(Ordering::Relaxed);
         while head != tail {
             // SAFETY: `head..tail` hold items, nobody else is left, and each is taken once.
-            drop(
-                self.slot(head)
-                    .with(|slot| unsafe { (*slot).assume_init_read() }),
-            );
+            drop(self.slot(head).with(|slot| unsafe { (*slot).assume_init_read() }));
             head = head.wrapping_add(1);
         }
     }
@@ -193,10 +175,7 @@ impl<T> Receiver<T> {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared
-            .tail
-            .load(Ordering::Acquire)
-            .wrapping_sub(self.head)
+        self.shared.tail.load(Ordering::Acquire).wrapping_sub(self.head)
     }
 
     /// Whether no item is waiting.
@@ -220,18 +199,13 @@ impl<T> Receiver<T> {
         if count == 0 {
             return 0;
         }
-        let taken = Taken {
-            shared: &self.shared,
-            head: &mut self.head,
-        };
+        let taken = Taken { shared: &self.shared, head: &mut self.head };
         for _ in 0..count {
             // SAFETY: `head` is before `tail_seen`, which was loaded with acquire after the sender
             // had written the item. Moving `head` on before anything else runs makes this the only
             // time it is read; the sender reuses the slot only once `head` is published.
-            let item = taken
-                .shared
-                .slot(*taken.head)
-                .with(|slot| unsafe { (*slot).assume_init_read() });
+            let item =
+                taken.shared.slot(*taken.head).with(|slot| unsafe { (*slot).assume_init_read() });
             *taken.head = taken.head.wrapping_add(1);
             take(item);
         }

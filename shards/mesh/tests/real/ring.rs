@@ -17,20 +17,13 @@ fn drained<T>(receiver: &mut Receiver<T>, max: usize) -> Vec<T> {
 fn items_come_out_in_order_through_every_slot() {
     for capacity in [1, 2, 4, 8, 64] {
         let (mut sender, mut receiver) = ring::<u64>(capacity);
-        assert_eq!(
-            (sender.capacity(), receiver.capacity()),
-            (capacity, capacity)
-        );
+        assert_eq!((sender.capacity(), receiver.capacity()), (capacity, capacity));
         let (mut pushed, mut taken) = (0, 0);
         for step in 0..500 {
             let free = capacity - (pushed - taken) as usize;
             let count = (step * 7 % (capacity + 2)) as u64;
             for number in 0..count {
-                let expected = if number < free as u64 {
-                    Ok(())
-                } else {
-                    Err(pushed)
-                };
+                let expected = if number < free as u64 { Ok(()) } else { Err(pushed) };
                 assert_eq!(sender.push(pushed), expected);
                 pushed += u64::from(expected.is_ok());
             }
@@ -61,10 +54,7 @@ fn push_all_moves_what_fits_and_leaves_the_rest() {
     assert_eq!(sender.push_all(&mut items), 0);
     assert_eq!(drained(&mut receiver, 3), [10, 11, 12]);
     assert_eq!(sender.push_all(&mut items), 3);
-    assert_eq!(
-        drained(&mut receiver, usize::MAX),
-        [13, 14, 15, 16, 17, 18, 19, 20]
-    );
+    assert_eq!(drained(&mut receiver, usize::MAX), [13, 14, 15, 16, 17, 18, 19, 20]);
     assert_eq!(sender.push_all(&mut items), 5);
     assert!(items.is_empty());
     assert_eq!(sender.push_all(&mut items), 0);
@@ -77,9 +67,7 @@ fn nothing_is_shown_or_given_back_halfway() {
     let (mut sender, mut receiver) = ring(4);
     assert_eq!(sender.push_all(&mut (0..4).collect()), 4);
     let mut full_while_draining = 0;
-    receiver.drain(4, |_| {
-        full_while_draining += usize::from(sender.free() == 0)
-    });
+    receiver.drain(4, |_| full_while_draining += usize::from(sender.free() == 0));
     assert_eq!(full_while_draining, 4);
     assert_eq!(sender.free(), 4);
 }
@@ -110,11 +98,7 @@ fn drops(pushed: usize, taken: usize, sender_first: bool) {
         drop(receiver);
         drop(sender);
     }
-    assert_eq!(
-        Arc::strong_count(&item),
-        1,
-        "{pushed} pushed, {taken} taken"
-    );
+    assert_eq!(Arc::strong_count(&item), 1, "{pushed} pushed, {taken} taken");
 }
 
 #[test]
@@ -161,10 +145,7 @@ fn a_panic_while_draining_takes_only_what_was_handed_over() {
 #[test]
 fn items_without_size_are_counted() {
     let (mut sender, mut receiver) = ring(2);
-    assert_eq!(
-        (sender.push(()), sender.push(()), sender.push(())),
-        (Ok(()), Ok(()), Err(()))
-    );
+    assert_eq!((sender.push(()), sender.push(()), sender.push(())), (Ok(()), Ok(()), Err(())));
     assert_eq!(drained(&mut receiver, 5).len(), 2);
 }
 
@@ -215,13 +196,7 @@ fn counters_count_and_have_lines_of_their_own() {
     report.messages.add(2);
     report.connections.set(10);
     report.connections.sub(4);
-    assert_eq!(
-        (report.messages.value(), report.connections.value()),
-        (7, 6)
-    );
+    assert_eq!((report.messages.value(), report.connections.value()), (7, 6));
     assert_eq!(Counter::new(3).value(), 3);
-    assert_eq!(
-        (size_of::<Padded<Report>>(), align_of::<Padded<Report>>()),
-        (128, 128)
-    );
+    assert_eq!((size_of::<Padded<Report>>(), align_of::<Padded<Report>>()), (128, 128));
 }

@@ -21,11 +21,7 @@ struct Item {
 impl Item {
     fn new(number: u64, alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Ordering::Relaxed);
-        Self {
-            number,
-            text: Box::new(number * 3),
-            alive: alive.clone(),
-        }
+        Self { number, text: Box::new(number * 3), alive: alive.clone() }
     }
 }
 
@@ -48,14 +44,11 @@ fn send(capacity: usize, count: u64, batch: u64) {
                 let more = (count - next).min(batch - (waiting.len() as u64).min(batch));
                 waiting.extend((next..next + more).map(|number| Item::new(number, &alive)));
                 next += more;
-                let single = waiting
-                    .front()
-                    .is_some_and(|item: &Item| item.number.is_multiple_of(5));
+                let single =
+                    waiting.front().is_some_and(|item: &Item| item.number.is_multiple_of(5));
                 let moved = if single {
                     let item = waiting.pop_front().expect("just seen");
-                    sender
-                        .push(item)
-                        .map_or_else(|item| waiting.push_front(item), drop);
+                    sender.push(item).map_or_else(|item| waiting.push_front(item), drop);
                     1
                 } else {
                     sender.push_all(&mut waiting)
@@ -90,13 +83,9 @@ fn send(capacity: usize, count: u64, batch: u64) {
 
 #[test]
 fn items_cross_in_order_and_are_dropped_once() {
-    for (capacity, count, batch) in [
-        (1, 20_000, 1),
-        (2, 20_001, 3),
-        (8, 100_000, 5),
-        (64, 200_001, 100),
-        (1024, 200_000, 64),
-    ] {
+    for (capacity, count, batch) in
+        [(1, 20_000, 1), (2, 20_001, 3), (8, 100_000, 5), (64, 200_001, 100), (1024, 200_000, 64)]
+    {
         send(capacity, count, batch);
     }
 }
@@ -132,26 +121,18 @@ fn no_wake_up_is_lost() {
     }
     let (mut taken, mut dozes) = (0, 0u64);
     while taken < PRODUCERS as u64 * EACH {
-        let drained: usize = receivers
-            .iter_mut()
-            .map(|ring| ring.drain(64, |_| {}))
-            .sum();
+        let drained: usize = receivers.iter_mut().map(|ring| ring.drain(64, |_| {})).sum();
         taken += drained as u64;
         if drained == 0 {
             bell.doze();
             dozes += 1;
             if receivers.iter().all(|ring| ring.is_empty()) {
-                woken
-                    .recv_timeout(PATIENCE)
-                    .expect("a push that rang no bell");
+                woken.recv_timeout(PATIENCE).expect("a push that rang no bell");
             }
             bell.wake_up();
         }
     }
-    let rung: u64 = producers
-        .into_iter()
-        .map(|producer| producer.join().expect("joins"))
-        .sum();
+    let rung: u64 = producers.into_iter().map(|producer| producer.join().expect("joins")).sum();
     assert!(rung <= dozes, "{rung} rings for {dozes} dozes");
     println!("{dozes} dozes, {rung} rings for {taken} items");
 }
