@@ -153,7 +153,9 @@ impl Shard {
     pub(crate) fn settle(&mut self, sub: SubId) {
         let subscription = self.subs.peek(sub);
         if subscription.leaving && subscription.fenced && subscription.reserved == 0 {
+            let conn = subscription.conn;
             self.left(sub);
+            self.waited(conn);
         }
     }
 }

@@ -74,7 +74,9 @@ impl Shard {
         self.outbound.close(conn, flush);
         self.relieve(conn, out);
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
-        let subs = subs.unwrap_or_default();
+        let mut subs = subs.unwrap_or_default();
+        // Those are about to go by themselves.
+        subs.retain(|sub| !self.ended.contains(sub));
         self.remember(conn, reason, pending, &subs);
         let Some(client) = self.clients[conn.index()].take() else { return };
         self.figures.connections -= 1;
@@ -121,16 +123,18 @@ impl Shard {
     }
 
     /// A queue member that left, and that peers know to have left, goes once no promise is open.
-    pub(crate) fn left(&mut self, sub: SubId) {
+    /// False if one is: then its connection waits on.
+    pub(crate) fn left(&mut self, sub: SubId) -> bool {
         let subscription = self.subs.of(sub);
         subscription.fenced = true;
         if subscription.reserved > 0 {
-            return;
+            return false;
         }
         let account = subscription.account;
         self.accounts[account.0 as usize].left(sub, &self.subs);
         self.subs.remove(sub);
         self.figures.removes += 1;
+        true
     }
 
     fn remember(&mut self, conn: ConnId, reason: CloseReason, pending: u64, subs: &[SubId]) {

@@ -152,17 +152,17 @@ impl Shard {
 
     /// Everybody a connection or a leaving member waited for has caught up.
     fn caught_up(&mut self, conn: ConnId, why: Why, out: &mut Effects) {
-        if let Why::Leave(sub) = why {
-            self.left(sub);
-        }
-        if self.client(conn).is_none() {
-            return;
-        }
         match why {
             Why::Ping => self.send_pong(conn, out),
             Why::Ok => self.send_ok(conn, out),
+            Why::Leave(sub) if !self.left(sub) => return,
             Why::Leave(_) => {}
         }
+        self.waited(conn);
+    }
+
+    /// One thing less that a connection waits for.
+    pub(crate) fn waited(&mut self, conn: ConnId) {
         let Some(client) = self.client(conn) else { return };
         client.fences -= 1;
         if client.fences == 0 && client.wait == Wait::Fence {

@@ -106,6 +106,21 @@ fn a_refused_publication_claims_nothing() {
 }
 
 #[test]
+fn a_subscription_that_ends_as_its_connection_does_ends_once() {
+    let mut bus = Bus::with(1, Options { pending_bytes_max: 1000, ..Options::default() });
+    let (publisher, slow, other) = (bus.quiet(0), bus.quiet(0), bus.quiet(0));
+    bus.send(slow, "SUB a 1\r\nUNSUB 1 1\r\n");
+    bus.stick(slow, true);
+    bus.post(publisher, format!("PUB a 2000\r\n{}\r\n", "x".repeat(2000)).as_bytes());
+    bus.post(other, b"SUB b 1\r\n");
+    bus.settle();
+    assert!(bus.is_closed(slow));
+    bus.send(publisher, "PUB b 0\r\n\r\n");
+    assert_eq!(bus.take(other), "MSG b 1 0\r\n\r\n");
+    assert_eq!(bus.shards[0].figures().subscriptions, 1);
+}
+
+#[test]
 fn nobody_there_is_said_to_who_asks() {
     on_each(&[1, 2], |mut bus, far| {
         let (client, other) = (bus.quiet(0), bus.quiet(far));

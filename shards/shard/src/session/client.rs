@@ -132,6 +132,12 @@ impl Client {
         self.wait != Wait::Nothing || self.stalled_by > 0
     }
 
+    /// As [`Client::is_waiting`], but a publication that peers hold a delivery for is not held up by
+    /// slow receivers.
+    fn may_go_on(&self) -> bool {
+        self.wait == Wait::Nothing && (self.stalled_by == 0 || !self.claims.is_empty())
+    }
+
     fn unparsed(&self) -> usize {
         self.carry.len() - self.carry_at
     }
@@ -222,7 +228,7 @@ impl Shard {
     /// The connection need wait no longer: on with what it has sent meanwhile.
     pub(crate) fn go_on(&mut self, conn: ConnId, out: &mut Effects) {
         match self.client(conn) {
-            Some(client) if !client.is_waiting() => {}
+            Some(client) if client.may_go_on() => {}
             _ => return,
         }
         self.run_carry(conn, out);
@@ -482,7 +488,12 @@ impl Shard {
         if self.park(conn, Why::Leave(sub), out) {
             return;
         }
-        self.left(sub);
+        if !self.left(sub)
+            && let Some(client) = self.client(conn)
+        {
+            client.wait = Wait::Fence;
+            client.fences += 1;
+        }
     }
 
     /// `+OK` if wanted, once peers know of what was asked.
