@@ -142,20 +142,18 @@ impl Shard {
     }
 
     /// A publisher of a peer gives back what was held for it.
-    pub(crate) fn unclaimed_by(&mut self, from: ShardId, conn: ConnId) {
+    pub(crate) fn unclaimed_by(&mut self, from: ShardId, conn: ConnId, out: &mut Effects) {
         for sub in self.claims.give_back(Publisher { shard: from, conn }) {
             self.unreserve(sub);
-            self.settle(sub);
+            self.settle(sub, out);
         }
     }
 
     /// One promise less is open on a member: if it has left, or has had its fill, it is gone now.
-    pub(crate) fn settle(&mut self, sub: SubId) {
+    pub(crate) fn settle(&mut self, sub: SubId, out: &mut Effects) {
         let subscription = self.subs.peek(sub);
         if subscription.leaving && subscription.fenced && subscription.reserved == 0 {
-            let conn = subscription.conn;
-            self.left(sub);
-            self.waited(conn);
+            self.released(sub, out);
         }
     }
 }

@@ -74,9 +74,7 @@ impl Shard {
         self.outbound.close(conn, flush);
         self.relieve(conn, out);
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
-        let mut subs = subs.unwrap_or_default();
-        // Those are about to go by themselves.
-        subs.retain(|sub| !self.ended.contains(sub));
+        let subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);
         let Some(client) = self.clients[conn.index()].take() else { return };
         self.figures.connections -= 1;
@@ -123,11 +121,15 @@ impl Shard {
     }
 
     /// A queue member that left, and that peers know to have left, goes once no promise is open.
-    /// False if one is: then its connection waits on.
+    /// Until then its connection waits: false.
     pub(crate) fn left(&mut self, sub: SubId) -> bool {
         let subscription = self.subs.of(sub);
         subscription.fenced = true;
         if subscription.reserved > 0 {
+            let conn = subscription.conn;
+            if let Some(client) = self.client(conn) {
+                client.promised = true;
+            }
             return false;
         }
         let account = subscription.account;

@@ -21,6 +21,8 @@ pub(crate) enum Why {
     Ok,
     /// This queue member is gone for good.
     Leave(SubId),
+    /// Everybody knows that this queue member takes a limited number.
+    Limit(SubId),
 }
 
 pub(crate) struct Fences {

@@ -33,6 +33,8 @@ pub(crate) struct Subscription {
     pub max: u64,
     /// Deliveries promised to publishers of other shards.
     pub reserved: u64,
+    /// Peers may not know of `max` yet, and may have sent more than it allows.
+    pub limit_open: bool,
     /// Unsubscribed, but takes what is on the rings for it.
     pub leaving: bool,
     /// It left and peers have caught up: gone as soon as no promise is open.
@@ -79,6 +81,12 @@ impl Subscriptions {
     #[inline]
     pub fn of(&mut self, sub: SubId) -> &mut Subscription {
         self.slots[sub.0 as usize].as_mut().expect("a SubId in use names a subscription")
+    }
+
+    /// The subscription, unless it has gone with its connection.
+    pub fn find(&mut self, sub: SubId, conn: ConnId) -> Option<&mut Subscription> {
+        let subscription = self.slots.get_mut(sub.0 as usize)?.as_mut()?;
+        (subscription.conn == conn).then_some(subscription)
     }
 
     pub fn peek(&self, sub: SubId) -> &Subscription {
@@ -534,6 +542,7 @@ impl Subscription {
             delivered: 0,
             max: 0,
             reserved: 0,
+            limit_open: false,
             leaving: false,
             fenced: false,
         }

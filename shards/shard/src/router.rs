@@ -68,6 +68,7 @@ impl Shard {
         let client = self.clients.get_mut(conn.index())?.as_deref_mut()?;
         let plan = client.last_plan.as_ref()?;
         if !client.is_plain
+            || !client.claims.is_empty()
             || !plan.is_plain
             || *plan.subject != *op.subject
             || op.tail.is_empty()
@@ -278,20 +279,25 @@ impl Shard {
     fn delivery(&mut self, from: ShardId, delivery: &Delivery<'_>, out: &mut Effects) {
         let publication = &delivery.publication;
         let publisher = Publisher { shard: from, conn: delivery.origin };
-        let plan = self.plan_for_peer(from, publication);
+        let mut plan = self.plan_for_peer(from, publication);
         if delivery.plain {
             for target in &plan.locals {
                 self.deliver(target, publication, publisher, out);
             }
         }
         for (name, claimed) in delivery.groups {
-            if claimed && self.deliver_claimed(publisher, name, publication, out) {
-                continue;
+            if claimed {
+                if self.deliver_claimed(publisher, name, publication, out) {
+                    continue;
+                }
+                // The member that was held for it may have gone just now.
+                plan = self.plan_for_peer(from, publication);
             }
             let delivered = plan.group(name).is_some_and(|group| {
                 let start = self.rng.below(group.members.len().max(1));
                 self.deliver_to_one(&group.members, start, publication, publisher, true, out)
                     || self.deliver_to_one(&group.leaving, 0, publication, publisher, true, out)
+                    || self.deliver_over_limit(&group.members, publication, publisher, out)
             });
             self.figures.dropped_no_member += u64::from(!delivered);
         }
@@ -345,10 +351,32 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
+        self.subs.peek(target.sub).has_room() && self.hand_over(target, publication, publisher, out)
+    }
+
+    /// A peer sent it before it could know of a limit: better one too many than one lost.
+    fn deliver_over_limit(
+        &mut self,
+        members: &[Target],
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        out: &mut Effects,
+    ) -> bool {
+        members.iter().any(|target| {
+            self.subs.peek(target.sub).limit_open
+                && self.hand_over(target, publication, publisher, out)
+        })
+    }
+
+    #[inline]
+    fn hand_over(
+        &mut self,
+        target: &Target,
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        out: &mut Effects,
+    ) -> bool {
         let subscription = self.subs.of(target.sub);
-        if !subscription.has_room() {
-            return false;
-        }
         let (now, behind_bytes) = (self.now, self.stall_bytes);
         let Publication { subject, reply, header_len, payload, tail, .. } = *publication;
         let sid = target.sid.as_bytes();
@@ -398,7 +426,8 @@ impl Shard {
 
     #[cold]
     fn had_last(&mut self, sub: SubId) {
-        if !self.subs.peek(sub).leaving {
+        let subscription = self.subs.peek(sub);
+        if !subscription.leaving && !subscription.limit_open {
             self.ended.push(sub);
         }
     }
@@ -416,7 +445,7 @@ impl Shard {
             return false;
         }
         let behind_bytes = std::mem::replace(&mut self.stall_bytes, u64::MAX);
-        let delivered = self.deliver(target, publication, publisher, out);
+        let delivered = self.hand_over(target, publication, publisher, out);
         self.stall_bytes = behind_bytes;
         delivered
     }
@@ -426,9 +455,9 @@ impl Shard {
         while let Some(sub) = self.ended.pop() {
             let subscription = self.subs.peek(sub);
             let (conn, sid) = (subscription.conn, subscription.sid.clone());
-            if let Some(client) = self.client(conn) {
-                client.sids.remove(sid.as_bytes());
-            }
+            // Of a connection that has closed meanwhile, the teardown takes all.
+            let Some(client) = self.client(conn) else { continue };
+            client.sids.remove(sid.as_bytes());
             self.drop_subscription(sub);
         }
     }
@@ -523,7 +552,7 @@ impl Shard {
         let subscription = self.subs.peek(sub);
         let target = Target { conn: subscription.conn, sub, sid: subscription.sid.clone() };
         let delivered = self.deliver(&target, publication, publisher, out);
-        self.settle(sub);
+        self.settle(sub, out);
         delivered
     }
 

@@ -136,7 +136,7 @@ impl Shard {
             Frame::Unstall { conn } => self.unstall(conn, out),
             Frame::Claim(claim) => self.claimed_by(from, *claim, out),
             Frame::Claimed { conn, granted } => self.claim_answered(from, conn, granted),
-            Frame::Unclaim { conn } => self.unclaimed_by(from, conn),
+            Frame::Unclaim { conn } => self.unclaimed_by(from, conn, out),
         }
     }
 
@@ -153,22 +153,57 @@ impl Shard {
     /// Everybody a connection or a leaving member waited for has caught up.
     fn caught_up(&mut self, conn: ConnId, why: Why, out: &mut Effects) {
         match why {
+            Why::Leave(sub) => {
+                if !self.left(sub) {
+                    return;
+                }
+            }
+            Why::Ok => {
+                if let Some(client) = self.client(conn)
+                    && client.promised
+                {
+                    client.ok_due = true;
+                    return;
+                }
+                self.send_ok(conn, out);
+            }
+            Why::Limit(sub) => self.limited(sub, conn),
             Why::Ping => self.send_pong(conn, out),
-            Why::Ok => self.send_ok(conn, out),
-            Why::Leave(sub) if !self.left(sub) => return,
-            Why::Leave(_) => {}
         }
-        self.waited(conn);
+        self.unpark(conn);
+    }
+
+    /// Peers ask before they count on this member from now on. It may have had its fill already.
+    fn limited(&mut self, sub: SubId, conn: ConnId) {
+        let Some(subscription) = self.subs.find(sub, conn) else { return };
+        subscription.limit_open = false;
+        if subscription.delivered >= subscription.max && self.client(conn).is_some() {
+            self.ended.push(sub);
+            self.end_subscriptions();
+        }
     }
 
     /// One thing less that a connection waits for.
-    pub(crate) fn waited(&mut self, conn: ConnId) {
+    fn unpark(&mut self, conn: ConnId) {
         let Some(client) = self.client(conn) else { return };
         client.fences -= 1;
         if client.fences == 0 && client.wait == Wait::Fence {
             client.wait = Wait::Nothing;
             self.runnable.push_back(conn);
         }
+    }
+
+    /// The last promise on a member that had left is gone: so is the member, and its connection goes on.
+    pub(crate) fn released(&mut self, sub: SubId, out: &mut Effects) {
+        let conn = self.subs.peek(sub).conn;
+        self.left(sub);
+        let Some(client) = self.client(conn) else { return };
+        client.promised = false;
+        if std::mem::take(&mut client.ok_due) {
+            self.send_ok(conn, out);
+            self.unpark(conn);
+        }
+        self.unpark(conn);
     }
 
     fn turn(&mut self, out: &mut Effects) {

@@ -39,6 +39,10 @@ pub(crate) struct Client {
     pub wait: Wait,
     /// Fences it waits for.
     pub fences: u32,
+    /// A queue member of it that has left is still promised to a publisher.
+    pub promised: bool,
+    /// Its `+OK` waits for that.
+    pub ok_due: bool,
     /// Receivers it is slowed for.
     pub stalled_by: u32,
     pub stalled_since: Nanos,
@@ -109,6 +113,8 @@ impl Client {
             last_plan: None,
             wait: Wait::Nothing,
             fences: 0,
+            promised: false,
+            ok_due: false,
             stalled_by: 0,
             stalled_since: 0,
             stalls: 0,
@@ -130,12 +136,6 @@ impl Client {
     #[inline]
     pub fn is_waiting(&self) -> bool {
         self.wait != Wait::Nothing || self.stalled_by > 0
-    }
-
-    /// As [`Client::is_waiting`], but a publication that peers hold a delivery for is not held up by
-    /// slow receivers.
-    fn may_go_on(&self) -> bool {
-        self.wait == Wait::Nothing && (self.stalled_by == 0 || !self.claims.is_empty())
     }
 
     fn unparsed(&self) -> usize {
@@ -228,7 +228,7 @@ impl Shard {
     /// The connection need wait no longer: on with what it has sent meanwhile.
     pub(crate) fn go_on(&mut self, conn: ConnId, out: &mut Effects) {
         match self.client(conn) {
-            Some(client) if client.may_go_on() => {}
+            Some(client) if !client.is_waiting() => {}
             _ => return,
         }
         self.run_carry(conn, out);
@@ -456,6 +456,9 @@ impl Shard {
             if subscription.queue.is_some() {
                 let (account, pattern) = (subscription.account, subscription.pattern);
                 self.accounts[account.0 as usize].reweigh(pattern);
+                if self.park(conn, Why::Limit(sub), out) {
+                    self.subs.of(sub).limit_open = true;
+                }
             }
             self.acknowledge(conn, out);
             return Flow::Done;
@@ -498,8 +501,14 @@ impl Shard {
 
     /// `+OK` if wanted, once peers know of what was asked.
     fn acknowledge(&mut self, conn: ConnId, out: &mut Effects) {
-        let verbose = self.client(conn).is_some_and(|client| client.connect.verbose);
-        if verbose && !self.park(conn, Why::Ok, out) {
+        let Some(client) = self.client(conn) else { return };
+        if !client.connect.verbose {
+            return;
+        }
+        if client.promised {
+            client.ok_due = true;
+            client.fences += 1;
+        } else if !self.park(conn, Why::Ok, out) {
             self.send_ok(conn, out);
         }
     }
