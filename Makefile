@@ -6,7 +6,7 @@ PROFILE ?= tests
 
 export RINGBUS_GIT_COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null)
 
-.PHONY: run build test check sim fuzz bench bench-compare compat
+.PHONY: run build test check loom sim fuzz bench bench-compare compat
 
 # Builds the release and starts it on its defaults.
 run: build
@@ -24,16 +24,23 @@ check: need-cargo
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+# Every order in which two threads can meet on a ring, as far as the model goes.
+loom: need-cargo
+	@RUSTFLAGS="--cfg loom" $(CARGO) test --release --package ringbus-mesh \
+	  --target-dir "$${CARGO_TARGET_DIR:-target}/loom"
+
 # Whole buses, simulated from seeds; a failing seed is printed. `make sim SEEDS=1000000` takes its time.
 sim: need-cargo
 	@$(CARGO) run --release --package ringbus-sim -- \
 	  --seeds 0..$(or $(SEEDS),20000) --jobs $$(nproc) $(ARGS)
 
-# Random input: configuration files, protocol bytes, subjects, and dialogues compared between servers.
+# Random input: configuration files, protocol bytes, whole sessions, subjects, and dialogues compared between servers.
 fuzz: need-cargo
 	@RINGBUS_FUZZ_CASES=$(or $(CASES),1000000) \
 	  $(CARGO) test --profile $(PROFILE) --package ringbus --bin ringbus fuzz_
 	@$(CARGO) test --profile $(PROFILE) --package ringbus-wire --package ringbus-subject random
+	@$(CARGO) run --release --package ringbus-wire --example fuzz_parser -- $(or $(CASES),1000000)
+	@$(CARGO) run --release --package ringbus-shard --example fuzz_session -- $(or $(CASES),1000000)
 	@NATS_SERVER_BIN="$${NATS_SERVER_BIN:-$$(scripts/install-nats-server.sh)}" || exit 1; \
 	export NATS_SERVER_BIN; RINGBUS_FUZZ_CASES=$(or $(DIALOGUES),4000) \
 	  $(CARGO) test --profile $(PROFILE) --package ringbus --test tests random_dialogues
