@@ -101,7 +101,8 @@ impl Client {
             oracle.sent_connect(self.session);
             let line = format!(
                 "CONNECT {{\"verbose\":{},\"pedantic\":{},\"echo\":{},\"headers\":{},\
-                 \"no_responders\":{},\"protocol\":{},\"lang\":\"sim\",\"version\":\"1\",\"name\":\"c{}\"}}\r\n",
+                 \"no_responders\":{},\"protocol\":{},\"lang\":\"sim\",\
+                 \"version\":\"1\",\"name\":\"c{}\"}}\r\n",
                 flags.verbose,
                 flags.pedantic,
                 flags.echo,

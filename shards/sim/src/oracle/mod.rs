@@ -382,7 +382,11 @@ impl Oracle {
     /// It has ended its side, and goes on reading.
     pub fn left(&mut self, session: Session) {
         self.now();
-        self.sessions[session].fate = Fate::Leaving;
+        let record = &mut self.sessions[session];
+        // Too late to matter if the server has closed it already.
+        if record.closed_at.is_none() {
+            record.fate = Fate::Leaving;
+        }
     }
 
     /// The connection is torn down; nobody knows what got through.
