@@ -65,8 +65,8 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) received: VecDeque<(ConnId, Filled, usize)>,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
-    /// About as many bytes as wait to be sent since the last flush.
-    volume: usize,
+    /// Bytes of input given to the engine since the last flush.
+    taken_bytes: usize,
     /// Input given to the engine at once.
     slice_bytes: usize,
     pub(crate) stop_at: Option<Nanos>,
@@ -104,7 +104,7 @@ impl<E: Engine> Driver<E> {
             completions: Vec::new(),
             received: VecDeque::new(),
             frames: VecDeque::new(),
-            volume: 0,
+            taken_bytes: 0,
             slice_bytes: BUFFER_BYTES,
             stop_at: None,
         }
@@ -265,7 +265,7 @@ impl<E: Engine> Driver<E> {
     }
 
     fn take_frames(&mut self, now: Nanos) {
-        while self.volume < FLUSH_BYTES {
+        while self.effects.copied_bytes < FLUSH_BYTES {
             if self.frames.is_empty() {
                 let frames = &mut self.frames;
                 self.inbound.drain(FRAMES_AT_ONCE, |from, frame| frames.push_back((from, frame)));
@@ -292,7 +292,7 @@ impl<E: Engine> Driver<E> {
                 self.ring.give_back(filled);
             }
             self.took_in(end - done, now);
-            if self.volume >= FLUSH_BYTES {
+            if self.effects.copied_bytes >= FLUSH_BYTES {
                 return;
             }
         }
@@ -300,7 +300,7 @@ impl<E: Engine> Driver<E> {
 
     /// After an input of that many bytes: keeps what comes of it within bounds.
     fn took_in(&mut self, bytes: usize, now: Nanos) {
-        self.volume += bytes.max(1) * self.effects.dirty.len();
+        self.taken_bytes += bytes;
         for to in self.outbound.peers() {
             if self.effects.staged_bytes(to) >= BATCH_BYTES_MAX {
                 self.push_frames(to, now);
@@ -346,13 +346,16 @@ impl<E: Engine> Driver<E> {
 
     fn write_dirty(&mut self, now: Nanos) {
         let mut dirty = std::mem::take(&mut self.effects.dirty);
-        let written = dirty.len();
         for conn in dirty.drain(..) {
             self.write_next(conn, now);
         }
         self.effects.dirty = dirty;
-        self.slice_bytes = (FLUSH_BYTES / written.max(1)).clamp(SLICE_BYTES_MIN, BUFFER_BYTES);
-        self.volume = 0;
+        let copied = std::mem::take(&mut self.effects.copied_bytes).max(1);
+        let taken = std::mem::take(&mut self.taken_bytes);
+        if taken > 0 {
+            let slice = FLUSH_BYTES.saturating_mul(taken) / copied;
+            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, BUFFER_BYTES);
+        }
     }
 
     fn steer_reads(&mut self) {

@@ -28,7 +28,8 @@ pub unsafe trait Engine {
     fn has_work(&self) -> bool;
 }
 
-// SAFETY: a shard's chunk owns a `Vec<u8>` on the heap that nobody else can reach.
+// SAFETY: a shard's chunk owns bytes on the heap that nobody changes while it is there: a `Vec<u8>`
+// that nobody else can reach, or a part in a `Bytes`, which never changes.
 unsafe impl Engine for Shard {
     type Chunk = shard::Chunk;
 

@@ -68,6 +68,10 @@ impl Shard {
         if self.client(conn).is_none() {
             return;
         }
+        self.settle_for(conn, out);
+        if self.client(conn).is_none() {
+            return;
+        }
         self.note(conn, Event::Closed(reason), out);
         let pending = self.outbound.peek(conn).map_or(0, |receiver| receiver.pending_bytes);
         let flush = reason.flushes();

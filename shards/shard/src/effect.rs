@@ -28,6 +28,9 @@ pub struct Effects {
     pub notes: Vec<Note>,
     /// Finished reports.
     pub reports: Vec<Report>,
+    /// Bytes written to receivers' buffers since the driver last set it to 0: what sending soon
+    /// keeps small.
+    pub copied_bytes: usize,
 }
 
 /// May the socket be read?
@@ -75,6 +78,7 @@ impl Effects {
             probes: Vec::new(),
             notes: Vec::new(),
             reports: Vec::new(),
+            copied_bytes: 0,
         }
     }
 

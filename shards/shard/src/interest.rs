@@ -5,7 +5,7 @@
 //! this shard is. `announced` is what peers have been told or will be told by frames already
 //! staged.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use foldhash::fast::FixedState;
@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use subject::{PatternId, Sublist};
 
 use crate::ids::{ConnId, ShardId};
-use crate::limits::PLANS_MAX;
+use crate::limits::{CAST_MIN, PLANS_MAX};
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
 use crate::sid::{Sid, SubId};
@@ -101,6 +101,8 @@ pub type Wish = (Box<[u8]>, Option<Box<[u8]>>, u32);
 #[derive(Default)]
 pub(crate) struct Entry {
     plain: Vec<SubId>,
+    /// Made of `plain` when it was last needed.
+    targets: OnceCell<Rc<Targets>>,
     announced: bool,
     /// In the account's list of entries to announce.
     dirty: bool,
@@ -143,12 +145,27 @@ pub(crate) struct Plan {
     pub is_plain: bool,
     stale: Cell<bool>,
     generation: u64,
-    /// Plain subscriptions of this shard.
-    pub locals: Vec<Target>,
+    /// Plain subscriptions of this shard, by matching pattern.
+    pub locals: Vec<Rc<Targets>>,
     /// Peers with plain interest.
     pub peers: Vec<ShardId>,
     /// By name, over all matching patterns.
     pub groups: Vec<GroupPlan>,
+}
+
+/// The plain subscriptions of one pattern.
+#[derive(Default)]
+pub(crate) struct Targets {
+    /// Those to deliver to one by one.
+    pub singles: Vec<Target>,
+    /// Those that can share what they are sent.
+    pub casts: Vec<Rc<Cast>>,
+}
+
+/// Many subscriptions without a limit that go by the same sid.
+pub(crate) struct Cast {
+    pub sid: Sid,
+    pub targets: Vec<Target>,
 }
 
 /// A subscription to deliver to.
@@ -308,6 +325,7 @@ impl Account {
             plan.stale.set(true);
         }
         let entry = &mut self.table[pattern];
+        entry.targets.take();
         if !entry.dirty {
             entry.dirty = true;
             self.dirty.push(pattern);
@@ -369,7 +387,8 @@ impl Account {
         }
         let plan = Rc::new(self.make_plan(subject, subs));
         figures.plans_made += 1;
-        let fanout = (plan.locals.len() + plan.groups.len() + plan.peers.len()) as u64;
+        let locals: usize = plan.locals.iter().map(|targets| targets.len()).sum();
+        let fanout = (locals + plan.groups.len() + plan.peers.len()) as u64;
         figures.fanout_sum += fanout;
         figures.fanout_max = figures.fanout_max.max(fanout);
         self.plans.insert(subject.into(), plan.clone());
@@ -390,7 +409,11 @@ impl Account {
             Plan { subject: subject.into(), generation: self.generation, ..Plan::default() };
         for id in &matched {
             let entry = &self.table[*id];
-            plan.locals.extend(entry.plain.iter().map(|sub| target(*sub, subs)));
+            if !entry.plain.is_empty() {
+                let targets =
+                    entry.targets.get_or_init(|| Rc::new(Targets::of(&entry.plain, subs)));
+                plan.locals.push(targets.clone());
+            }
             plan.peers.extend_from_slice(&entry.peers);
             for group in &entry.groups {
                 plan.add_group(group, subs);
@@ -515,6 +538,48 @@ impl Plan {
                 None => plan.peers.push(*peer),
             }
         }
+    }
+}
+
+impl Targets {
+    fn of(plain: &[SubId], subs: &Subscriptions) -> Targets {
+        let all = plain.iter().map(|sub| target(*sub, subs));
+        if plain.len() < CAST_MIN {
+            return Targets { singles: all.collect(), casts: Vec::new() };
+        }
+        let mut targets = Targets::default();
+        let mut by_sid: HashMap<Sid, usize, FixedState> =
+            HashMap::with_hasher(FixedState::default());
+        let mut sets: Vec<Vec<Target>> = Vec::new();
+        for target in all {
+            if subs.peek(target.sub).max > 0 {
+                targets.singles.push(target);
+                continue;
+            }
+            let at = *by_sid.entry(target.sid.clone()).or_insert_with(|| {
+                sets.push(Vec::new());
+                sets.len() - 1
+            });
+            sets[at].push(target);
+        }
+        for set in sets {
+            match set.first() {
+                Some(first) if set.len() >= CAST_MIN => {
+                    targets.casts.push(Rc::new(Cast { sid: first.sid.clone(), targets: set }));
+                }
+                _ => targets.singles.extend(set),
+            }
+        }
+        targets
+    }
+
+    fn len(&self) -> usize {
+        self.singles.len() + self.casts.iter().map(|cast| cast.targets.len()).sum::<usize>()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.singles.iter().chain(self.casts.iter().flat_map(|cast| &cast.targets))
     }
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod cast;
 mod claim;
 mod closing;
 mod effect;

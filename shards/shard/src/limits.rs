@@ -20,6 +20,13 @@ pub const RING_FRAMES: usize = 64;
 /// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one
 /// chunk.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Subscribers of one pattern and one sid from which on they share what they are sent.
+pub const CAST_MIN: usize = 2;
+/// Bytes gathered for them before they get it.
+pub const CAST_BYTES_MAX: usize = 64 * 1024;
+/// Fewer bytes than this are copied rather than shared: they go out with what else there is.
+pub const SHARE_BYTES_MIN: usize = 1024;
+
 /// Spare bytes of outbound chunks a shard keeps for reuse.
 pub const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 

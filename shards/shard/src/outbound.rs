@@ -5,16 +5,37 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
+use crate::effect::Effects;
 use crate::ids::{ConnId, Nanos};
 use crate::limits::{CHUNK_BYTES_MAX, POOL_BYTES_MAX};
 
 /// Bytes on their way out. The driver may keep them as long as the kernel needs them.
 #[derive(Debug)]
-pub struct Chunk(Vec<u8>);
+pub struct Chunk(Piece);
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
+    }
+}
+
+/// Bytes of one receiver, or of many.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// To be copied, or already one receiver's own.
+    Copied(Vec<u8>),
+    /// The same for all.
+    Shared(Bytes),
+}
+
+impl Piece {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Piece::Copied(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
     }
 }
 
@@ -35,8 +56,10 @@ pub(crate) struct Receiver {
     pub stalling: bool,
     /// A write deadline is set.
     pub watched: bool,
+    /// A casting owes it something.
+    pub casting: bool,
     tail: Vec<u8>,
-    full: VecDeque<Vec<u8>>,
+    full: VecDeque<Piece>,
     pub pending_bytes: u64,
     pub sent_bytes: u64,
     /// When it last took a byte, or had nothing to take.
@@ -146,20 +169,61 @@ impl Outbound {
         Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
     }
 
+    /// Does a casting owe it something?
+    #[inline]
+    pub fn is_casting(&self, conn: ConnId) -> bool {
+        self.peek(conn).is_some_and(|receiver| receiver.casting)
+    }
+
+    /// A buffer to fill.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.pool.take()
+    }
+
+    /// As [`Outbound::deliver`], for `msgs` messages that were written before.
+    #[allow(clippy::too_many_arguments, reason = "what is given, to whom, and when")]
+    pub fn give(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        piece: &Piece,
+        msgs: u64,
+        payload_bytes: u64,
+        behind_bytes: u64,
+        out: &mut Effects,
+    ) -> Taken {
+        let Some(receiver) = self.receivers.get_mut(conn.index()) else { return Taken::No };
+        if receiver.generation != conn.generation || !receiver.open {
+            return Taken::No;
+        }
+        if receiver.pending_bytes >= behind_bytes && !receiver.stuck {
+            return Taken::Behind;
+        }
+        receiver.out_msgs += msgs;
+        receiver.out_bytes += payload_bytes;
+        match piece {
+            Piece::Copied(bytes) => {
+                out.copied_bytes += bytes.len();
+                let write = |tail: &mut Vec<u8>, _| tail.extend_from_slice(bytes);
+                receiver.append(conn, now, &mut self.pool, &mut out.dirty, write);
+            }
+            Piece::Shared(bytes) => receiver.share(conn, now, bytes, &mut out.dirty),
+        }
+        Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
+    }
+
     /// See [`crate::Shard::take_chunk`].
     pub fn take_chunk(&mut self, conn: ConnId) -> Option<Chunk> {
         let receiver = self.receiver(conn)?;
-        let chunk = match receiver.full.pop_front() {
-            Some(full) => full,
-            None => std::mem::take(&mut receiver.tail),
-        };
-        if chunk.is_empty() {
-            receiver.tail = chunk;
+        if let Some(full) = receiver.full.pop_front() {
+            return Some(Chunk(full));
+        }
+        if receiver.tail.is_empty() {
             receiver.driven = false;
             self.rest(conn);
             return None;
         }
-        Some(Chunk(chunk))
+        Some(Chunk(Piece::Copied(std::mem::take(&mut receiver.tail))))
     }
 
     /// An idle connection keeps no buffer.
@@ -175,7 +239,12 @@ impl Outbound {
 
     /// See [`crate::Shard::recycle`].
     pub fn recycle(&mut self, chunk: Chunk) {
-        self.pool.give(chunk.0);
+        self.recycle_piece(chunk.0);
+    }
+
+    /// Takes back what nobody needs any more.
+    pub fn recycle_piece(&mut self, piece: Piece) {
+        self.pool.take_back(piece);
     }
 
     /// Takes no more for a connection, and drops what waits unless it is to be flushed.
@@ -216,14 +285,30 @@ impl Receiver {
             dirty.push(conn);
         }
         if self.tail.len() >= CHUNK_BYTES_MAX {
-            self.full.push_back(std::mem::take(&mut self.tail));
+            self.full.push_back(Piece::Copied(std::mem::take(&mut self.tail)));
         }
         added
     }
 
+    /// Queues bytes it shares with others behind its own.
+    fn share(&mut self, conn: ConnId, now: Nanos, bytes: &Bytes, dirty: &mut Vec<ConnId>) {
+        if !self.tail.is_empty() {
+            self.full.push_back(Piece::Copied(std::mem::take(&mut self.tail)));
+        }
+        self.full.push_back(Piece::Shared(bytes.clone()));
+        if self.pending_bytes == 0 {
+            self.progress_at = now;
+        }
+        self.pending_bytes += bytes.len() as u64;
+        if !self.driven {
+            self.driven = true;
+            dirty.push(conn);
+        }
+    }
+
     fn discard(&mut self, pool: &mut Pool) {
         for full in self.full.drain(..) {
-            pool.give(full);
+            pool.take_back(full);
         }
         pool.give(std::mem::take(&mut self.tail));
         self.pending_bytes = 0;
@@ -245,6 +330,15 @@ impl Pool {
                 buffer
             }
             None => Vec::new(),
+        }
+    }
+
+    /// A shared block comes back with the last who had it.
+    fn take_back(&mut self, piece: Piece) {
+        match piece {
+            Piece::Copied(buffer) => self.give(buffer),
+            Piece::Shared(bytes) if bytes.is_unique() => self.give(Vec::from(bytes)),
+            Piece::Shared(_) => {}
         }
     }
 

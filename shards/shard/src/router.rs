@@ -52,8 +52,8 @@ impl Shard {
         let publication = Publication { account, subject, reply, header_len, payload, tail };
         let publisher = Publisher { shard: self.id, conn };
         let mut delivered = false;
-        for target in &plan.locals {
-            delivered |= self.deliver(target, &publication, publisher, out);
+        for targets in &plan.locals {
+            delivered |= self.deliver_to_all(targets, &publication, publisher, true, out);
         }
         if !delivered && !reply.is_empty() {
             self.no_responders(conn, &publication, out);
@@ -197,10 +197,8 @@ impl Shard {
         let publisher = Publisher { shard: self.id, conn };
         let echo = self.echoes(conn);
         let mut delivered = false;
-        for target in &plan.locals {
-            if echo || target.conn != conn {
-                delivered |= self.deliver(target, publication, publisher, out);
-            }
+        for targets in &plan.locals {
+            delivered |= self.deliver_to_all(targets, publication, publisher, echo, out);
         }
         for (group, pick) in plan.groups.iter().zip(picks) {
             match pick {
@@ -281,8 +279,8 @@ impl Shard {
         let publisher = Publisher { shard: from, conn: delivery.origin };
         let mut plan = self.plan_for_peer(from, publication);
         if delivery.plain {
-            for target in &plan.locals {
-                self.deliver(target, publication, publisher, out);
+            for targets in &plan.locals {
+                self.deliver_to_all(targets, publication, publisher, true, out);
             }
         }
         for (name, claimed) in delivery.groups {
@@ -376,6 +374,7 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
+        self.settle_for(target.conn, out);
         let subscription = self.subs.of(target.sub);
         let (now, behind_bytes) = (self.now, self.stall_bytes);
         let Publication { subject, reply, header_len, payload, tail, .. } = *publication;
@@ -397,6 +396,7 @@ impl Shard {
         }
         self.figures.out_msgs += 1;
         self.figures.out_bytes += payload_bytes;
+        out.copied_bytes += tail.len();
         if !watched || pending_bytes > self.options.pending_bytes_max || self.options.trace {
             self.delivered(target, publication, pending_bytes, watched, out);
         }
@@ -470,7 +470,11 @@ impl Shard {
         }
         let account = &mut self.accounts[publication.account.0 as usize];
         let plan = account.plan(publication.reply, &self.subs, &mut self.figures);
-        let Some(target) = plan.locals.iter().find(|target| target.conn == conn) else { return };
+        let Some(target) =
+            plan.locals.iter().flat_map(|t| t.iter()).find(|target| target.conn == conn)
+        else {
+            return;
+        };
         let Publication { subject, reply, .. } = *publication;
         let sid = target.sid.clone();
         self.write(conn, out, |bytes| emit::no_responders(bytes, subject, sid.as_bytes(), reply));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::cast::{self, Casting};
 use crate::claim::Claims;
 use crate::closing::{Closed, Teardown};
 use crate::effect::Effects;
@@ -49,6 +50,9 @@ pub struct Shard {
     pub(crate) ended: Vec<SubId>,
     /// The plan each peer's last publication used.
     pub(crate) peer_plans: Vec<Option<Rc<Plan>>>,
+    /// What receivers are owed of this step.
+    pub(crate) castings: Vec<Casting>,
+    pub(crate) cast_bytes_max: usize,
     pub(crate) picks: Vec<Pick>,
     pub(crate) scratch: Vec<u8>,
     pub(crate) stall_bytes: u64,
@@ -67,6 +71,7 @@ impl Shard {
         now: Nanos,
     ) -> Shard {
         assert!(id.index() < shards, "shard {id:?} of {shards}");
+        let cast_bytes_max = cast::bytes_max(options.pending_bytes_max);
         Shard {
             id,
             shards,
@@ -92,6 +97,8 @@ impl Shard {
             lane_waiters: Vec::new(),
             ended: Vec::new(),
             peer_plans: (0..shards).map(|_| None).collect(),
+            castings: Vec::new(),
+            cast_bytes_max,
             picks: Vec::new(),
             scratch: Vec::new(),
         }
@@ -112,8 +119,13 @@ impl Shard {
             Input::Turn => self.turn(out),
             Input::Ask(ask) => self.asked(ask, out),
         }
-        while let Some(conn) = self.runnable.pop_front() {
-            self.go_on(conn, out);
+        loop {
+            match self.runnable.pop_front() {
+                Some(conn) => self.go_on(conn, out),
+                None if self.castings.is_empty() => break,
+                // May make connections runnable: a receiver that is closed keeps nobody waiting.
+                None => self.settle_castings(out),
+            }
         }
         self.announce(out);
     }
@@ -290,6 +302,7 @@ impl Shard {
         out: &mut Effects,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.settle_for(conn, out);
         let now = self.now;
         let written = self.outbound.write(conn, now, &mut out.dirty, |bytes, _| write(bytes));
         if written.is_none() {

@@ -121,6 +121,33 @@ fn a_subscription_that_ends_as_its_connection_does_ends_once() {
 }
 
 #[test]
+fn subscribers_that_share_bytes_get_everything_in_order() {
+    on_each(&[1, 2], |mut bus, far| {
+        let (publisher, other) = (bus.quiet(0), bus.quiet(far));
+        let subscribers: Vec<_> = (0..12).map(|_| bus.quiet(far)).collect();
+        for subscriber in &subscribers {
+            bus.send(*subscriber, "SUB a 1\r\nSUB b 2\r\nPING\r\n");
+            bus.take(*subscriber);
+        }
+        bus.send(other, "SUB a 1\r\nUNSUB 1 2\r\nPING\r\n");
+        bus.take(other);
+        let body = "x".repeat(900);
+        let (a, b) = (format!("PUB a 900\r\n{body}\r\n"), format!("PUB b 900\r\n{body}\r\n"));
+        bus.send(publisher, &[&*a, &*a, &*b, &*a, "PUB b 0\r\n\r\n"].concat());
+        let (a, b) = (format!("MSG a 1 900\r\n{body}\r\n"), format!("MSG b 2 900\r\n{body}\r\n"));
+        let wanted = [&*a, &*a, &*b, &*a, "MSG b 2 0\r\n\r\n"].concat();
+        for subscriber in &subscribers {
+            assert!(bus.take(*subscriber) == wanted);
+        }
+        assert!(bus.take(other) == a.repeat(2));
+        assert_eq!(bus.shards[far].figures().out_msgs, 12 * 5 + 2);
+        bus.send(publisher, "PUB a 0\r\n\r\n");
+        bus.send(subscribers[0], "UNSUB 1\r\nPING\r\n");
+        assert_eq!(bus.take(subscribers[0]), "MSG a 1 0\r\n\r\nPONG\r\n");
+    });
+}
+
+#[test]
 fn nobody_there_is_said_to_who_asks() {
     on_each(&[1, 2], |mut bus, far| {
         let (client, other) = (bus.quiet(0), bus.quiet(far));

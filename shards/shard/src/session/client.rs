@@ -377,6 +377,7 @@ impl Shard {
             receiver.headers = understands;
         }
         if again {
+            self.settle_for(conn, out);
             self.drop_all_subscriptions(conn);
         }
         if let Err(fault) = checked {
@@ -450,15 +451,18 @@ impl Shard {
             self.acknowledge(conn, out);
             return Flow::Done;
         };
+        self.settle_for(conn, out);
+        if self.client(conn).is_none() {
+            return Flow::Done;
+        }
         let subscription = self.subs.of(sub);
         if max > subscription.delivered {
             subscription.max = max;
-            if subscription.queue.is_some() {
-                let (account, pattern) = (subscription.account, subscription.pattern);
-                self.accounts[account.0 as usize].reweigh(pattern);
-                if self.park(conn, Why::Limit(sub), out) {
-                    self.subs.of(sub).limit_open = true;
-                }
+            let is_member = subscription.queue.is_some();
+            let (account, pattern) = (subscription.account, subscription.pattern);
+            self.accounts[account.0 as usize].reweigh(pattern);
+            if is_member && self.park(conn, Why::Limit(sub), out) {
+                self.subs.of(sub).limit_open = true;
             }
             self.acknowledge(conn, out);
             return Flow::Done;
