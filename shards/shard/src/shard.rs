@@ -205,7 +205,7 @@ impl Shard {
         }
     }
 
-    /// The last promise on a member that had left is gone: so is the member. Its connection goes on.
+    /// The last promise on a member that left is gone. So is the member; its connection goes on.
     pub(crate) fn released(&mut self, sub: SubId, out: &mut Effects) {
         let conn = self.subs.peek(sub).conn;
         self.left(sub);
