@@ -7,7 +7,7 @@ use wire::CloseReason;
 use crate::effect::{Close, Effects};
 use crate::ids::{ConnId, Nanos};
 use crate::input::Hangup;
-use crate::limits::TEARDOWN_PER_TURN;
+use crate::limits::{CLOSED_SUBSCRIPTIONS_MAX, TEARDOWN_PER_TURN};
 use crate::report::{Connection, Event};
 use crate::session::client::Wait;
 use crate::shard::Shard;
@@ -148,7 +148,8 @@ impl Shard {
         if max == 0 {
             return;
         }
-        let Some(mut connection) = self.describe(conn, true) else { return };
+        let with_subs = subs.len() <= CLOSED_SUBSCRIPTIONS_MAX;
+        let Some(mut connection) = self.describe(conn, with_subs) else { return };
         connection.closed = Some((reason, self.now as Nanos));
         connection.pending_bytes = pending;
         connection.subscriptions = subs.len() as u32;

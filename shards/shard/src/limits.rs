@@ -35,6 +35,8 @@ pub const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Subscriptions of closed connections that are taken back in one turn.
 pub const TEARDOWN_PER_TURN: usize = 512;
+/// A closed connection with more subscriptions than this is remembered without their list.
+pub const CLOSED_SUBSCRIPTIONS_MAX: usize = 1024;
 /// Connections looked at for a report in one turn.
 pub const REPORT_PER_TURN: usize = 512;
 
