@@ -26,7 +26,8 @@ pub(crate) struct Stalls {
 
 struct Behind {
     waiting: HashMap<Publisher, (), FixedState>,
-    acked_bytes: u64,
+    /// As first asked after the wait began; none before.
+    acked_bytes: Option<u64>,
     progress_at: Nanos,
     patience_ns: Nanos,
 }
@@ -40,7 +41,7 @@ impl Stalls {
     pub fn begin(&mut self, receiver: ConnId, now: Nanos) {
         self.behind.entry(receiver).or_insert_with(|| Behind {
             waiting: HashMap::with_hasher(FixedState::default()),
-            acked_bytes: 0,
+            acked_bytes: None,
             progress_at: now,
             patience_ns: PATIENCE_MIN,
         });
@@ -62,8 +63,9 @@ impl Stalls {
     pub fn progress(&mut self, receiver: ConnId, acked_bytes: u64, now: Nanos) -> bool {
         let Some(behind) = self.behind.get_mut(&receiver) else { return true };
         let idle = now.saturating_sub(behind.progress_at);
-        if acked_bytes > behind.acked_bytes {
-            behind.acked_bytes = acked_bytes;
+        let before = *behind.acked_bytes.get_or_insert(acked_bytes);
+        if acked_bytes > before {
+            behind.acked_bytes = Some(acked_bytes);
             behind.progress_at = now;
             behind.patience_ns = behind.patience_ns.max(2 * idle).min(PATIENCE_MAX);
             return true;
@@ -91,14 +93,16 @@ mod tests {
     fn patience_ends_for_one_that_never_moves() {
         let mut stalls = Stalls::new(1);
         stalls.begin(SLOW, 0);
-        assert!(stalls.progress(SLOW, 0, PATIENCE_MIN - 1));
-        assert!(!stalls.progress(SLOW, 0, PATIENCE_MIN));
+        // What was acknowledged before the wait began is no progress.
+        assert!(stalls.progress(SLOW, 5000, PATIENCE_MIN - 1));
+        assert!(!stalls.progress(SLOW, 5000, PATIENCE_MIN));
     }
 
     #[test]
     fn patience_grows_with_the_gaps_shown() {
         let mut stalls = Stalls::new(1);
         stalls.begin(SLOW, 0);
+        assert!(stalls.progress(SLOW, 0, 20 * MILLIS));
         assert!(stalls.progress(SLOW, 1, 90 * MILLIS));
         assert!(stalls.progress(SLOW, 1, 260 * MILLIS));
         assert!(stalls.progress(SLOW, 2, 261 * MILLIS));
