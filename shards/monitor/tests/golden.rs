@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use monitor::{Monitor, Next, ProcessFigures, Request, Requests, Site, Step};
 use shard::ShardId;
-use shard::report::{CloseReason, Connection, Figures, Report, Subscription, Wanted};
+use shard::report::{
+    CloseReason, Connection, DriverFigures, Figures, Report, Subscription, Wanted,
+};
 
 /// Seconds, in nanoseconds.
 const S: u64 = 1_000_000_000;
@@ -288,9 +290,16 @@ fn load() -> Vec<Report> {
             ticket: 1,
             shard: ShardId(0),
             figures: one,
+            driver: DriverFigures::default(),
             connections: vec![idle(), orders(), gone()],
         },
-        Report { ticket: 1, shard: ShardId(1), figures: two, connections: vec![wrong(), clock()] },
+        Report {
+            ticket: 1,
+            shard: ShardId(1),
+            figures: two,
+            driver: DriverFigures::default(),
+            connections: vec![wrong(), clock()],
+        },
     ]
 }
 

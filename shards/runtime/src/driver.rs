@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use shard::limits::{BATCH_BYTES_MAX, SECONDS};
-use shard::report::Ask;
+use shard::report::{Ask, DriverFigures};
 use shard::{ConnId, Effects, Frame, Input, Nanos, Reads, ShardId};
 
 use crate::buffers::{BUFFER_BYTES, Filled};
@@ -70,6 +70,10 @@ pub(crate) struct Driver<E: Engine> {
     /// Input given to the engine at once.
     slice_bytes: usize,
     pub(crate) stop_at: Option<Nanos>,
+    /// Times round the loop, sleeps, and time with nothing to do.
+    turns: u64,
+    wakes: u64,
+    idle_ns: u64,
 }
 
 /// What to do after a turn.
@@ -107,11 +111,15 @@ impl<E: Engine> Driver<E> {
             taken_bytes: 0,
             slice_bytes: BUFFER_BYTES,
             stop_at: None,
+            turns: 0,
+            wakes: 0,
+            idle_ns: 0,
         }
     }
 
     /// Takes in what there is, up to some bounds, and hands on what comes of it.
     pub fn turn(&mut self) -> io::Result<After> {
+        self.turns += 1;
         let now = self.commons.now();
         self.take_completions(now);
         self.take_messages(now);
@@ -137,6 +145,13 @@ impl<E: Engine> Driver<E> {
 
     /// Waits for something to do.
     pub fn rest(&mut self) -> io::Result<()> {
+        let since = self.commons.now();
+        let rested = self.idle();
+        self.idle_ns += self.commons.now().saturating_sub(since);
+        rested
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
         if self.commons.spin_ns > 0 {
             self.ring.submit()?;
             if self.spin() {
@@ -148,6 +163,7 @@ impl<E: Engine> Driver<E> {
         // later sees it doze, and rings.
         let waited = if self.inbound.is_empty() && self.messages.is_empty() {
             let time = self.patience();
+            self.wakes += 1;
             self.ring.wait(time)
         } else {
             Ok(())
@@ -309,11 +325,11 @@ impl<E: Engine> Driver<E> {
     }
 
     fn push_frames(&mut self, to: ShardId, now: Nanos) {
-        self.outbound.push(to, &mut self.effects);
+        self.outbound.push(to, &mut self.effects, now);
         // Whoever waited may fill the lane again at once, and the ring may take that too.
         while self.effects.relieved(to) {
             self.engine.step(now, Input::Room { to }, &mut self.effects);
-            self.outbound.push(to, &mut self.effects);
+            self.outbound.push(to, &mut self.effects, now);
         }
     }
 
@@ -330,7 +346,19 @@ impl<E: Engine> Driver<E> {
         for note in self.effects.notes.drain(..) {
             notes::write(&note);
         }
-        for report in self.effects.reports.drain(..) {
+        self.post_reports(now);
+    }
+
+    fn post_reports(&mut self, now: Nanos) {
+        for mut report in std::mem::take(&mut self.effects.reports) {
+            report.driver = DriverFigures {
+                now,
+                idle_ns: self.idle_ns,
+                turns: self.turns,
+                wakes: self.wakes,
+                enters: self.ring.enters(),
+                lanes: self.outbound.figures(&self.effects, now),
+            };
             self.commons.answers.post(report);
         }
     }

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use mesh::Doorbell;
-use shard::limits::RING_FRAMES;
-use shard::{Effects, Frame, ShardId};
+use shard::limits::{RING_FRAMES, SECONDS};
+use shard::report::LaneFigures;
+use shard::{Effects, Frame, Nanos, ShardId};
 
 use crate::ring::Ring;
 
@@ -88,9 +89,37 @@ pub(crate) struct Inbound(Vec<Option<mesh::Receiver<Frame>>>);
 /// What one shard sends to its peers. None for the shard itself.
 pub(crate) struct Outbound {
     lanes: Vec<Option<mesh::Sender<Frame>>>,
+    /// By peer.
+    loads: Vec<Load>,
     /// Peers that got something and have not been told.
     fresh: Vec<bool>,
     any_fresh: bool,
+}
+
+/// How one lane has been used.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    frames: u64,
+    /// Most frames on the ring at once in the second `second`, and in the one before it.
+    peaks: [usize; 2],
+    second: u64,
+}
+
+impl Load {
+    /// After a push that left `used` frames on the ring.
+    fn pushed(&mut self, used: usize, now: Nanos) {
+        self.roll(now);
+        self.peaks[0] = self.peaks[0].max(used);
+    }
+
+    fn roll(&mut self, now: Nanos) {
+        let second = now / SECONDS;
+        if second != self.second {
+            let before = if second == self.second + 1 { self.peaks[0] } else { 0 };
+            self.peaks = [0, before];
+            self.second = second;
+        }
+    }
 }
 
 /// The lanes between `shards` shards, one per ordered pair; the ends of each shard.
@@ -100,6 +129,7 @@ pub(crate) fn lanes(shards: usize) -> Vec<Ends> {
             inbound: Inbound((0..shards).map(|_| None).collect()),
             outbound: Outbound {
                 lanes: (0..shards).map(|_| None).collect(),
+                loads: vec![Load::default(); shards],
                 fresh: vec![false; shards],
                 any_fresh: false,
             },
@@ -141,12 +171,13 @@ impl Outbound {
     }
 
     /// Moves what is staged for a peer to its ring, as far as there is room.
-    pub fn push(&mut self, to: ShardId, effects: &mut Effects) {
+    pub fn push(&mut self, to: ShardId, effects: &mut Effects, now: Nanos) {
         let Some(lane) = &mut self.lanes[to.index()] else { return };
         if effects.is_clear(to) {
             return;
         }
-        let mut free = lane.free();
+        let before = lane.free();
+        let mut free = before;
         while free > 0 {
             let Some(frame) = effects.pull(to) else { break };
             let pushed = lane.push(frame);
@@ -155,6 +186,29 @@ impl Outbound {
             self.fresh[to.index()] = true;
             self.any_fresh = true;
         }
+        let load = &mut self.loads[to.index()];
+        load.frames += (before - free) as u64;
+        load.pushed(lane.capacity() - free, now);
+    }
+
+    /// How the lanes have been used, and how they stand now.
+    pub fn figures(&mut self, effects: &Effects, now: Nanos) -> Vec<LaneFigures> {
+        let lanes = self.lanes.iter_mut().zip(&mut self.loads).enumerate();
+        let figures = lanes.filter_map(|(to, (lane, load))| {
+            let (to, lane) = (ShardId(to as u16), lane.as_mut()?);
+            let used = lane.capacity() - lane.free();
+            load.pushed(used, now);
+            Some(LaneFigures {
+                to,
+                msgs: effects.carried_msgs(to),
+                frames: load.frames,
+                ring_frames: used as u64,
+                ring_frames_peak: load.peaks[0].max(load.peaks[1]) as u64,
+                ring_frames_max: lane.capacity() as u64,
+                staged_bytes: effects.staged_bytes(to) as u64,
+            })
+        });
+        figures.collect()
     }
 
     /// Wakes those peers that got something and sleep.
@@ -235,6 +289,20 @@ mod tests {
                 assert_ne!(completion.tag.op, crate::ring::Op::RingPeer, "{completion:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_peak_of_a_ring_is_kept_for_a_second_and_forgotten_after_two() {
+        let mut load = Load::default();
+        let mut peak = |used, at_s: f64| {
+            load.pushed(used, (at_s * SECONDS as f64) as Nanos);
+            load.peaks[0].max(load.peaks[1])
+        };
+        assert_eq!(peak(7, 0.5), 7);
+        assert_eq!(peak(2, 0.9), 7);
+        assert_eq!(peak(3, 1.1), 7, "the second before counts");
+        assert_eq!(peak(1, 2.1), 3);
+        assert_eq!(peak(0, 9.0), 0, "whatever was before a rest is over");
     }
 
     #[test]

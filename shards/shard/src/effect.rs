@@ -60,6 +60,8 @@ struct Lane {
     /// The batch being filled; comes after everything staged.
     batch: Vec<u8>,
     bytes: usize,
+    /// Publications ever put into it.
+    msgs: u64,
     /// A publication was paused for this lane since it last had room.
     congested: bool,
 }
@@ -111,6 +113,11 @@ impl Effects {
         self.lanes[to.index()].bytes
     }
 
+    /// Publications ever put on their way to this peer.
+    pub fn carried_msgs(&self, to: ShardId) -> u64 {
+        self.lanes[to.index()].msgs
+    }
+
     /// Is this lane too full for more publications? If so, [`Effects::relieved`] will tell when
     /// not.
     pub(crate) fn congests(&mut self, to: ShardId) -> bool {
@@ -142,6 +149,7 @@ impl Effects {
     pub(crate) fn carried(&mut self, to: ShardId, bytes: usize) {
         let lane = &mut self.lanes[to.index()];
         lane.bytes += bytes;
+        lane.msgs += 1;
         if lane.batch.len() >= BATCH_BYTES_MAX {
             lane.seal();
         }

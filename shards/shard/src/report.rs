@@ -43,8 +43,46 @@ pub struct Report {
     pub shard: ShardId,
     /// Its figures when the report was finished.
     pub figures: Figures,
+    /// What the shard's driver has counted. The shard leaves it empty; its driver fills it in.
+    pub driver: DriverFigures,
     /// As wanted, in no particular order.
     pub connections: Vec<Connection>,
+}
+
+/// Counters and gauges of the loop around one shard. Counters only ever grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverFigures {
+    /// The clock of the shards when these were read.
+    pub now: Nanos,
+    /// Time with nothing to do, asleep or looking for work, nanoseconds.
+    pub idle_ns: u64,
+    /// Times round the loop.
+    pub turns: u64,
+    /// Times it slept and woke.
+    pub wakes: u64,
+    /// System calls into its io_uring.
+    pub enters: u64,
+    /// Rings to the peer shards, in their order.
+    pub lanes: Vec<LaneFigures>,
+}
+
+/// The ring to one peer shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneFigures {
+    /// The peer.
+    pub to: ShardId,
+    /// Publications carried.
+    pub msgs: u64,
+    /// Frames put on the ring; several publications share one.
+    pub frames: u64,
+    /// Frames on the ring now.
+    pub ring_frames: u64,
+    /// Most frames on the ring at once in this second and the one before.
+    pub ring_frames_peak: u64,
+    /// Frames the ring can hold.
+    pub ring_frames_max: u64,
+    /// Bytes that wait for room on the ring.
+    pub staged_bytes: u64,
 }
 
 /// Counters and gauges of one shard.

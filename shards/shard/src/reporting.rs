@@ -3,7 +3,7 @@
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
 use crate::limits::REPORT_PER_TURN;
-use crate::report::{self, Connection, Figures, Report, Wanted};
+use crate::report::{self, Connection, DriverFigures, Figures, Report, Wanted};
 use crate::shard::Shard;
 use crate::sid::SubId;
 
@@ -62,7 +62,9 @@ impl Shard {
             }));
         }
         let Writing { ticket, connections, .. } = writing;
-        out.reports.push(Report { ticket, shard: self.id, figures: self.figures(), connections });
+        let driver = DriverFigures::default();
+        let (shard, figures) = (self.id, self.figures());
+        out.reports.push(Report { ticket, shard, figures, driver, connections });
     }
 
     /// One connection as monitoring shows it.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use runtime::Engine;
 use shard::limits::MILLIS;
-use shard::report::{Ask, Figures, Report};
+use shard::report::{Ask, DriverFigures, Figures, Report};
 use shard::{Close, CloseReason, ConnId, Effects, Hangup, Input, Nanos, Reads, ShardId};
 
 pub const BIG_BYTES: usize = 8 * 1024 * 1024;
@@ -86,7 +86,8 @@ impl Toy {
                 connections: self.conns.values().filter(|state| !state.closed).count() as u64,
                 ..Figures::default()
             };
-            effects.reports.push(Report { ticket, shard: self.id, figures, connections: vec![] });
+            let (shard, driver) = (self.id, DriverFigures::default());
+            effects.reports.push(Report { ticket, shard, figures, driver, connections: vec![] });
         }
     }
 }
