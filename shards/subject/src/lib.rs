@@ -7,11 +7,15 @@
 //! required.
 #![forbid(unsafe_code)]
 
+mod mapping;
 mod pattern;
 mod sublist;
 mod token;
+mod transform;
 
+pub use mapping::{Choice, Mapping, MappingError, Mappings};
 pub use pattern::{
     collide, covers, has_wildcard, matches, valid_literal, valid_pattern, well_formed,
 };
 pub use sublist::{PatternId, Sublist};
+pub use transform::{Transform, TransformError, check_mapping, tokenize, untokenize};
