@@ -41,6 +41,7 @@ fuzz: need-cargo
 	@$(CARGO) test --profile $(PROFILE) --package ringbus-wire --package ringbus-subject random
 	@$(CARGO) run --release --package ringbus-wire --example fuzz_parser -- $(or $(CASES),1000000)
 	@$(CARGO) run --release --package ringbus-shard --example fuzz_session -- $(or $(CASES),1000000)
+	@$(CARGO) run --release --package ringbus-claims --example fuzz_claims -- $(or $(CASES),1000000)
 	@NATS_SERVER_BIN="$${NATS_SERVER_BIN:-$$(scripts/install-nats-server.sh)}" || exit 1; \
 	export NATS_SERVER_BIN; RINGBUS_FUZZ_CASES=$(or $(DIALOGUES),4000) \
 	  $(CARGO) test --profile $(PROFILE) --package ringbus --test tests random_dialogues

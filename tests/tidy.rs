@@ -12,6 +12,7 @@ const COLUMNS_MAX: usize = 100;
 const ARROWS: &[(&str, &[&str])] = &[
     ("ringbus", &["runtime"]),
     ("ringbus-bench", &[]),
+    ("ringbus-claims", &["subject"]),
     ("ringbus-mesh", &[]),
     ("ringbus-monitor", &["shard"]),
     ("ringbus-runtime", &["mesh", "monitor", "shard"]),
@@ -40,7 +41,7 @@ const SANS_IO: &[&str] = &[
     "async fn",
     ".await",
 ];
-const SANS_IO_ROOMS: &[&str] = &["wire", "subject", "shard", "monitor"];
+const SANS_IO_ROOMS: &[&str] = &["wire", "subject", "shard", "monitor", "claims"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,137 @@
+//! Random tokens: mangled text, and mangled claims under a good signature, which reach further.
+//! `fuzz_claims [executions] [seed]`; ends with exit code 0 if none panicked.
+
+use std::collections::BTreeMap;
+
+use claims::{LocalTime, Presented, Trust, decode, decode_account, decode_user};
+use data_encoding::BASE64URL_NOPAD;
+use nkeys::KeyPair;
+
+#[derive(serde::Deserialize)]
+struct Vectors {
+    tokens: BTreeMap<String, String>,
+}
+
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}
+
+const WORDS: [&str; 16] = [
+    "null",
+    "-1",
+    "0",
+    "1e300",
+    "99999999999999999999",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+    "\"{{tag(a)}}\"",
+    "\"*\"",
+    "\">\"",
+    "\"a..b\"",
+    "\"$9\"",
+    "\"23:59:59\"",
+    "[[[[[[[[]]]]]]]]",
+];
+
+fn main() {
+    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().expect("a number"));
+    let executions = args.next().unwrap_or(100_000);
+    let seed = args.next().unwrap_or(0x9e37_79b9_7f4a_7c15);
+    let vectors: Vectors =
+        serde_json::from_str(include_str!("../tests/vectors.json")).expect("tokens");
+    let tokens: Vec<&String> = vectors.tokens.values().collect();
+    let (operator, account) = (KeyPair::new_operator(), KeyPair::new_account());
+    let mut rng = Rng(seed | 1);
+    let mut understood = 0u64;
+    for _ in 0..executions {
+        let token = tokens[rng.below(tokens.len())];
+        let text = match rng.below(4) {
+            0 => mangled(token.as_bytes(), &mut rng),
+            _ => {
+                let signer = if rng.below(2) == 0 { &operator } else { &account };
+                resigned(token, signer, &mut rng)
+            }
+        };
+        understood += u64::from(judge(&text, &operator.public_key()));
+    }
+    println!("{executions} tokens, {understood} of them understood, no panic (seed {seed})");
+}
+
+/// Some bytes changed, cut or doubled.
+fn mangled(bytes: &[u8], rng: &mut Rng) -> String {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(bytes.len());
+        match rng.below(4) {
+            0 => bytes[at] = rng.next() as u8,
+            1 => bytes.truncate(at + 1),
+            2 => bytes.insert(at, b'.'),
+            _ => {
+                let word = WORDS[rng.below(WORDS.len())];
+                bytes.splice(at..at, word.bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The token's claims with some values replaced, signed anew by `signer`.
+fn resigned(token: &str, signer: &KeyPair, rng: &mut Rng) -> String {
+    let parts: Vec<&str> = token.split('.').collect();
+    let json = BASE64URL_NOPAD.decode(parts[1].as_bytes()).expect("claims");
+    let mut text = String::from_utf8(json).expect("JSON");
+    for _ in 0..rng.below(4) {
+        let colons: Vec<usize> = text.match_indices(':').map(|(at, _)| at).collect();
+        let Some(&at) = colons.get(rng.below(colons.len())) else { break };
+        let end = text[at + 1..].find([',', '}']).map_or(text.len(), |end| at + 1 + end);
+        text.replace_range(at + 1..end, WORDS[rng.below(WORDS.len())]);
+    }
+    if let Some(at) = text.find("\"iss\":\"") {
+        let end = text[at + 7..].find('"').map_or(text.len(), |end| at + 7 + end);
+        text.replace_range(at + 7..end, &signer.public_key());
+    }
+    let signed = format!("{}.{}", parts[0], BASE64URL_NOPAD.encode(text.as_bytes()));
+    let signature = signer.sign(signed.as_bytes()).expect("a signature");
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
+}
+
+fn judge(text: &str, operator: &str) -> bool {
+    let trust = Trust::new([operator.to_string()]);
+    let known = decode(text).is_ok();
+    if let Ok(account) = decode_account(text) {
+        let _ = account.check(1);
+        let _ = trust.account(&account.claims.subject, text, 1);
+    }
+    if let Ok(user) = decode_user(text) {
+        let account = serde_json::from_value(serde_json::json!({
+            "sub": user.account(),
+            "iss": operator,
+            "nats": { "tags": ["a:b"], "signing_keys": [{
+                "kind": "user_scope", "key": user.claims.issuer,
+                "template": { "pub": { "allow": ["{{tag(a)}}.{{name()}}"] } }
+            }] },
+        }));
+        let presented = Presented {
+            nonce: b"n",
+            signature: "AAAA",
+            address: None,
+            now_s: 1,
+            local_time: &|_| Some(LocalTime(1)),
+        };
+        let _ = trust.admit(&user, &account.expect("an account"), &presented);
+    }
+    known
+}

@@ -1,0 +1,122 @@
+//! Hours of the day in which a user may be connected.
+
+use serde::Deserialize;
+
+const DAY_S: u32 = 24 * 60 * 60;
+
+/// Ranges of the day, in a time zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Hours {
+    /// None is any time.
+    #[serde(rename = "times")]
+    pub ranges: Vec<Range>,
+    /// An IANA time zone's name; none is the server's own.
+    #[serde(rename = "times_location")]
+    pub zone: String,
+}
+
+/// From `start` to `end`, `15:04:05` both; past midnight if `end` is the earlier one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Range {
+    start: String,
+    end: String,
+}
+
+/// The time of day in some zone, seconds after its midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalTime(pub u32);
+
+impl Hours {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for range in &self.ranges {
+            for (which, time) in [("start", &range.start), ("end", &range.end)] {
+                if time_of_day(time).is_none() {
+                    return Err(format!("{which} in time range is invalid {time:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How long this moment is still within the hours, seconds; `None`: it is not within them.
+    /// No ranges at all: `Some(None)`, for ever.
+    pub fn open_for(&self, now: LocalTime) -> Option<Option<u32>> {
+        if self.ranges.is_empty() {
+            return Some(None);
+        }
+        self.ranges.iter().filter_map(|range| range.open_for(now.0)).max().map(Some)
+    }
+}
+
+impl Range {
+    fn open_for(&self, now: u32) -> Option<u32> {
+        let (start, end) = (time_of_day(&self.start)?, time_of_day(&self.end)?);
+        if start < now && end > now {
+            return Some(end - now);
+        }
+        if start <= end {
+            return None;
+        }
+        match (end > now, start < now) {
+            (true, _) => Some(end - now),
+            (false, true) => Some(DAY_S - now + end),
+            (false, false) => None,
+        }
+    }
+}
+
+/// `15:04:05`, seconds after midnight. The hour may have one digit, as Go reads it.
+fn time_of_day(text: &str) -> Option<u32> {
+    let mut parts = text.split(':');
+    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
+    let digits = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
+    let sized = matches!(hour.len(), 1 | 2) && minute.len() == 2 && second.len() == 2;
+    if parts.next().is_some() || !sized || ![hour, minute, second].into_iter().all(digits) {
+        return None;
+    }
+    let number = |part: &str| part.parse::<u32>().ok();
+    let (hour, minute, second) = (number(hour)?, number(minute)?, number(second)?);
+    (hour < 24 && minute < 60 && second < 60).then_some(hour * 3600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hours(ranges: &[(&str, &str)]) -> Hours {
+        let ranges = ranges
+            .iter()
+            .map(|(a, b)| Range { start: a.to_string(), end: b.to_string() })
+            .collect();
+        Hours { ranges, zone: String::new() }
+    }
+
+    fn at(text: &str) -> LocalTime {
+        LocalTime(time_of_day(text).expect("a time"))
+    }
+
+    #[test]
+    fn within_and_without() {
+        assert_eq!(hours(&[]).open_for(at("12:00:00")), Some(None));
+        let day = hours(&[("11:00:00", "22:00:00")]);
+        assert_eq!(day.open_for(at("13:00:00")), Some(Some(9 * 3600)));
+        assert_eq!(day.open_for(at("11:00:00")), None);
+        assert_eq!(day.open_for(at("22:00:00")), None);
+        let night = hours(&[("22:00:00", "06:00:00")]);
+        assert_eq!(night.open_for(at("05:00:00")), Some(Some(3600)));
+        assert_eq!(night.open_for(at("23:30:00")), Some(Some(6 * 3600 + 1800)));
+        assert_eq!(night.open_for(at("12:00:00")), None);
+        let two = hours(&[("08:00:00", "10:00:00"), ("09:00:00", "12:00:00")]);
+        assert_eq!(two.open_for(at("09:30:00")), Some(Some(9000)), "the later end counts");
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for text in ["", "24:00:00", "1:60:00", "01:00", "01:00:00:00", "+1:00:00", "aa:bb:cc"] {
+            assert_eq!(time_of_day(text), None, "{text}");
+        }
+        assert_eq!(time_of_day("7:00:01"), Some(25201));
+    }
+}
