@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ringbus-claims", &["subject"]),
     ("ringbus-mesh", &[]),
     ("ringbus-monitor", &["shard"]),
-    ("ringbus-runtime", &["mesh", "monitor", "shard"]),
+    ("ringbus-runtime", &["claims", "mesh", "monitor", "shard"]),
     ("ringbus-shard", &["subject", "wire"]),
     ("ringbus-sim", &["mesh", "shard", "subject", "wire"]),
     ("ringbus-subject", &[]),

@@ -10,6 +10,7 @@ mod engine;
 mod events;
 mod executor;
 mod http;
+pub mod identity;
 mod lanes;
 mod listener;
 mod notes;
