@@ -12,6 +12,7 @@ mod report;
 mod results;
 mod scenario;
 mod servers;
+mod siege;
 mod stamp;
 mod stats;
 mod sys;
@@ -43,6 +44,8 @@ enum Verb {
         /// A JSON file of an earlier run
         file: PathBuf,
     },
+    /// Attack servers, and see what becomes of them and their healthy clients
+    Siege(SiegeArgs),
     /// Serve as the yardstick: forward bytes with as little thought as possible
     Floor {
         /// Port on 127.0.0.1
@@ -105,11 +108,27 @@ struct RunArgs {
     results: PathBuf,
 }
 
+#[derive(Args)]
+struct SiegeArgs {
+    /// Attacks by name; all of them if none is named
+    names: Vec<String>,
+    /// Path of ringbus
+    #[arg(long, env = "RINGBUS", default_value = "target/release/ringbus")]
+    ringbus: PathBuf,
+    /// Path of nats-server
+    #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
+    nats_server: PathBuf,
+    /// Where to write the table as Markdown
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Verb::Run(arguments) => run(&arguments),
         Verb::List { scenarios } => list(&scenarios),
         Verb::Show { file } => show(&file),
+        Verb::Siege(arguments) => siege(&arguments),
         Verb::Floor { port } => {
             let _ = sys::raise_open_files();
             let listener = std::net::TcpListener::bind(("127.0.0.1", port));
@@ -169,6 +188,33 @@ fn run(arguments: &RunArgs) -> Result<bool, String> {
         println!("{}", file.display());
     }
     Ok(report.troubles().is_empty())
+}
+
+/// Whether ringbus survived everything.
+fn siege(arguments: &SiegeArgs) -> Result<bool, String> {
+    let paths = servers::Paths {
+        ringbus: arguments.ringbus.clone(),
+        nats_server: arguments.nats_server.clone(),
+    };
+    let mut servers = servers::built_in(&paths);
+    servers.retain(|spec| spec.name != "floor" && spec.available());
+    let all = sys::cores().map_err(|e| e.to_string())?;
+    let own = if all.len() > 1 { &all[1..] } else { &all[..] };
+    let rows = siege::run(&servers, &arguments.names, &all[..1], own)?;
+    print!("{}", siege::text(&rows));
+    if let Some(file) = &arguments.out {
+        let machine = machine::Machine::read();
+        let about = format!(
+            "{}: {}, {} cores, Linux {}; server and attackers on a core each.",
+            machine::today(),
+            machine.cpu,
+            machine.cores,
+            machine.kernel
+        );
+        std::fs::write(file, siege::markdown(&rows, &about))
+            .map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    Ok(rows.iter().all(|row| row.survived || row.server != "ringbus"))
 }
 
 fn choose_scenarios(arguments: &RunArgs) -> Result<Vec<scenario::Scenario>, String> {
