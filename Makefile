@@ -6,7 +6,8 @@ PROFILE ?= tests
 
 export RINGBUS_GIT_COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null)
 
-.PHONY: run build test check loom sim fuzz bench bench-compare compat
+.PHONY: run build test check loom sim fuzz compat
+.PHONY: bench bench-compare bench-shards microbench gate gate-baseline
 
 # Builds the release and starts it on its defaults.
 run: build
@@ -52,6 +53,21 @@ bench: need-cargo
 # ringbus and nats-server, scenario by scenario.
 bench-compare: need-cargo
 	@scripts/bench-compare.sh $(ARGS)
+
+# What the engine costs in instructions, against the baseline in the repository; and writing that anew.
+gate: need-cargo
+	@scripts/instruction-gate.sh
+
+gate-baseline: need-cargo
+	@scripts/instruction-gate.sh --update
+
+# Instructions and ring traffic of the engine with 1, 2, 4 and 8 shards, without sockets.
+bench-shards: need-cargo
+	@scripts/bench-shards.sh $(ARGS)
+
+# Nanoseconds of parser, sublist, ring, emit and step. `make microbench ARGS=emit` takes one part.
+microbench: need-cargo
+	@$(CARGO) bench --package ringbus-engine-bench --bench micro -- $(ARGS)
 
 # The official clients' own programs and tests against ringbus.
 compat: build

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ringbus", &["runtime"]),
     ("ringbus-bench", &[]),
     ("ringbus-claims", &["subject"]),
+    ("ringbus-engine-bench", &["mesh", "shard", "subject", "wire"]),
     ("ringbus-mesh", &[]),
     ("ringbus-monitor", &["shard"]),
     ("ringbus-runtime", &["claims", "mesh", "monitor", "shard"]),
