@@ -1,12 +1,14 @@
 //! Runs scenarios against servers, run by run in turn, and keeps what each run gave.
 
+use crate::load::protocol::Protocol;
 use crate::load::{self, Job, Load, crowd};
 use crate::plan::Plan;
 use crate::probe;
 use crate::progress::Progress;
-use crate::results::{Latency, Row, Run, ScenarioResult};
-use crate::scenario::Scenario;
-use crate::servers::{Running, Spec};
+use crate::results::{Established, Latency, Row, Run, ScenarioResult};
+use crate::scenario::{Idle, Scenario, Storm};
+use crate::servers::{Role, Running, Spec};
+use crate::siege::healthy;
 use std::time::Duration;
 
 /// How a bench is run.
@@ -39,14 +41,19 @@ pub fn run(
     servers: &[Spec],
     options: &Options,
 ) -> Result<(Vec<ScenarioResult>, Versions), String> {
-    let takes = |scenario: &Scenario| {
-        servers.iter().filter(|server| !scenario.skip.contains(&server.name)).count()
+    let skips = |scenario: &Scenario, server: &Spec| {
+        let kind = scenario.skip.contains(&server.name);
+        kind || (server.protocol() == Protocol::Resp && !scenario.resp)
     };
-    let steps = scenarios.iter().map(takes).sum::<usize>() * options.runs;
-    let mut progress = Progress::new(steps);
+    let takes = |scenario: &Scenario| {
+        let those = servers.iter().filter(|server| !skips(scenario, server)).count();
+        those * runs(scenario, options)
+    };
+    let mut progress = Progress::new(scenarios.iter().map(takes).sum());
     let mut versions = Versions::new();
-    let mut results = Vec::new();
+    let mut results: Vec<ScenarioResult> = Vec::new();
     for scenario in scenarios {
+        let scenario = &paced(scenario, &results);
         let plan = match &scenario.publish {
             Some(_) => Some(
                 Plan::new(scenario, options.verify && scenario.payload >= crate::stamp::SIZE)
@@ -56,10 +63,10 @@ pub fn run(
         };
         progress.note(&format!("{} ({})", scenario.title, scenario.name));
         let mut rows: Vec<Row> = servers.iter().map(|server| Row::new(&server.name)).collect();
-        for row in rows.iter_mut().filter(|row| scenario.skip.contains(&row.server)) {
-            row.skipped = true;
+        for (row, server) in rows.iter_mut().zip(servers) {
+            row.skipped = skips(scenario, server);
         }
-        for number in 0..options.runs {
+        for number in 0..runs(scenario, options) {
             for place in 0..servers.len() {
                 // Whoever went first last time goes last this time.
                 let place = (place + number) % servers.len();
@@ -79,6 +86,28 @@ pub fn run(
         results.push(ScenarioResult::new(scenario, rows));
     }
     Ok((results, versions))
+}
+
+fn runs(scenario: &Scenario, options: &Options) -> usize {
+    options.runs.min(scenario.runs_max.unwrap_or(usize::MAX))
+}
+
+/// The scenario with the rate that an earlier row found.
+fn paced(scenario: &Scenario, results: &[ScenarioResult]) -> Scenario {
+    let mut scenario = scenario.clone();
+    let Some(publish) = &mut scenario.publish else { return scenario };
+    let Some(from) = &publish.rate_from else { return scenario };
+    let row = results.iter().find(|result| result.name == from.row);
+    let rows = row.into_iter().flat_map(|result| &result.rows);
+    let nats = rows.filter(|row| row.role() == Role::Nats);
+    let published = |row: &Row| {
+        let rates = row.runs.iter().map(|run| run.published as f64 / run.seconds);
+        crate::stats::spread(rates).map(|rates| rates.median)
+    };
+    if let Some(rate) = nats.filter_map(published).max_by(f64::total_cmp) {
+        publish.rate = Some((rate * from.share).max(1.0));
+    }
+    scenario
 }
 
 fn line(run: &Result<Run, String>) -> String {
@@ -111,21 +140,19 @@ fn one(
         versions.push((server.name.clone(), running.version.clone()));
     }
     let run = match (&scenario.storm, &scenario.idle) {
-        (Some(storm), _) => {
-            // The first connection of a fresh server pays for things that are made once.
-            crowd::run(running.port, running.pid, 100, 10, None)?;
-            let crowd =
-                crowd::run(running.port, running.pid, storm.connections, storm.in_flight, None)?;
-            from_crowd(number, crowd, &running)
-        }
+        (Some(storm), _) => weather(number, storm, &running)?,
         (_, Some(idle)) => {
-            crowd::run(running.port, running.pid, 100, 10, None)?;
-            let hold_s = options.duration_s.unwrap_or(scenario.duration_s);
-            let hold = Some(Duration::from_secs_f64(hold_s));
-            let crowd = crowd::run(running.port, running.pid, idle.connections, 64, hold)?;
-            from_crowd(number, crowd, &running)
+            let hold_s = match scenario.slow {
+                // Its length is what makes it slow.
+                true => scenario.duration_s,
+                false => options.duration_s.unwrap_or(scenario.duration_s),
+            };
+            hold(number, idle, Duration::from_secs_f64(hold_s), &running)?
         }
-        _ => from_load(number, scenario, load(scenario, plan, &running, options)?, &running),
+        _ => {
+            let load = load(scenario, plan, server.protocol(), &running, options)?;
+            from_load(number, scenario, load, &running)
+        }
     };
     if !running.alive() {
         return Err("the server died".into());
@@ -133,9 +160,57 @@ fn one(
     Ok(run)
 }
 
+/// The first connection of a fresh server pays for things that are made once.
+const FIRST: crowd::Order = crowd::Order {
+    connections: 100,
+    subscriptions: 1,
+    in_flight: 10,
+    hold: None,
+    pings_per_second: 0.0,
+};
+
+/// How long established clients are watched before a storm.
+const CALM: Duration = Duration::from_secs(1);
+
+/// A storm, and what clients that were there before it feel of it.
+fn weather(number: usize, storm: &Storm, running: &Running) -> Result<Run, String> {
+    let (connections, in_flight) = (storm.connections, storm.in_flight);
+    let order = crowd::Order { connections, in_flight, ..FIRST };
+    crowd::run(running.port, running.pid, &FIRST)?;
+    if !storm.established {
+        let crowd = crowd::run(running.port, running.pid, &order)?;
+        return Ok(from_crowd(number, crowd, 1, running));
+    }
+    let pair = healthy::Pair::start(running.port)?;
+    std::thread::sleep(CALM);
+    let before_p99_us = pair.measured().p99_us as f64;
+    let crowd = crowd::run(running.port, running.pid, &order)?;
+    let meanwhile_p99_us = pair.measured().p99_us as f64;
+    let mut run = from_crowd(number, crowd, 1, running);
+    run.established = Some(Established { before_p99_us, meanwhile_p99_us });
+    if !pair.end() {
+        run.faults.push("a message between established clients was lost".into());
+    }
+    Ok(run)
+}
+
+fn hold(number: usize, idle: &Idle, hold: Duration, running: &Running) -> Result<Run, String> {
+    crowd::run(running.port, running.pid, &FIRST)?;
+    let order = crowd::Order {
+        connections: idle.connections,
+        subscriptions: idle.subscriptions,
+        in_flight: 64,
+        hold: Some(hold),
+        pings_per_second: idle.pings_per_second,
+    };
+    let crowd = crowd::run(running.port, running.pid, &order)?;
+    Ok(from_crowd(number, crowd, idle.subscriptions as u64, running))
+}
+
 fn load(
     scenario: &Scenario,
     plan: Option<&Plan>,
+    protocol: Protocol,
     running: &Running,
     options: &Options,
 ) -> Result<Load, String> {
@@ -146,6 +221,7 @@ fn load(
     load::run(&Job {
         scenario,
         plan,
+        protocol,
         port: running.port,
         pid: running.pid,
         threads,
@@ -178,13 +254,15 @@ fn from_load(number: usize, scenario: &Scenario, load: Load, running: &Running) 
         others_busy: load.others_busy,
         memory_peak_bytes: probe::resident_peak_bytes(running.pid),
         memory_per_connection: None,
+        established: None,
         latency,
         account: load.account,
         faults: load.faults,
     }
 }
 
-fn from_crowd(number: usize, crowd: crowd::Crowd, running: &Running) -> Run {
+/// `each`: of how many things a connection is made up, each with its share of the memory.
+fn from_crowd(number: usize, crowd: crowd::Crowd, each: u64, running: &Running) -> Run {
     Run {
         run: number,
         seconds: crowd.seconds,
@@ -196,7 +274,8 @@ fn from_crowd(number: usize, crowd: crowd::Crowd, running: &Running) -> Run {
         generator_busy: crowd.generator_busy,
         others_busy: crowd.others_busy,
         memory_peak_bytes: probe::resident_peak_bytes(running.pid),
-        memory_per_connection: Some(crowd.memory_bytes as f64 / crowd.connections as f64),
+        memory_per_connection: Some(crowd.memory_bytes as f64 / (crowd.connections * each) as f64),
+        established: None,
         latency: Latency::of(&crowd.latencies),
         account: load::tally::Account { owed: crowd.connections, came: crowd.connections },
         faults: crowd.faults,

@@ -16,6 +16,7 @@ mod siege;
 mod stamp;
 mod stats;
 mod sys;
+mod target;
 mod template;
 
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +62,12 @@ struct RunArgs {
     /// Only the scenarios marked quick
     #[arg(long)]
     quick: bool,
+    /// Scenarios by name, as the words after `run`
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Also the scenarios that take minutes
+    #[arg(long)]
+    slow: bool,
     /// Folder of scenario files
     #[arg(long, default_value = "bench/scenarios")]
     scenarios: PathBuf,
@@ -73,11 +80,22 @@ struct RunArgs {
     /// Path of ringbus
     #[arg(long, env = "RINGBUS", default_value = "target/release/ringbus")]
     ringbus: PathBuf,
+    /// Shards of ringbus (default: one for each core of the server)
+    #[arg(long)]
+    ringbus_shards: Option<usize>,
     /// Path of nats-server
     #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
     nats_server: PathBuf,
-    /// The server the others are compared with
-    #[arg(long, default_value = "nats-server")]
+    /// Paths at which a second nats-server may be (the first that is there is called nats-debian)
+    #[arg(
+        long,
+        env = "NATS_SERVER_DEBIAN",
+        value_delimiter = ',',
+        default_value = "/usr/sbin/nats-server,/usr/bin/nats-server"
+    )]
+    nats_debian: Vec<PathBuf>,
+    /// The server the others are compared with; `nats` is the better nats-server, row by row
+    #[arg(long, default_value = "nats")]
     reference: String,
     /// Runs of each server and scenario
     #[arg(long, short = 'n', default_value_t = 5)]
@@ -195,6 +213,7 @@ fn siege(arguments: &SiegeArgs) -> Result<bool, String> {
     let paths = servers::Paths {
         ringbus: arguments.ringbus.clone(),
         nats_server: arguments.nats_server.clone(),
+        nats_debian: Vec::new(),
     };
     let mut servers = servers::built_in(&paths);
     servers.retain(|spec| spec.name != "floor" && spec.available());
@@ -219,12 +238,13 @@ fn siege(arguments: &SiegeArgs) -> Result<bool, String> {
 
 fn choose_scenarios(arguments: &RunArgs) -> Result<Vec<scenario::Scenario>, String> {
     let mut all = scenario::load(&arguments.scenarios)?;
-    if let Some(name) = arguments.names.iter().find(|n| !all.iter().any(|s| s.name == **n)) {
+    let named: Vec<&String> = arguments.names.iter().chain(&arguments.rows).collect();
+    if let Some(name) = named.iter().find(|n| !all.iter().any(|s| s.name == ***n)) {
         return Err(format!("no scenario '{name}'; 'list' shows them"));
     }
-    let named = &arguments.names;
-    all.retain(|s| named.is_empty() || named.contains(&s.name));
+    all.retain(|s| named.is_empty() || named.contains(&&s.name));
     all.retain(|s| !arguments.quick || s.quick);
+    all.retain(|s| arguments.slow || !s.slow || named.contains(&&s.name));
     if all.is_empty() { Err("no scenario chosen".into()) } else { Ok(all) }
 }
 
@@ -232,8 +252,14 @@ fn choose_servers(arguments: &RunArgs) -> Result<Vec<servers::Spec>, String> {
     let paths = servers::Paths {
         ringbus: arguments.ringbus.clone(),
         nats_server: arguments.nats_server.clone(),
+        nats_debian: arguments.nats_debian.clone(),
     };
     let mut all = servers::built_in(&paths);
+    if let Some(shards) = arguments.ringbus_shards {
+        let words = all.iter_mut().flat_map(|spec| &mut spec.command);
+        words.for_each(|word| *word = word.replace("{cores}", &shards.to_string()));
+    }
+    all.extend(servers::installed(&paths));
     if let Some(file) = &arguments.servers {
         all.extend(servers::from_file(file)?);
     }

@@ -3,7 +3,9 @@
 use crate::load::tally::Account;
 use crate::machine::Machine;
 use crate::scenario::{Scenario, Unit};
+use crate::servers::Role;
 use crate::stats::{Spread, ratio, spread};
+use crate::target::Target;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +31,7 @@ pub struct Report {
     pub shared_cores: bool,
     /// Runs of each server and scenario.
     pub runs: usize,
-    /// The server the others are compared with.
+    /// The server the others are compared with; `nats` is the better nats-server, row by row.
     pub reference: String,
     /// Name and version of each server.
     pub servers: Vec<(String, String)>,
@@ -50,6 +52,12 @@ pub struct ScenarioResult {
     pub unit: Unit,
     /// Whether the load was paced, so that the rate is given and not found.
     pub paced: bool,
+    /// Messages per second of a paced load.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// What ringbus is to reach.
+    #[serde(default)]
+    pub target: Option<Target>,
     /// Server by server.
     pub rows: Vec<Row>,
 }
@@ -94,12 +102,39 @@ pub struct Run {
     pub memory_peak_bytes: u64,
     /// What a connection added to it, in bytes.
     pub memory_per_connection: Option<f64>,
+    /// What clients that were there already felt.
+    #[serde(default)]
+    pub established: Option<Established>,
     /// Latency from the intended send time.
     pub latency: Option<Latency>,
     /// What was owed over the whole run, and what came.
     pub account: Account,
     /// Empty when every message owed came exactly once.
     pub faults: Vec<String>,
+}
+
+/// Latency of messages between clients that were connected before a storm, µs.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Established {
+    /// 99 of 100 took at most this before it.
+    pub before_p99_us: f64,
+    /// And while it lasted.
+    pub meanwhile_p99_us: f64,
+}
+
+impl Established {
+    /// How many times longer meanwhile.
+    pub fn ratio(&self) -> f64 {
+        self.meanwhile_p99_us / self.before_p99_us.max(1.0)
+    }
+
+    fn median(all: &[Self]) -> Option<Self> {
+        let median = |pick: fn(&Self) -> f64| spread(all.iter().map(pick)).map(|s| s.median);
+        Some(Self {
+            before_p99_us: median(|e| e.before_p99_us)?,
+            meanwhile_p99_us: median(|e| e.meanwhile_p99_us)?,
+        })
+    }
 }
 
 /// Latencies in µs.
@@ -128,6 +163,9 @@ pub struct Summary {
     pub memory_peak_bytes: Spread,
     /// Bytes, where connections are what is measured.
     pub memory_per_connection: Option<Spread>,
+    /// Medians of what clients that were there already felt.
+    #[serde(default)]
+    pub established: Option<Established>,
     /// Share of the busiest generator thread, greatest of the runs.
     pub generator_busy: f64,
     /// Cores' worth of others' work, greatest of the runs.
@@ -169,10 +207,16 @@ impl Row {
         Self { server: server.to_string(), ..Self::default() }
     }
 
+    /// What kind of server this is.
+    pub fn role(&self) -> Role {
+        Role::of(&self.server)
+    }
+
     fn summarize(&mut self) {
         let over = |pick: &dyn Fn(&Run) -> f64| spread(self.runs.iter().map(pick));
         let most = |pick: &dyn Fn(&Run) -> f64| over(pick).map_or(0.0, |s| s.max);
         let latencies: Vec<Latency> = self.runs.iter().filter_map(|r| r.latency).collect();
+        let established: Vec<_> = self.runs.iter().filter_map(|r| r.established).collect();
         let (Some(per_second), Some(cpu_s_per_million), Some(memory_peak_bytes)) = (
             over(&|r| r.per_second),
             over(&|r| r.cpu_s_per_million),
@@ -185,6 +229,7 @@ impl Row {
             cpu_s_per_million,
             memory_peak_bytes,
             memory_per_connection: spread(self.runs.iter().filter_map(|r| r.memory_per_connection)),
+            established: Established::median(&established),
             generator_busy: most(&|r| r.generator_busy),
             others_busy: most(&|r| r.others_busy),
             latency: Latency::median(&latencies),
@@ -213,26 +258,66 @@ impl ScenarioResult {
     /// Sums a scenario's runs up.
     pub fn new(scenario: &Scenario, mut rows: Vec<Row>) -> Self {
         rows.iter_mut().for_each(Row::summarize);
+        let rate = scenario.publish.as_ref().and_then(|publish| publish.rate);
         Self {
             name: scenario.name.clone(),
             title: scenario.title.clone(),
             group: scenario.group.clone(),
             unit: scenario.unit(),
-            paced: scenario.publish.as_ref().is_some_and(|publish| publish.rate.is_some()),
+            paced: rate.is_some(),
+            rate,
+            target: scenario.target.clone(),
             rows,
         }
+    }
+
+    /// The row of the server of this name.
+    pub fn row(&self, server: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.server == server)
+    }
+
+    /// The cheapest row of a kind of server: in CPU per unit, for connections held in memory.
+    pub fn best(&self, role: Role) -> Option<&Row> {
+        let cost = |row: &Row| {
+            let summary = row.summary?;
+            match self.unit {
+                Unit::Held => summary.memory_per_connection.map(|each| each.median),
+                _ => Some(summary.cpu_s_per_million.median),
+            }
+        };
+        let rows = self.rows.iter().filter(|row| row.role() == role);
+        let costs = rows.filter_map(|row| Some((cost(row)?, row)));
+        costs.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
+    }
+
+    /// The row that `reference` names; `nats` is the better nats-server.
+    pub fn reference(&self, reference: &str) -> Option<&Row> {
+        match reference {
+            "nats" => self.best(Role::Nats),
+            name => self.row(name),
+        }
+    }
+
+    /// Cost of one row divided by that of another, paired by run.
+    pub fn cost_ratio(&self, above: &Row, below: &Row) -> Option<Spread> {
+        let pick: fn(&Run) -> f64 = match self.unit {
+            Unit::Held => |run| run.memory_per_connection.unwrap_or(0.0),
+            _ => |run| run.cpu_s_per_million,
+        };
+        ratio(&above.by_run(pick), &below.by_run(pick))
+    }
+
+    /// Rate of one row divided by that of another, paired by run.
+    pub fn rate_ratio(&self, above: &Row, below: &Row) -> Option<Spread> {
+        let pick: fn(&Run) -> f64 = |run| run.per_second;
+        ratio(&above.by_run(pick), &below.by_run(pick))
     }
 
     /// How many times cheaper (in CPU per unit; for connections held, in memory) a row is than
     /// the reference.
     pub fn cheaper(&self, row: &Row, reference: &str) -> Option<Spread> {
-        let pick: fn(&Run) -> f64 = match self.unit {
-            Unit::Held => |run| run.memory_per_connection.unwrap_or(0.0),
-            _ => |run| run.cpu_s_per_million,
-        };
-        self.against(row, reference, |reference, own| {
-            ratio(&reference.by_run(pick), &own.by_run(pick))
-        })
+        let reference = self.reference(reference)?;
+        (reference.server != row.server).then(|| self.cost_ratio(reference, row))?
     }
 
     /// How many times more units per second a row makes than the reference, where the rate is
@@ -241,20 +326,8 @@ impl ScenarioResult {
         if self.paced || self.unit == Unit::Held {
             return None;
         }
-        let pick: fn(&Run) -> f64 = |run| run.per_second;
-        self.against(row, reference, |reference, own| {
-            ratio(&own.by_run(pick), &reference.by_run(pick))
-        })
-    }
-
-    fn against(
-        &self,
-        row: &Row,
-        reference: &str,
-        compare: impl Fn(&Row, &Row) -> Option<Spread>,
-    ) -> Option<Spread> {
-        let reference = self.rows.iter().find(|other| other.server == reference)?;
-        (reference.server != row.server).then(|| compare(reference, row))?
+        let reference = self.reference(reference)?;
+        (reference.server != row.server).then(|| self.rate_ratio(row, reference))?
     }
 }
 
@@ -294,6 +367,7 @@ mod tests {
             others_busy: 0.0,
             memory_peak_bytes: 1,
             memory_per_connection: None,
+            established: None,
             latency: None,
             account: Account::default(),
             faults: Vec::new(),
@@ -317,6 +391,7 @@ mod tests {
         let faster = result.faster(&result.rows[0], "nats-server").unwrap();
         assert_eq!((faster.min, faster.max), (3.0, 4.0));
         assert_eq!(result.cheaper(&result.rows[1], "nats-server"), None);
+        assert_eq!(result.cheaper(&result.rows[0], "nats"), Some(cheaper));
     }
 
     #[test]

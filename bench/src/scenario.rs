@@ -1,5 +1,6 @@
 //! What a scenario file may say, and the checks that make the rest of the program trust it.
 
+use crate::target::Target;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -16,6 +17,14 @@ pub struct Scenario {
     /// Part of `--quick`.
     #[serde(default)]
     pub quick: bool,
+    /// Takes minutes: run only when it is named, or with `--slow`.
+    #[serde(default)]
+    pub slow: bool,
+    /// Most runs of each server, where one says as much as five.
+    pub runs_max: Option<usize>,
+    /// Servers that speak RESP (Redis, Valkey) can run it too.
+    #[serde(default)]
+    pub resp: bool,
     /// Place in the report; rows of equal place go by name.
     #[serde(default)]
     pub order: u32,
@@ -37,6 +46,8 @@ pub struct Scenario {
     /// Servers this row makes no sense for, by name.
     #[serde(default)]
     pub skip: Vec<String>,
+    /// What ringbus is to reach.
+    pub target: Option<Target>,
     /// Messages from publishers to subscribers.
     pub publish: Option<Publish>,
     /// Who listens to them.
@@ -102,12 +113,25 @@ pub struct Publish {
     pub deal: Deal,
     /// Messages per second of all publishers together, open loop; without it they saturate.
     pub rate: Option<f64>,
+    /// Take the rate from what nats-server reached in an earlier row; `rate` stands where that
+    /// row has not been run.
+    pub rate_from: Option<RateFrom>,
     /// Messages sent together.
     #[serde(default = "one")]
     pub burst: usize,
     /// Most messages of one publisher that may be under way; needs a subscriber of its own to
     /// pace it.
     pub window: Option<u64>,
+}
+
+/// A rate that another row found.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateFrom {
+    /// A saturating row that stands earlier in the report.
+    pub row: String,
+    /// This share of the publications that the quickest nats-server took there.
+    pub share: f64,
 }
 
 /// Subscribing connections.
@@ -168,14 +192,24 @@ pub struct Storm {
     /// How many are between connect and PONG at a time.
     #[serde(default = "hundred")]
     pub in_flight: usize,
+    /// Two established clients exchange messages, before and meanwhile: their p99 is a figure.
+    #[serde(default)]
+    pub established: bool,
 }
 
 /// Connections that do nothing.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Idle {
-    /// Connections, each with one subscription of its own.
+    /// Connections.
     pub connections: usize,
+    /// Subscriptions of each, all on subjects of their own; beyond one, the row's memory is that of
+    /// a subscription.
+    #[serde(default = "one")]
+    pub subscriptions: usize,
+    /// PINGs per second that each connection sends while it is held.
+    #[serde(default)]
+    pub pings_per_second: f64,
 }
 
 fn one() -> usize {
@@ -254,6 +288,9 @@ impl Scenario {
         if !times.iter().all(|t| t.is_finite() && *t >= 0.0) || self.duration_s == 0.0 {
             return Err("times must not be negative, and something must be measured".into());
         }
+        if let Some(target) = &self.target {
+            target.check()?;
+        }
         if self.receive == Receive::Verify && self.payload < crate::stamp::SIZE {
             return Err(format!("verifying needs a payload of {}", crate::stamp::SIZE));
         }
@@ -270,6 +307,10 @@ impl Scenario {
             }
             if publish.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
                 return Err("publish: rate must be above zero".into());
+            }
+            let from = publish.rate_from.as_ref();
+            if from.is_some_and(|from| !(from.share > 0.0 && publish.rate.is_some())) {
+                return Err("publish: rate_from needs a share above zero, and a rate".into());
             }
             if publish.window.is_some_and(|window| window < publish.burst as u64) {
                 return Err("publish: a window holds at least one burst".into());
@@ -292,7 +333,7 @@ impl Scenario {
         let counts = [
             self.request.as_ref().map(|r| r.requesters.min(r.responders).min(r.in_flight)),
             self.storm.as_ref().map(|s| s.connections.min(s.in_flight)),
-            self.idle.as_ref().map(|i| i.connections),
+            self.idle.as_ref().map(|i| i.connections.min(i.subscriptions)),
         ];
         if counts.contains(&Some(0)) {
             return Err("counts are at least 1".into());
@@ -368,6 +409,9 @@ mod tests {
             "receive='verify'\npayload=8\n[publish]\nsubject='a'",
             "duration_s=0.0\n[publish]\nsubject='a'",
             "[storm]\nconnections=0",
+            "[storm]\nconnections=1\n[target]\nnats_at_least=0.0",
+            "[storm]\nconnections=1\n[target]\nnats=2.0",
+            "[publish]\nsubject='a'\n[publish.rate_from]\nrow='x'\nshare=0.5",
             "[idle]\nconnections=1\n[[subscribe]]\nsubject='a'",
         ] {
             assert!(with(bad).is_err(), "{bad}");

@@ -1,9 +1,9 @@
 //! The servers that are compared: how to start, find, pin and stop them.
 
-use crate::load::inbox::{ServerOp, parse};
+use crate::load::protocol::Protocol;
 use crate::{probe, sys};
 use serde::{Deserialize, Serialize};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,34 @@ use std::time::{Duration, Instant};
 const START_MAX: Duration = Duration::from_secs(15);
 /// How long it may take to go down before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// What kind of server one is, as its name tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Ours, in whatever version: `ringbus…`.
+    Ours,
+    /// A nats-server: `nats…`.
+    Nats,
+    /// The yardstick: `floor`.
+    Floor,
+    /// One that speaks RESP: `redis…`, `valkey…`.
+    Resp,
+    /// Any other.
+    Other,
+}
+
+impl Role {
+    /// Of a server of this name.
+    pub fn of(name: &str) -> Self {
+        match name {
+            n if n.starts_with("ringbus") => Self::Ours,
+            n if n.starts_with("nats") => Self::Nats,
+            "floor" => Self::Floor,
+            n if n.starts_with("redis") || n.starts_with("valkey") => Self::Resp,
+            _ => Self::Other,
+        }
+    }
+}
 
 /// A server by command line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,6 +64,8 @@ pub struct Paths {
     pub ringbus: PathBuf,
     /// nats-server.
     pub nats_server: PathBuf,
+    /// Where a second nats-server may be: the first of these that is there.
+    pub nats_debian: Vec<PathBuf>,
 }
 
 /// The servers every bench knows: ringbus, nats-server, and the floor under both.
@@ -49,10 +79,34 @@ pub fn built_in(paths: &Paths) -> Vec<Spec> {
     };
     vec![
         spec("ringbus", &paths.ringbus, "-a 127.0.0.1 -p {port} --shards {cores}"),
-        spec("nats-server", &paths.nats_server, "-a 127.0.0.1 -p {port}"),
+        spec("nats-server", &paths.nats_server, NATS),
         spec("floor", &own, "floor --port {port}"),
     ]
 }
+
+/// Others that are compared where they are installed: Debian's nats-server, Redis, Valkey.
+pub fn installed(paths: &Paths) -> Vec<Spec> {
+    let same = |other: &Path| match (paths.nats_server.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    let nats = paths.nats_debian.iter().filter(|path| path.is_file() && !same(path)).take(1);
+    let nats = nats.map(|path| (String::from("nats-debian"), path.to_string_lossy(), NATS));
+    let resp =
+        ["redis", "valkey"].map(|name| (name.to_string(), format!("{name}-server").into(), RESP));
+    let spec = |(name, program, arguments): (String, std::borrow::Cow<'_, str>, &str)| Spec {
+        name,
+        command: std::iter::once(program.into_owned())
+            .chain(arguments.split_whitespace().map(|word| word.replace("''", "")))
+            .collect(),
+    };
+    nats.chain(resp).map(spec).collect()
+}
+
+const NATS: &str = "-a 127.0.0.1 -p {port}";
+/// Nothing is written to disk, and nobody is cut off for being behind.
+const RESP: &str = "--bind 127.0.0.1 --port {port} --save '' --appendonly no --protected-mode no \
+    --maxclients 20000 --client-output-buffer-limit pubsub 0 0 0";
 
 /// More servers, from a TOML file of `[[server]]` tables.
 ///
@@ -72,6 +126,14 @@ fn parse_file(text: &str) -> Result<Vec<Spec>, String> {
 }
 
 impl Spec {
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        match Role::of(&self.name) {
+            Role::Resp => Protocol::Resp,
+            _ => Protocol::Nats,
+        }
+    }
+
     /// Whether its program can be found.
     pub fn available(&self) -> bool {
         let program = Path::new(&self.command[0]);
@@ -107,7 +169,7 @@ impl Spec {
         let child = child.map_err(|e| format!("{}: {e}", self.name))?;
         let pid = child.id();
         let mut running = Running { child, port, pid, version: String::new() };
-        let info = running.wait_up().map_err(|e| format!("{}: {e}", self.name))?;
+        let info = running.wait_up(self.protocol()).map_err(|e| format!("{}: {e}", self.name))?;
         running.version = info;
         running.pid = probe::listener(pid, port)
             .ok_or_else(|| format!("{}: nobody of its family listens on its port", self.name))?;
@@ -131,13 +193,13 @@ pub struct Running {
 }
 
 impl Running {
-    fn wait_up(&mut self) -> Result<String, String> {
+    fn wait_up(&mut self, protocol: Protocol) -> Result<String, String> {
         let start = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("ended at once ({status})"));
             }
-            match hello(self.port) {
+            match hello(self.port, protocol) {
                 Ok(version) => return Ok(version),
                 Err(e) if start.elapsed() > START_MAX => return Err(format!("not up: {e}")),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -165,21 +227,20 @@ impl Drop for Running {
     }
 }
 
-/// Connects and reads INFO; gives the version it tells.
-fn hello(port: u16) -> Result<String, String> {
+/// Connects and hears what the server says of itself; gives the version it tells.
+fn hello(port: u16, protocol: Protocol) -> Result<String, String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
     let patience = Some(Duration::from_secs(2));
     stream.set_read_timeout(patience).map_err(|e| e.to_string())?;
+    stream.write_all(protocol.who_are_you()).map_err(|e| e.to_string())?;
     let mut got = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        if let Some((ServerOp::Info(json), _)) = parse(&got)? {
-            let info: serde_json::Value =
-                serde_json::from_slice(json).map_err(|e| format!("INFO: {e}"))?;
-            return Ok(info["version"].as_str().unwrap_or_default().to_string());
+        if let Some(version) = protocol.version(&got)? {
+            return Ok(version);
         }
         match stream.read(&mut buffer).map_err(|e| e.to_string())? {
-            0 => return Err("closed without INFO".into()),
+            0 => return Err("closed without a word about itself".into()),
             n => got.extend_from_slice(&buffer[..n]),
         }
     }
@@ -196,6 +257,27 @@ mod tests {
         assert_eq!(servers[0].arguments(4222, 2), ["-p", "4222", "-x2"]);
         assert!(parse_file("[[server]]\nname = 'x'\ncommand = []").is_err());
         assert!(parse_file("[[server]]\nname = 'x'\ncommand = ['y']\nport = 1").is_err());
+    }
+
+    #[test]
+    fn a_name_tells_what_a_server_is() {
+        let roles = ["ringbus", "nats-debian", "floor", "valkey", "x"].map(Role::of);
+        assert_eq!(roles, [Role::Ours, Role::Nats, Role::Floor, Role::Resp, Role::Other]);
+    }
+
+    #[test]
+    fn a_second_nats_server_is_not_the_first_one() {
+        let own = std::env::current_exe().unwrap();
+        let paths = |first: &Path| Paths {
+            ringbus: own.clone(),
+            nats_server: first.to_path_buf(),
+            nats_debian: vec!["/no/such/path".into(), own.clone()],
+        };
+        let names = |first: &Path| installed(&paths(first)).into_iter().map(|s| s.name).collect();
+        let apart: Vec<String> = names(Path::new("/no/such/path"));
+        assert_eq!(apart, ["nats-debian", "redis", "valkey"]);
+        let same: Vec<String> = names(&own);
+        assert_eq!(same, ["redis", "valkey"]);
     }
 
     #[test]

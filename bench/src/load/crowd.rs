@@ -3,6 +3,7 @@
 use super::churner::control;
 use super::dial::{dial, greeting};
 use super::inbox::Inbox;
+use super::protocol::Protocol;
 use super::timing;
 use crate::probe::{self, Mark};
 use crate::sys::{Epoll, Ready, Watch};
@@ -10,6 +11,9 @@ use hdrhistogram::Histogram;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+
+/// Time between two looks at which PINGs are due.
+const NAP: Duration = Duration::from_millis(2);
 
 /// What a crowd of connections cost.
 pub struct Crowd {
@@ -31,35 +35,49 @@ pub struct Crowd {
     pub faults: Vec<String>,
 }
 
-/// Makes connections with a subscription each, and then holds them for `hold`. The costs are
-/// those of making when `hold` is none, else those of holding; memory is that of both.
+/// What a crowd is to do.
+#[derive(Clone, Copy)]
+pub struct Order {
+    /// Connections.
+    pub connections: usize,
+    /// Subscriptions of each.
+    pub subscriptions: usize,
+    /// How many are between connect and PONG at a time.
+    pub in_flight: usize,
+    /// How long they are held afterwards; none where making them is what is measured.
+    pub hold: Option<Duration>,
+    /// PINGs per second of each while they are held.
+    pub pings_per_second: f64,
+}
+
+/// Makes connections, and then holds them if that is wanted. The costs are those of making when
+/// they are not held, else those of holding; memory is that of both.
 ///
 /// # Errors
 /// When a connection could not be made.
-pub fn run(
-    port: u16,
-    pid: u32,
-    connections: usize,
-    in_flight: usize,
-    hold: Option<Duration>,
-) -> Result<Crowd, String> {
+pub fn run(port: u16, pid: u32, order: &Order) -> Result<Crowd, String> {
+    let says = |connection: usize| {
+        let sids = 1..=order.subscriptions;
+        sids.map(|sid| format!("SUB crowd.{connection:06}.{sid:06} {sid}\r\n")).collect::<String>()
+    };
     let greetings: Vec<Vec<u8>> =
-        (0..connections).map(|i| greeting(&format!("SUB crowd.{i:06} 1\r\n"))).collect();
+        (0..order.connections).map(|connection| greeting(&says(connection))).collect();
     let mut latencies = timing::histogram();
     let memory_before = probe::resident_bytes(pid);
     let mut from = Mark::take(pid);
     let mut own_from_ns = own_cpu_ns();
-    let mut streams = dial(port, &greetings, in_flight, |ns| latencies.saturating_record(ns))?;
+    let each = |ns| latencies.saturating_record(ns);
+    let mut streams = dial(port, Protocol::Nats, &greetings, order.in_flight, each)?;
     let mut faults = Vec::new();
-    if let Some(hold) = hold {
+    if let Some(hold) = order.hold {
         from = Mark::take(pid);
         own_from_ns = own_cpu_ns();
-        faults = keep(&mut streams, hold)?;
+        faults = keep(&mut streams, hold, order.pings_per_second)?;
     }
     let to = Mark::take(pid);
     let seconds = to.at.duration_since(from.at).as_secs_f64();
     Ok(Crowd {
-        connections: connections as u64,
+        connections: order.connections as u64,
         seconds,
         server_cpu_ns: to.server_cpu_ns.saturating_sub(from.server_cpu_ns),
         memory_bytes: probe::resident_bytes(pid).saturating_sub(memory_before),
@@ -74,8 +92,13 @@ fn own_cpu_ns() -> u64 {
     crate::sys::process_cpu_ns(std::process::id()).unwrap_or(0)
 }
 
-/// Holds connections, answering PINGs; says what else happened to them.
-fn keep(streams: &mut [TcpStream], hold: Duration) -> Result<Vec<String>, String> {
+/// Holds connections, sending PINGs in turn and answering those of the server; says what else
+/// happened to them.
+fn keep(
+    streams: &mut [TcpStream],
+    hold: Duration,
+    pings_per_second: f64,
+) -> Result<Vec<String>, String> {
     let mut epoll = Epoll::new().map_err(|e| e.to_string())?;
     let mut lanes = Vec::with_capacity(streams.len());
     for (token, stream) in streams.iter_mut().enumerate() {
@@ -85,8 +108,20 @@ fn keep(streams: &mut [TcpStream], hold: Duration) -> Result<Vec<String>, String
     let mut faults = Vec::new();
     let mut ready: Vec<Ready> = Vec::new();
     let mut buffer = vec![0; 4096];
-    let end = Instant::now() + hold;
+    let start = Instant::now();
+    let end = start + hold;
+    let per_second = pings_per_second * lanes.len() as f64;
+    let mut pinged = 0;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) {
+        let due = (start.elapsed().as_secs_f64() * per_second) as usize;
+        while pinged < due {
+            let place = pinged % lanes.len();
+            if let Err(e) = lanes[place].0.write_all(b"PING\r\n") {
+                faults.push(format!("connection {place}: {e}"));
+            }
+            pinged += 1;
+        }
+        let left = if per_second > 0.0 { left.min(NAP) } else { left };
         epoll.wait(left, &mut ready).map_err(|e| e.to_string())?;
         for event in &ready {
             let (stream, inbox) = &mut lanes[event.token];

@@ -1,6 +1,7 @@
 //! Connecting and greeting many clients at once: INFO, CONNECT, SUBs, PING, PONG.
 
 use super::inbox::{Inbox, ServerOp};
+use super::protocol::Protocol;
 use crate::sys::{self, Epoll, Ready, Watch};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -33,6 +34,7 @@ struct Call {
 /// The first connection that was refused, closed, told off, or left waiting.
 pub fn dial(
     port: u16,
+    protocol: Protocol,
     greetings: &[Vec<u8>],
     in_flight: usize,
     mut each: impl FnMut(u64),
@@ -47,7 +49,8 @@ pub fn dial(
     let mut buffer = vec![0u8; 64 << 10];
     while finished < greetings.len() {
         while let Some(slot) = free.pop_if(|_| next < greetings.len()) {
-            let call = start(port, next, slot, &epoll).map_err(|e| format!("connect: {e}"))?;
+            let call = start(port, protocol, next, slot, &epoll);
+            let call = call.map_err(|e| format!("connect: {e}"))?;
             calls[slot] = Some(call);
             next += 1;
         }
@@ -73,13 +76,22 @@ pub fn dial(
     Ok(done.into_iter().flatten().collect())
 }
 
-fn start(port: u16, index: usize, slot: usize, epoll: &Epoll) -> std::io::Result<Call> {
+fn start(
+    port: u16,
+    protocol: Protocol,
+    index: usize,
+    slot: usize,
+    epoll: &Epoll,
+) -> std::io::Result<Call> {
     let started = Instant::now();
     let stream = sys::connect(port)?;
     stream.set_nodelay(true)?;
     sys::reset_on_close(&stream)?;
-    epoll.add(&stream, slot, Watch::Read)?;
-    Ok(Call { index, stream, started, inbox: Inbox::default(), said: None, answered: false })
+    // Who is not greeted speaks as soon as there is a connection.
+    let greets = protocol.greets();
+    epoll.add(&stream, slot, if greets { Watch::Read } else { Watch::ReadWrite })?;
+    let (inbox, said) = (Inbox::of(protocol), (!greets).then_some(0));
+    Ok(Call { index, stream, started, inbox, said, answered: false })
 }
 
 fn step(

@@ -1,5 +1,6 @@
 //! What a server says to a client, parsed in place.
 
+use super::protocol::Protocol;
 use memchr::memchr;
 
 /// One operation from the server.
@@ -100,10 +101,16 @@ pub fn number(digits: &[u8]) -> Option<u64> {
 /// Turns reads of any size into whole operations.
 #[derive(Default)]
 pub struct Inbox {
+    protocol: Protocol,
     carry: Vec<u8>,
 }
 
 impl Inbox {
+    /// Of a server that speaks this.
+    pub fn of(protocol: Protocol) -> Self {
+        Self { protocol, carry: Vec::new() }
+    }
+
     /// Hands every operation completed by `bytes` to `each`, in order.
     ///
     /// # Errors
@@ -114,12 +121,12 @@ impl Inbox {
         mut each: impl FnMut(ServerOp<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         if self.carry.is_empty() {
-            let used = run(bytes, &mut each)?;
+            let used = run(self.protocol, bytes, &mut each)?;
             self.carry.extend_from_slice(&bytes[used..]);
             return Ok(());
         }
         self.carry.extend_from_slice(bytes);
-        let used = run(&self.carry, &mut each)?;
+        let used = run(self.protocol, &self.carry, &mut each)?;
         self.carry.drain(..used);
         if self.carry.is_empty() {
             // Ten thousand connections that once carried must not keep their buffers.
@@ -130,11 +137,12 @@ impl Inbox {
 }
 
 fn run(
+    protocol: Protocol,
     bytes: &[u8],
     each: &mut impl FnMut(ServerOp<'_>) -> Result<(), String>,
 ) -> Result<usize, String> {
     let mut used = 0;
-    while let Some((op, size)) = parse(&bytes[used..])? {
+    while let Some((op, size)) = protocol.parse(&bytes[used..])? {
         each(op)?;
         used += size;
     }

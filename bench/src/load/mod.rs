@@ -5,8 +5,10 @@ pub mod crowd;
 pub mod dial;
 pub mod inbox;
 mod lane;
+pub mod protocol;
 mod publisher;
 mod request;
+mod resp;
 mod subscriber;
 pub mod tally;
 #[cfg(test)]
@@ -18,6 +20,7 @@ use crate::plan::Plan;
 use crate::probe::Mark;
 use crate::scenario::Scenario;
 use hdrhistogram::Histogram;
+use protocol::Protocol;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Barrier, Mutex, OnceLock};
@@ -32,6 +35,8 @@ pub struct Job<'a> {
     pub scenario: &'a Scenario,
     /// Worked out; none for request/reply.
     pub plan: Option<&'a Plan>,
+    /// What the server speaks.
+    pub protocol: Protocol,
     /// The server's port on 127.0.0.1.
     pub port: u16,
     /// The server's process.

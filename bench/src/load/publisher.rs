@@ -1,6 +1,8 @@
 //! A publishing connection: sends a prepared round of PUBs, never stopping inside one.
 
+use super::inbox::Inbox;
 use super::lane::{CHUNK, Lane};
+use super::protocol::Protocol;
 use crate::plan::Plan;
 use crate::stamp::{self, FILLING, Stamp};
 use crate::sys::Epoll;
@@ -21,7 +23,8 @@ pub struct Publisher {
     /// On the worker's list of those that can send.
     pub listed: bool,
     /// Operations the server sends it.
-    pub inbox: super::inbox::Inbox,
+    pub inbox: Inbox,
+    protocol: Protocol,
     wire: Vec<u8>,
     frame: usize,
     bytes: u64,
@@ -31,15 +34,16 @@ pub struct Publisher {
 
 impl Publisher {
     /// Prepares what publisher `index` sends.
-    pub fn new(lane: Lane, index: usize, plan: &Plan) -> Self {
-        let (wire, frame) = round(plan, index);
+    pub fn new(lane: Lane, index: usize, plan: &Plan, protocol: Protocol) -> Self {
+        let (wire, frame) = round(plan, index, protocol);
         Self {
             lane,
             index,
             allowed: 0,
             answered: false,
             listed: false,
-            inbox: super::inbox::Inbox::default(),
+            inbox: Inbox::of(protocol),
+            protocol,
             wire,
             frame,
             bytes: 0,
@@ -144,7 +148,7 @@ impl Publisher {
     pub fn ask(&mut self, epoll: &Epoll) {
         if !self.asked {
             self.asked = true;
-            self.lane.out().extend_from_slice(b"PING\r\n");
+            self.lane.out().extend_from_slice(self.protocol.ping());
             self.lane.flush(epoll);
         }
     }
@@ -152,7 +156,7 @@ impl Publisher {
 
 /// The PUBs of a publisher once round its subjects (more often when they are few), and the size
 /// of each.
-fn round(plan: &Plan, index: usize) -> (Vec<u8>, usize) {
+fn round(plan: &Plan, index: usize, protocol: Protocol) -> (Vec<u8>, usize) {
     let publisher = plan.publishers[index];
     let payload = vec![FILLING; plan.payload];
     let mut wire = Vec::new();
@@ -162,9 +166,7 @@ fn round(plan: &Plan, index: usize) -> (Vec<u8>, usize) {
         for n in 0..publisher.count as u64 {
             let subject = &plan.subjects[publisher.subject(n)];
             let before = wire.len();
-            wire.extend_from_slice(format!("PUB {subject} {}\r\n", payload.len()).as_bytes());
-            wire.extend_from_slice(&payload);
-            wire.extend_from_slice(b"\r\n");
+            protocol.publish(&mut wire, subject, &payload);
             frame = wire.len() - before;
         }
     }

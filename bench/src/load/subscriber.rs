@@ -2,6 +2,7 @@
 
 use super::inbox::{Inbox, Message, ServerOp, number};
 use super::lane::{Got, Lane};
+use super::protocol::Protocol;
 use super::tally::Tally;
 use super::timing::Timing;
 use crate::plan::Plan;
@@ -20,6 +21,7 @@ pub struct Subscriber {
     /// The final PING has been sent, so bytes are looked at from here on.
     pub asked: bool,
     source: Option<usize>,
+    protocol: Protocol,
     ears: Ears,
 }
 
@@ -38,7 +40,7 @@ struct Proof {
 
 impl Subscriber {
     /// Prepares subscriber `index` of the plan.
-    pub fn new(lane: Lane, index: usize, plan: &Plan) -> Self {
+    pub fn new(lane: Lane, index: usize, plan: &Plan, protocol: Protocol) -> Self {
         let subscriber = &plan.subscribers[index];
         let ears = if plan.verify {
             let proof = Proof {
@@ -48,10 +50,12 @@ impl Subscriber {
             };
             Ears::Verify { inbox: Inbox::default(), proof, answered: false }
         } else {
-            Ears::Count(Tally::new(subscriber.frame))
+            let subject = &plan.subjects[0];
+            let frame = protocol.delivery_bytes(subject, subscriber.first_sid, plan.payload);
+            Ears::Count(Tally::new(frame, protocol))
         };
         let source = subscriber.source;
-        Self { lane, index, count: 0, asked: false, source, ears }
+        Self { lane, index, count: 0, asked: false, source, protocol, ears }
     }
 
     /// The publisher that hears of its progress.
@@ -117,7 +121,7 @@ impl Subscriber {
     /// Asks for the PONG that closes the account.
     pub fn ask(&mut self, epoll: &Epoll) {
         self.asked = true;
-        self.lane.out().extend_from_slice(b"PING\r\n");
+        self.lane.out().extend_from_slice(self.protocol.ping());
         self.lane.flush(epoll);
     }
 

@@ -1,10 +1,10 @@
 //! Exact counting: how many messages a stream of bytes of known frames holds.
 
+use super::protocol::Protocol;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of `PING\r\n` and of `PONG\r\n`.
+/// Bytes of a `PING\r\n`.
 const BEAT: u64 = 6;
-const PONG: &[u8] = b"PONG\r\n";
 /// Most PINGs a server may send a counted connection.
 const BEATS_MAX: u64 = 3;
 /// Smallest frame that can't be mistaken for that many PINGs.
@@ -15,6 +15,7 @@ pub const FRAME_MIN: usize = (BEAT * BEATS_MAX + 1) as usize;
 #[derive(Debug)]
 pub struct Tally {
     frame: u64,
+    pong: &'static [u8],
     bytes: u64,
     tail: Vec<u8>,
     answered: bool,
@@ -22,8 +23,9 @@ pub struct Tally {
 
 impl Tally {
     /// For messages of `frame` bytes each, line and payload.
-    pub fn new(frame: usize) -> Self {
-        Self { frame: frame as u64, bytes: 0, tail: Vec::new(), answered: false }
+    pub fn new(frame: usize, protocol: Protocol) -> Self {
+        let pong = protocol.subscribers_pong();
+        Self { frame: frame as u64, pong, bytes: 0, tail: Vec::new(), answered: false }
     }
 
     /// Takes `n` unseen bytes; gives the messages complete by now.
@@ -36,11 +38,11 @@ impl Tally {
     pub fn add_seen(&mut self, bytes: &[u8]) -> u64 {
         self.bytes += bytes.len() as u64;
         // The PONG may be cut in two by the end of a read.
-        let keep = PONG.len() - 1;
+        let keep = self.pong.len() - 1;
         let mut edge = self.tail.clone();
         edge.extend_from_slice(&bytes[..bytes.len().min(keep)]);
-        self.answered |= memchr::memmem::find(&edge, PONG).is_some()
-            || memchr::memmem::find(bytes, PONG).is_some();
+        self.answered |= memchr::memmem::find(&edge, self.pong).is_some()
+            || memchr::memmem::find(bytes, self.pong).is_some();
         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(keep)..]);
         let surplus = self.tail.len().saturating_sub(keep);
         self.tail.drain(..surplus);
@@ -59,7 +61,7 @@ impl Tally {
     }
 
     fn beats_of_ours(&self) -> u64 {
-        if self.answered { BEAT.min(self.bytes) } else { 0 }
+        if self.answered { self.bytes.min(self.pong.len() as u64) } else { 0 }
     }
 
     /// The exact count at the end.
@@ -100,13 +102,15 @@ pub struct Account {
 mod tests {
     use super::*;
 
+    const PONG: &[u8] = b"PONG\r\n";
+
     #[test]
     fn messages_are_counted_in_any_pieces() {
         let frame = b"MSG a 1 4\r\nxxxx\r\n";
         let mut bytes = frame.repeat(7);
         bytes.extend_from_slice(PONG);
         for at in 0..bytes.len() {
-            let mut tally = Tally::new(frame.len());
+            let mut tally = Tally::new(frame.len(), Protocol::Nats);
             tally.add_seen(&bytes[..at]);
             assert!(!tally.answered());
             assert_eq!(tally.messages(), (at.min(119) / 17) as u64);
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_pong_in_single_bytes_is_found() {
-        let mut tally = Tally::new(40);
+        let mut tally = Tally::new(40, Protocol::Nats);
         tally.add(80);
         for byte in PONG {
             assert!(!tally.answered());
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn pings_are_told_from_messages_and_anything_else_is_an_error() {
         let count = |extra: usize| {
-            let mut tally = Tally::new(100);
+            let mut tally = Tally::new(100, Protocol::Nats);
             tally.add(300 + extra);
             tally.add_seen(PONG);
             tally.exact()

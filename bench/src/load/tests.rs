@@ -1,5 +1,6 @@
 //! Whole runs against the floor, and against servers that lie, which must be found out.
 
+use super::protocol::Protocol;
 use super::{Job, Load, run};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -16,6 +17,7 @@ fn load(port: u16, threads: usize, text: &str) -> Load {
     let job = Job {
         scenario: &scenario,
         plan: plan.as_ref(),
+        protocol: Protocol::Nats,
         port,
         pid: std::process::id(),
         threads,

@@ -1,9 +1,10 @@
 //! One page that needs nothing but itself.
 
-use super::table::times;
+use super::table::{reference, times};
 use super::{bytes, micros, short, three};
 use crate::results::{Report, Row, ScenarioResult};
 use crate::scenario::Unit;
+use crate::target::judge;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -22,6 +23,7 @@ pub fn page(report: &Report) -> String {
          <style>{STYLE}</style></head><body><main><h1>{title}</h1>\n{}",
         preface(report)
     );
+    targets(&mut out, report);
     let mut group = "";
     for scenario in &report.scenarios {
         if scenario.group != group {
@@ -66,8 +68,44 @@ fn preface(report: &Report) -> String {
         report.generator_cores,
         report.runs,
         servers.join(", "),
-        escape(&report.reference),
+        escape(reference(report)),
     )
+}
+
+/// Every row beside its targets.
+fn targets(out: &mut String, report: &Report) {
+    let judged: Vec<_> = report
+        .scenarios
+        .iter()
+        .map(|s| (s, judge(report, s)))
+        .filter(|(_, v)| !v.is_empty())
+        .collect();
+    if judged.is_empty() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "<h2>Against the targets</h2><table class=\"targets\"><tr><th>row<th>figure<th>found\
+         <th>target<th></tr>"
+    );
+    for (scenario, verdicts) in judged {
+        for (at, verdict) in verdicts.iter().enumerate() {
+            let row = match at {
+                0 => format!("<a href=\"#{}\">{}</a>", scenario.name, escape(&scenario.title)),
+                _ => String::new(),
+            };
+            let word = verdict.word();
+            let _ = writeln!(
+                out,
+                "<tr class=\"{}\"><td>{row}<td>{}<td>{}<td>{}<td>{word}</tr>",
+                word.replace(' ', "-"),
+                escape(&verdict.what),
+                escape(&verdict.found),
+                escape(&verdict.bound),
+            );
+        }
+    }
+    let _ = writeln!(out, "</table>");
 }
 
 fn section(out: &mut String, report: &Report, scenario: &ScenarioResult) {

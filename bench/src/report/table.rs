@@ -4,6 +4,7 @@ use super::{bytes, micros, short, three};
 use crate::results::{Report, Row, ScenarioResult};
 use crate::scenario::Unit;
 use crate::stats::Spread;
+use crate::target::judge;
 use std::fmt::Write;
 
 const HEAD: [&str; 9] =
@@ -18,29 +19,68 @@ pub fn table(report: &Report) -> String {
             writeln!(out, "\n{}  [{}; {}]", scenario.title, scenario.name, scenario.unit.noun());
         let mut lines = vec![HEAD.map(String::from)];
         lines.extend(scenario.rows.iter().map(|row| cells(report, scenario, row)));
-        let widths: Vec<usize> = (0..HEAD.len())
-            .map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0))
-            .collect();
-        for line in &lines {
-            for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-                let fill = " ".repeat(width - cell.chars().count());
-                let _ = match column {
-                    0 => write!(out, "  {cell}{fill}"),
-                    _ => write!(out, "  {fill}{cell}"),
-                };
-            }
-            let _ = writeln!(out);
-        }
+        out.push_str(&aligned(&lines, |column| column > 0));
     }
+    out.push_str(&targets(report));
     let _ = writeln!(
         out,
         "\ncheaper, faster: times better than {}, run by run (least–greatest). \
          Marks: g the generator was over 80 % busy, n others used over 15 % of a core, \
          ! not every message came exactly once.",
-        report.reference
+        reference(report)
     );
     for trouble in report.troubles() {
         let _ = writeln!(out, "! {trouble}");
+    }
+    out
+}
+
+/// How a reader is told what the others are compared with.
+pub fn reference(report: &Report) -> &str {
+    match report.reference.as_str() {
+        "nats" => "the better nats-server",
+        name => name,
+    }
+}
+
+/// Every row beside its targets.
+fn targets(report: &Report) -> String {
+    let mut lines: Vec<[String; 5]> = Vec::new();
+    for scenario in &report.scenarios {
+        for (at, verdict) in judge(report, scenario).into_iter().enumerate() {
+            let title = if at == 0 { scenario.title.clone() } else { String::new() };
+            let word = verdict.word().to_string();
+            lines.push([title, verdict.what, verdict.found, verdict.bound, word]);
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    lines.insert(0, ["row", "figure", "found", "target", ""].map(String::from));
+    let mut out = String::from("\nAgainst the targets\n");
+    out.push_str(&aligned(&lines, |_| false));
+    let count = |word: &str| lines.iter().filter(|line| line[4] == word).count();
+    // Writing into a String can't fail.
+    let _ = writeln!(out, "{} met, {} missed", count("met"), count("missed"));
+    out
+}
+
+/// Lines of cells as columns; `right` says which ones stand at their right edge.
+fn aligned<const N: usize>(lines: &[[String; N]], right: impl Fn(usize) -> bool) -> String {
+    let widths: Vec<usize> =
+        (0..N).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
+    let mut out = String::new();
+    for line in lines {
+        let mut row = String::new();
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let fill = " ".repeat(width - cell.chars().count());
+            row += &match right(column) {
+                true => format!("  {fill}{cell}"),
+                false => format!("  {cell}{fill}"),
+            };
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
     }
     out
 }

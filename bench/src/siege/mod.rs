@@ -5,7 +5,7 @@
 //! is bounded in connections, bytes and time.
 
 mod attacks;
-mod healthy;
+pub mod healthy;
 mod table;
 
 use std::fs;

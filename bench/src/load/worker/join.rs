@@ -2,8 +2,9 @@
 
 use super::{Role, Worker};
 use crate::load::churner::Churner;
-use crate::load::dial::{dial, greeting};
+use crate::load::dial::dial;
 use crate::load::lane::Lane;
+use crate::load::protocol::Protocol;
 use crate::load::publisher::Publisher;
 use crate::load::request::{Requester, Responder, SERVICE, reply_subject};
 use crate::load::subscriber::Subscriber;
@@ -20,8 +21,9 @@ impl Worker<'_> {
     }
 
     fn dial(&mut self, said: &[String]) -> Result<Vec<TcpStream>, String> {
-        let greetings: Vec<Vec<u8>> = said.iter().map(|text| greeting(text)).collect();
-        dial(self.job.port, &greetings, DIALS, |_| {})
+        let greetings: Vec<Vec<u8>> =
+            said.iter().map(|text| self.job.protocol.greeting(text)).collect();
+        dial(self.job.port, self.job.protocol, &greetings, DIALS, |_| {})
     }
 
     fn lane(&mut self, stream: TcpStream, role: Role) -> Result<Lane, String> {
@@ -31,7 +33,8 @@ impl Worker<'_> {
 
     pub(super) fn join_plan(&mut self, plan: &Plan) -> Result<(), String> {
         let mine = self.mine(plan.subscribers.len());
-        let said: Vec<String> = mine.iter().map(|&i| subscriptions(plan, i)).collect();
+        let said: Vec<String> =
+            mine.iter().map(|&i| subscriptions(plan, i, self.job.protocol)).collect();
         for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
             if plan.subscribers[i].stuck {
                 let lane = self.lane(stream, Role::Stuck)?;
@@ -43,7 +46,7 @@ impl Worker<'_> {
                 if let Some(publisher) = plan.subscribers[i].source {
                     self.pacers[publisher].get_or_insert(place);
                 }
-                self.subscribers.push(Subscriber::new(lane, i, plan));
+                self.subscribers.push(Subscriber::new(lane, i, plan, self.job.protocol));
             }
         }
         if let Some(churn) = &self.job.scenario.churn {
@@ -54,7 +57,7 @@ impl Worker<'_> {
         for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
             let place = self.publishers.len();
             let lane = self.lane(stream, Role::Publisher(place))?;
-            self.publishers.push(Publisher::new(lane, i, plan));
+            self.publishers.push(Publisher::new(lane, i, plan, self.job.protocol));
             self.places[i] = Some(place);
         }
         Ok(())
@@ -90,10 +93,10 @@ impl Worker<'_> {
     }
 }
 
-fn subscriptions(plan: &Plan, index: usize) -> String {
+fn subscriptions(plan: &Plan, index: usize, protocol: Protocol) -> String {
     let subscriber = &plan.subscribers[index];
-    let queue = subscriber.queue.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let sids = subscriber.first_sid..;
-    let lines = subscriber.patterns.iter().zip(sids);
-    lines.map(|(pattern, sid)| format!("SUB {pattern}{queue} {sid}\r\n")).collect()
+    let lines = subscriber.patterns.iter().zip(subscriber.first_sid..);
+    lines
+        .map(|(pattern, sid)| protocol.subscribe(pattern, subscriber.queue.as_deref(), sid))
+        .collect()
 }
