@@ -6,46 +6,44 @@ use serde::Serialize;
 use shard::report::{Connection, Report, Wanted};
 use shard::{AccountId, Nanos};
 
+use crate::accountz::names;
 use crate::duration::{go_duration, rfc3339_nano, uptime};
 use crate::figures::sum;
 use crate::http::Response;
 use crate::json;
 use crate::page::{at_least_0, at_least_1_or, page};
-use crate::query::Query;
+use crate::query::{Query, Subscriptions};
 use crate::site::Site;
 use crate::subsz::SubDetail;
 
 /// Connections listed unless asked otherwise.
 const LIMIT: usize = 1024;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    #[default]
     Open,
     Closed,
     Any,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subscriptions {
-    Hidden,
-    Subjects,
-    Detail,
-}
-
 /// What is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ConnzQuery {
-    sort: Vec<u8>,
-    auth: bool,
-    subscriptions: Subscriptions,
-    offset: usize,
-    limit: usize,
+    pub sort: Vec<u8>,
+    pub auth: bool,
+    pub subscriptions: Subscriptions,
+    pub offset: usize,
+    pub limit: usize,
     /// 0 is any.
-    cid: u64,
-    state: State,
-    user: String,
-    account: String,
-    mqtt_client: String,
+    pub cid: u64,
+    pub state: State,
+    pub user: String,
+    pub account: String,
+    pub mqtt_client: String,
+    /// Only those that have a subscription in common with this one; empty is any. Can't be asked
+    /// for over HTTP.
+    pub filter: String,
 }
 
 impl ConnzQuery {
@@ -53,35 +51,44 @@ impl ConnzQuery {
     /// that gets here counts.
     pub(crate) fn parse(query: &Query) -> Result<ConnzQuery, Response> {
         let auth = query.boolean("auth")?;
-        let subscriptions = subscriptions(query)?;
-        let offset = at_least_0(query.int("offset")?);
-        let limit = at_least_1_or(query.int("limit")?, LIMIT);
-        let cid = query.uint64("cid")?;
-        Ok(ConnzQuery {
+        let subscriptions = query.subscriptions()?;
+        let page = (query.int("offset")?, query.int("limit")?);
+        let parsed = ConnzQuery {
             sort: query.value("sort").to_vec(),
             auth,
             subscriptions,
-            offset,
-            limit: if cid > 0 { 1 } else { limit },
-            cid,
+            cid: query.uint64("cid")?,
             state: state(query)?,
             user: query.text("user"),
             account: query.text("acc"),
             mqtt_client: query.text("mqtt_client"),
-        })
+            ..ConnzQuery::default()
+        };
+        Ok(parsed.paged(page))
     }
 
-    pub(crate) fn check(&self) -> Result<(), Response> {
+    /// With an offset and a limit; a connection id is a limit of 1.
+    pub(crate) fn paged(mut self, page: (i64, i64)) -> ConnzQuery {
+        self.offset = at_least_0(page.0);
+        self.limit = if self.cid > 0 { 1 } else { at_least_1_or(page.1, LIMIT) };
+        self
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), Vec<u8>> {
         let Some(order) = Order::named(&self.sort) else {
             let mut text = b"invalid sorting option: ".to_vec();
             text.extend_from_slice(&self.sort);
-            return Err(Response::bad_request(text));
+            return Err(text);
         };
         match order {
             Order::Stop | Order::Reason if self.state != State::Closed => {
                 let name = if order == Order::Stop { "stop" } else { "reason" };
                 let text = format!("sort by {name} only valid on closed connections");
-                Err(Response::bad_request(text.into_bytes()))
+                Err(text.into_bytes())
+            }
+            _ if self.filters() && self.account.is_empty() => {
+                Err(b"filter by subject only valid with account filtering".to_vec())
             }
             _ => Ok(()),
         }
@@ -89,41 +96,59 @@ impl ConnzQuery {
 
     pub(crate) fn wanted(&self) -> Wanted {
         let (open, closed) = (self.has_open(), self.has_closed());
-        let shown = self.subscriptions != Subscriptions::Hidden;
-        Wanted {
-            open,
-            closed,
-            subscriptions: shown && (open || closed),
-            cid: (self.cid > 0 && (open || closed)).then_some(self.cid),
-        }
+        let shown = self.subscriptions != Subscriptions::Hidden || self.filters();
+        let accounts = !self.account.is_empty();
+        // How many closed ones an account has is only known from all of them.
+        let cid = (self.cid > 0 && (open || closed) && !accounts).then_some(self.cid);
+        Wanted { open, closed, subscriptions: shown && (open || closed), cid, accounts }
     }
 
-    /// Open connections are all of the global account.
+    fn collides(&self, subject: &[u8]) -> bool {
+        collide(self.filter.as_bytes(), subject)
+    }
+
+    fn filters(&self) -> bool {
+        !self.filter.is_empty() && self.filter != ">"
+    }
+
     fn has_open(&self) -> bool {
-        let global = self.account.is_empty() || self.account == AccountId::GLOBAL_NAME;
-        self.state != State::Closed && global
+        self.state != State::Closed
     }
 
     /// A closed connection has no account when it was of the global one, so an account filter, even
     /// for the global one, leaves none.
     fn has_closed(&self) -> bool {
-        self.state != State::Open && self.account.is_empty()
+        self.state != State::Open && self.account != AccountId::GLOBAL_NAME
+    }
+
+    /// Whether the state and account filters leave it.
+    fn keeps(&self, connection: &Connection) -> bool {
+        let state = if connection.closed.is_some() { self.has_closed() } else { self.has_open() };
+        state && (self.account.is_empty() || self.account == connection.account)
     }
 
     fn takes(&self, connection: &Connection) -> bool {
-        let kept = if connection.closed.is_some() { self.has_closed() } else { self.has_open() };
-        kept && (self.cid == 0 || connection.cid == self.cid)
+        let filter = self.filters() && connection.closed.is_none();
+        self.keeps(connection)
+            && (self.cid == 0 || connection.cid == self.cid)
+            && (!filter
+                || connection.subscriptions_list.iter().any(|it| self.collides(&it.subject)))
             && (self.user.is_empty() || connection.authorized_user == self.user)
             && self.mqtt_client.is_empty()
     }
 }
 
-fn subscriptions(query: &Query) -> Result<Subscriptions, Response> {
-    if query.value("subs").eq_ignore_ascii_case(b"detail") {
-        return Ok(Subscriptions::Detail);
+/// Is there a subject that both patterns match?
+pub(crate) fn collide(a: &[u8], b: &[u8]) -> bool {
+    let (mut a, mut b) = (a.split(|byte| *byte == b'.'), b.split(|byte| *byte == b'.'));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(b">"), Some(_)) | (Some(_), Some(b">")) => return true,
+            (Some(one), Some(other)) if one == other || one == b"*" || other == b"*" => {}
+            _ => return false,
+        }
     }
-    let shown = query.boolean("subs")?;
-    Ok(if shown { Subscriptions::Subjects } else { Subscriptions::Hidden })
 }
 
 fn state(query: &Query) -> Result<State, Response> {
@@ -267,12 +292,14 @@ struct ConnInfo<'a> {
     version: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     authorized_user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list_detail: Vec<SubDetail>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name_tag: Option<&'static str>,
+    name_tag: Option<&'a str>,
 }
 
 impl<'a> ConnInfo<'a> {
@@ -291,6 +318,7 @@ impl<'a> ConnInfo<'a> {
                 detail = listed.collect();
             }
         }
+        let global = it.account == AccountId::GLOBAL_NAME;
         ConnInfo {
             cid: it.cid,
             kind: "Client",
@@ -315,10 +343,11 @@ impl<'a> ConnInfo<'a> {
             lang: &it.lang,
             version: &it.version,
             authorized_user: if query.auth { &it.authorized_user } else { "" },
+            account: (query.auth && !global).then_some(&it.account),
             subscriptions_list: subjects,
             subscriptions_list_detail: detail,
             // An account without a tag is tagged with its name.
-            name_tag: (query.auth && it.closed.is_none()).then_some(AccountId::GLOBAL_NAME),
+            name_tag: (query.auth && (it.closed.is_none() || !global)).then_some(&it.account),
         }
     }
 }
@@ -335,7 +364,7 @@ pub(crate) fn body<'a>(
     now_unix_ns: u64,
 ) -> Connz<'a> {
     let account = query.account.as_str();
-    let known = ["", AccountId::GLOBAL_NAME, &site.system_account].contains(&account);
+    let known = account.is_empty() || names(site, reports).contains(&account);
     let mut list = chosen(query, reports);
     let now = latest(&list);
     Order::named(&query.sort).unwrap_or(Order::Cid).apply(&mut list, now);
@@ -363,13 +392,11 @@ fn chosen<'a>(query: &ConnzQuery, reports: &'a [Report]) -> Vec<&'a Connection> 
 
 /// All that the state and account filters leave, whatever the others do.
 fn total(query: &ConnzQuery, reports: &[Report]) -> usize {
-    let (open, closed) = if query.cid > 0 {
+    if query.cid > 0 && query.account.is_empty() {
         let figures = sum(reports);
-        (figures.connections as usize, figures.closed_remembered as usize)
-    } else {
-        let all = || reports.iter().flat_map(|report| &report.connections);
-        let closed = all().filter(|it| it.closed.is_some()).count();
-        (all().count() - closed, closed)
-    };
-    open * usize::from(query.has_open()) + closed * usize::from(query.has_closed())
+        let open = figures.connections * u64::from(query.has_open());
+        return (open + figures.closed_remembered * u64::from(query.has_closed())) as usize;
+    }
+    let connections = reports.iter().flat_map(|report| &report.connections);
+    connections.filter(|it| query.keeps(it)).count()
 }

@@ -11,6 +11,17 @@ pub(crate) fn sum(reports: &[Report]) -> Figures {
     sum
 }
 
+/// Figures of one account; all 0 if no report knows it.
+pub(crate) fn of_account(reports: &[Report], name: &str) -> Figures {
+    let mut sum = Figures::default();
+    for account in reports.iter().flat_map(|report| &report.accounts) {
+        if account.name == name {
+            add(&mut sum, &account.figures);
+        }
+    }
+    sum
+}
+
 fn add(sum: &mut Figures, more: &Figures) {
     // Taken apart so that a new figure can't be forgotten here.
     let Figures {

@@ -341,6 +341,10 @@ impl Response {
         Response::new(200, PLAIN, Vec::new())
     }
 
+    pub(crate) fn text(status: u16, text: Vec<u8>) -> Response {
+        Response::new(status, PLAIN, text)
+    }
+
     /// A parameter is wrong.
     pub(crate) fn bad_request(text: Vec<u8>) -> Response {
         Response::new(400, PLAIN, text)
@@ -374,7 +378,7 @@ impl Response {
         Response::new(505, PLAIN, body)
     }
 
-    fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
+    pub(crate) fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
         Response { status, content_type, header: None, body, warnings: Vec::new() }
     }
 

@@ -18,11 +18,19 @@ a:hover,a:focus-visible{background:#8882}\
 code{font-family:ui-monospace,monospace;opacity:.7}";
 
 /// Titles as nats-server's page has them.
-const ENDPOINTS: [(&str, &str); 4] = [
+const ENDPOINTS: &[(&str, &str)] = &[
     ("General", "/varz"),
+    ("JetStream", "/jsz"),
     ("Connections", "/connz"),
+    ("Accounts", "/accountz"),
+    ("Account Stats", "/accstatz"),
     ("Subscriptions", "/subsz"),
+    ("Routes", "/routez"),
+    ("LeafNodes", "/leafz"),
+    ("Gateways", "/gatewayz"),
+    ("Raft Groups", "/raftz"),
     ("Health Probe", "/healthz"),
+    ("Expvar", "/debug/vars"),
 ];
 
 /// `base` is the normalized base path. Links are relative to it as nats-server's are, unquoted,

@@ -5,6 +5,22 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+/// How JSON is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Indented by two blanks: over HTTP.
+    Pretty,
+    /// On one line: to subscribers.
+    Compact,
+}
+
+pub(crate) fn write<T: Serialize>(value: &T, layout: Layout) -> Vec<u8> {
+    match layout {
+        Layout::Pretty => pretty(value),
+        Layout::Compact => compact(value),
+    }
+}
+
 /// Indented by two blanks.
 pub(crate) fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
     serialize(value, Go(PrettyFormatter::with_indent(b"  ")))

@@ -5,12 +5,15 @@
 //! [`Monitor::answer`].
 #![forbid(unsafe_code)]
 
+mod absent;
+mod accountz;
 mod connz;
 mod duration;
 mod figures;
 mod healthz;
 mod http;
 mod index;
+mod inner;
 mod json;
 mod page;
 mod query;
@@ -29,16 +32,21 @@ pub use http::{
 pub use query::Query;
 pub use site::{Site, default_feature_flags};
 
+use absent::Absent;
+use accountz::AccstatzQuery;
 use connz::ConnzQuery;
+use json::Layout;
 use subsz::SubszQuery;
 
 /// What the driver reads of its own process.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessFigures {
     /// Resident memory, bytes.
     pub mem_rss: u64,
     /// Share of one core used, percent: 100 is one core busy.
     pub cpu_percent: f64,
+    /// Id, name and state of each thread; only needed if [`Question::wants_threads`].
+    pub threads: Vec<(u32, String, char)>,
 }
 
 /// What comes after a request was looked at.
@@ -59,16 +67,32 @@ enum Endpoint {
     Varz,
     Connz(ConnzQuery),
     Subsz(SubszQuery),
+    /// Of this name; all names if it is empty.
+    Accountz(String),
+    Accstatz(AccstatzQuery),
+    Absent(Absent),
+    DebugVars,
+    Stacksz,
 }
 
 impl Question {
     /// What each shard must report for it.
     pub fn wanted(&self) -> Wanted {
         match &self.0 {
-            Endpoint::Varz => Wanted::default(),
             Endpoint::Connz(query) => query.wanted(),
             Endpoint::Subsz(query) => query.wanted(),
+            Endpoint::Accountz(_) | Endpoint::Accstatz(_) => {
+                Wanted { accounts: true, ..Wanted::default() }
+            }
+            Endpoint::Varz | Endpoint::Absent(_) | Endpoint::DebugVars | Endpoint::Stacksz => {
+                Wanted::default()
+            }
         }
+    }
+
+    /// Whether [`ProcessFigures::threads`] are shown.
+    pub fn wants_threads(&self) -> bool {
+        matches!(self.0, Endpoint::Stacksz)
     }
 }
 
@@ -122,8 +146,43 @@ impl Monitor {
                 self.count("/healthz");
                 Step::Answer(healthz::answer(&request.query, self.accepting))
             }
-            _ => Step::Answer(Response::not_found()),
+            Some(path) => match self.more(path, request) {
+                Ok(Some(endpoint)) => Step::Need(Question(endpoint)),
+                Ok(None) => Step::Answer(Response::not_found()),
+                Err(response) => Step::Answer(response),
+            },
+            None => Step::Answer(Response::not_found()),
         }
+    }
+
+    fn more(&mut self, path: &str, request: &Request) -> Result<Option<Endpoint>, Response> {
+        let query = &request.query;
+        Ok(Some(match path {
+            "/accountz" => {
+                self.count("/accountz");
+                Endpoint::Accountz(query.text("acc"))
+            }
+            "/accstatz" => {
+                self.count("/accstatz");
+                Endpoint::Accstatz(AccstatzQuery::parse(query)?)
+            }
+            "/stacksz" => Endpoint::Stacksz,
+            "/debug/vars" => Endpoint::DebugVars,
+            _ => return self.absent(path, query),
+        }))
+    }
+
+    /// nats-server counts some requests before it looks at their parameters.
+    fn absent(&mut self, path: &str, query: &Query) -> Result<Option<Endpoint>, Response> {
+        let early = ["/gatewayz", "/leafz", "/jsz"].into_iter().find(|known| *known == path);
+        if let Some(path) = early {
+            self.count(path);
+        }
+        let found = Absent::parse(path, query)?;
+        if found == Some(Absent::Routez) {
+            self.count("/routez");
+        }
+        Ok(found.map(Endpoint::Absent))
     }
 
     /// The response to a question, from one report of each shard.
@@ -136,19 +195,45 @@ impl Monitor {
         process: &ProcessFigures,
         now_unix_ns: u64,
     ) -> Response {
-        let body = match &question.0 {
+        match &question.0 {
+            Endpoint::DebugVars => return inner::debug_vars(&self.site, process),
+            Endpoint::Stacksz => return inner::stacksz(process),
+            _ => {}
+        }
+        let data = self.data(&question.0, reports, process, now_unix_ns, Layout::Pretty);
+        match data {
+            Ok(body) => Response::json(200, body),
+            Err(text) => Response::bad_request(text.into_bytes()),
+        }
+    }
+
+    /// What an endpoint shows; fails with what is wrong with the question.
+    fn data(
+        &self,
+        endpoint: &Endpoint,
+        reports: &[Report],
+        process: &ProcessFigures,
+        now_unix_ns: u64,
+        layout: Layout,
+    ) -> Result<Vec<u8>, String> {
+        let (site, now) = (&self.site, now_unix_ns);
+        Ok(match endpoint {
             Endpoint::Varz => {
-                let requests = &self.requests;
-                json::pretty(&varz::body(&self.site, requests, reports, process, now_unix_ns))
+                json::write(&varz::body(site, &self.requests, reports, process, now), layout)
             }
-            Endpoint::Connz(query) => {
-                json::pretty(&connz::body(&self.site, query, reports, now_unix_ns))
+            Endpoint::Connz(query) => json::write(&connz::body(site, query, reports, now), layout),
+            Endpoint::Subsz(query) => json::write(&subsz::body(site, query, reports, now), layout),
+            Endpoint::Accountz(name) => {
+                json::write(&accountz::accountz(site, name, reports, now)?, layout)
             }
-            Endpoint::Subsz(query) => {
-                json::pretty(&subsz::body(&self.site, query, reports, now_unix_ns))
+            Endpoint::Accstatz(query) => {
+                json::write(&accountz::accstatz(site, query, reports, now), layout)
             }
-        };
-        Response::json(200, body)
+            Endpoint::Absent(absent) => absent.body(site, now, layout),
+            Endpoint::DebugVars | Endpoint::Stacksz => {
+                json::write(&inner::Expvarz::new(site, process), layout)
+            }
+        })
     }
 
     /// The path under the base path; the base itself is `/`.
@@ -167,7 +252,7 @@ impl Monitor {
     fn connz(&mut self, query: &Query) -> Result<Endpoint, Response> {
         let parsed = ConnzQuery::parse(query)?;
         self.count("/connz");
-        parsed.check()?;
+        parsed.check().map_err(Response::bad_request)?;
         Ok(Endpoint::Connz(parsed))
     }
 

@@ -4,6 +4,15 @@ use std::fmt::Write;
 
 use crate::http::Response;
 
+/// What is shown of subscriptions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Subscriptions {
+    #[default]
+    Hidden,
+    Subjects,
+    Detail,
+}
+
 /// Names and values in the order they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(Vec<(Vec<u8>, Vec<u8>)>);
@@ -33,6 +42,15 @@ impl Query {
             b"1" | b"t" | b"T" | b"TRUE" | b"true" | b"True" => Ok(true),
             value => Err(refuse("boolean", name, "ParseBool", value, Wrong::Syntax)),
         }
+    }
+
+    /// Whether subscriptions are to be listed: `1`, or `detail` for more of each.
+    pub(crate) fn subscriptions(&self) -> Result<Subscriptions, Response> {
+        if self.value("subs").eq_ignore_ascii_case(b"detail") {
+            return Ok(Subscriptions::Detail);
+        }
+        let shown = self.boolean("subs")?;
+        Ok(if shown { Subscriptions::Subjects } else { Subscriptions::Hidden })
     }
 
     /// 0 when absent.

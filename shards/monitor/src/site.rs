@@ -59,6 +59,8 @@ pub struct Site {
     pub feature_flags: BTreeMap<String, bool>,
     /// The system account's name; left out when empty.
     pub system_account: String,
+    /// The command line of the process.
+    pub command_line: Vec<String>,
     /// Cores this process may use.
     pub cores: usize,
     /// Shards it runs: what `gomaxprocs` is to nats-server.
@@ -95,6 +97,7 @@ impl Default for Site {
             metadata: BTreeMap::new(),
             feature_flags: default_feature_flags(),
             system_account: "$SYS".to_owned(),
+            command_line: Vec::new(),
             cores: 1,
             shards: 1,
         }

@@ -1,11 +1,10 @@
 //! /subsz: the subscriptions of the server.
 
 use serde::Serialize;
-use shard::AccountId;
 use shard::report::{Figures, Report, Subscription, Wanted, matches, valid_literal};
 
 use crate::duration::rfc3339_nano;
-use crate::figures::sum;
+use crate::figures::{of_account, sum};
 use crate::http::Response;
 use crate::json;
 use crate::page::{at_least_0, at_least_1_or, page};
@@ -32,22 +31,30 @@ impl SubszQuery {
         let offset = query.int("offset")?;
         let limit = query.int("limit")?;
         let test = query.value("test").to_vec();
-        if !test.is_empty() && !valid_literal(&test) {
-            let mut text = b"invalid test subject, must be valid publish subject: ".to_vec();
-            text.extend_from_slice(&test);
-            return Err(Response::bad_request(text));
+        let parsed = SubszQuery::new(list, (offset, limit), test, query.text("acc"));
+        parsed.check().map_err(Response::bad_request)?;
+        Ok(parsed)
+    }
+
+    /// `page` is an offset and a limit.
+    pub(crate) fn new(list: bool, page: (i64, i64), test: Vec<u8>, account: String) -> SubszQuery {
+        let (offset, limit) = (at_least_0(page.0), at_least_1_or(page.1, LIMIT));
+        SubszQuery { list, offset, limit, test, account }
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), Vec<u8>> {
+        if self.test.is_empty() || valid_literal(&self.test) {
+            return Ok(());
         }
-        let (offset, limit) = (at_least_0(offset), at_least_1_or(limit, LIMIT));
-        Ok(SubszQuery { list, offset, limit, test, account: query.text("acc") })
+        let mut text = b"invalid test subject, must be valid publish subject: ".to_vec();
+        text.extend_from_slice(&self.test);
+        Err(text)
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
-        let list = self.list && self.global();
-        Wanted { open: list, subscriptions: list, ..Wanted::default() }
-    }
-
-    fn global(&self) -> bool {
-        self.account.is_empty() || self.account == AccountId::GLOBAL_NAME
+        let accounts = !self.account.is_empty();
+        Wanted { open: self.list, subscriptions: self.list, accounts, ..Wanted::default() }
     }
 }
 
@@ -56,6 +63,18 @@ impl SubszQuery {
 pub(crate) struct Subsz<'a> {
     server_id: &'a str,
     now: String,
+    #[serde(flatten)]
+    stats: TableStats,
+    total: usize,
+    offset: usize,
+    limit: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list: Vec<SubDetail>,
+}
+
+/// What tables have been asked, as /accountz shows it too.
+#[derive(Serialize)]
+pub(crate) struct TableStats {
     num_subscriptions: u64,
     num_cache: u64,
     num_inserts: u64,
@@ -66,11 +85,21 @@ pub(crate) struct Subsz<'a> {
     max_fanout: u64,
     #[serde(serialize_with = "json::float")]
     avg_fanout: f64,
-    total: usize,
-    offset: usize,
-    limit: usize,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    subscriptions_list: Vec<SubDetail>,
+}
+
+impl TableStats {
+    pub(crate) fn of(figures: &Figures) -> TableStats {
+        TableStats {
+            num_subscriptions: figures.subscriptions,
+            num_cache: figures.plans,
+            num_inserts: figures.inserts,
+            num_removes: figures.removes,
+            num_matches: figures.matches,
+            cache_hit_rate: ratio(figures.plan_hits, figures.matches),
+            max_fanout: figures.fanout_max,
+            avg_fanout: ratio(figures.fanout_sum, figures.plans_made),
+        }
+    }
 }
 
 /// One subscription, as /connz shows it too.
@@ -113,20 +142,16 @@ pub(crate) fn body<'a>(
     reports: &[Report],
     now_unix_ns: u64,
 ) -> Subsz<'a> {
-    let figures = if query.global() { sum(reports) } else { Figures::default() };
+    let figures = match query.account.as_str() {
+        "" => sum(reports),
+        account => of_account(reports, account),
+    };
     let listed = if query.list { matching(query, reports) } else { Vec::new() };
     let page = page(&listed, query.offset, query.limit);
     Subsz {
         server_id: &site.server_id,
         now: rfc3339_nano(now_unix_ns),
-        num_subscriptions: figures.subscriptions,
-        num_cache: figures.plans,
-        num_inserts: figures.inserts,
-        num_removes: figures.removes,
-        num_matches: figures.matches,
-        cache_hit_rate: ratio(figures.plan_hits, figures.matches),
-        max_fanout: figures.fanout_max,
-        avg_fanout: ratio(figures.fanout_sum, figures.plans_made),
+        stats: TableStats::of(&figures),
         total: listed.len(),
         offset: query.offset,
         limit: query.limit,
@@ -138,7 +163,10 @@ pub(crate) fn body<'a>(
 fn matching<'a>(query: &SubszQuery, reports: &'a [Report]) -> Vec<&'a Subscription> {
     let connections = reports.iter().flat_map(|report| &report.connections);
     let open = connections.filter(|connection| connection.closed.is_none());
-    let hit = |found: &&Subscription| query.test.is_empty() || matches(&found.subject, &query.test);
+    let hit = |found: &&Subscription| {
+        (query.account.is_empty() || found.account == query.account)
+            && (query.test.is_empty() || matches(&found.subject, &query.test))
+    };
     let mut found: Vec<_> =
         open.flat_map(|connection| &connection.subscriptions_list).filter(hit).collect();
     found.sort_by_key(|found| (found.cid, found.sid.len(), &found.sid));

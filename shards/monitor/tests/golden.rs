@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use monitor::{Monitor, Next, ProcessFigures, Request, Requests, Site, Step};
 use shard::ShardId;
 use shard::report::{
-    CloseReason, Connection, DriverFigures, Figures, Report, Subscription, Wanted,
+    AccountFigures, CloseReason, Connection, DriverFigures, Figures, Report, Subscription, Wanted,
 };
 
 /// Seconds, in nanoseconds.
@@ -86,17 +86,27 @@ fn sums_over_shards_are_exact() {
 
 #[test]
 fn only_what_is_asked_for_is_wanted_of_the_shards() {
-    let wanted = |open, closed, subscriptions, cid| Wanted { open, closed, subscriptions, cid };
+    let wanted = |open, closed, subscriptions, cid| Wanted {
+        open,
+        closed,
+        subscriptions,
+        cid,
+        ..Wanted::default()
+    };
+    let of_accounts = |wanted: Wanted| Wanted { accounts: true, ..wanted };
     for (target, expected) in [
         ("/varz", Wanted::default()),
         ("/connz", wanted(true, false, false, None)),
         ("/connz?state=closed&subs=detail", wanted(false, true, true, None)),
         ("/connz?state=any&subs=1&cid=7", wanted(true, true, true, Some(7))),
-        ("/connz?acc=$G", wanted(true, false, false, None)),
-        ("/connz?acc=other&subs=1", Wanted::default()),
+        ("/connz?acc=$G", of_accounts(wanted(true, false, false, None))),
+        ("/connz?acc=other&subs=1", of_accounts(wanted(true, false, true, None))),
+        ("/accountz?acc=other", of_accounts(Wanted::default())),
+        ("/accstatz", of_accounts(Wanted::default())),
+        ("/jsz", Wanted::default()),
         ("/subsz", Wanted::default()),
         ("/subsz?subs=1", wanted(true, false, true, None)),
-        ("/subsz?subs=1&acc=$SYS", Wanted::default()),
+        ("/subsz?acc=$SYS", of_accounts(Wanted::default())),
     ] {
         match Monitor::new(site()).ask(&request(target)) {
             Step::Need(question) => {
@@ -198,19 +208,25 @@ fn the_index_lists_what_is_there() {
     let page = ask(&mut monitor, "/", &load());
     let links: Vec<&str> =
         page.split("<a href=.").skip(1).filter_map(|rest| rest.split('>').next()).collect();
-    assert_eq!(links, ["/varz", "/connz", "/subsz", "/healthz"]);
+    assert!(links.contains(&"/varz") && links.contains(&"/debug/vars"), "{links:?}");
     assert!(page.contains("Content-Type: text/html; charset=utf-8\r\n"), "{page}");
     assert!(page.contains("&lt;b&gt;&amp;&#34;x"), "{page}");
     assert!(!page.contains("<b>"), "{page}");
     for link in links {
-        assert!(ask(&mut monitor, link, &load()).starts_with("HTTP/1.1 200 OK\r\n"), "{link}");
+        let status = if link == "/raftz" { "404 Not Found" } else { "200 OK" };
+        let answer = ask(&mut monitor, link, &load());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{link}");
     }
 }
 
 /// A whole response, as text.
 fn ask(monitor: &mut Monitor, target: &str, reports: &[Report]) -> String {
     let request = request(target);
-    let process = ProcessFigures { mem_rss: 12_345_678, cpu_percent: 12.5 };
+    let process = ProcessFigures {
+        mem_rss: 12_345_678,
+        cpu_percent: 12.5,
+        threads: vec![(7, "control".to_owned(), 'S')],
+    };
     let response = match monitor.ask(&request) {
         Step::Answer(response) => response,
         Step::Need(question) => {
@@ -227,6 +243,9 @@ fn ask(monitor: &mut Monitor, target: &str, reports: &[Report]) -> String {
 fn answered(wanted: &Wanted, reports: &[Report]) -> Vec<Report> {
     let mut reports = reports.to_vec();
     for report in &mut reports {
+        if !wanted.accounts {
+            report.accounts.clear();
+        }
         report.connections.retain(|it| {
             let state = if it.closed.is_some() { wanted.closed } else { wanted.open };
             state && wanted.cid.is_none_or(|cid| cid == it.cid)
@@ -292,6 +311,7 @@ fn load() -> Vec<Report> {
             figures: one,
             driver: DriverFigures::default(),
             connections: vec![idle(), orders(), gone()],
+            accounts: accounts(one),
         },
         Report {
             ticket: 1,
@@ -299,8 +319,14 @@ fn load() -> Vec<Report> {
             figures: two,
             driver: DriverFigures::default(),
             connections: vec![wrong(), clock()],
+            accounts: accounts(two),
         },
     ]
+}
+
+/// All is of the global account.
+fn accounts(figures: Figures) -> Vec<AccountFigures> {
+    vec![AccountFigures { name: "$G".to_owned(), figures }]
 }
 
 fn orders() -> Connection {
@@ -382,6 +408,7 @@ fn connection(cid: u64) -> Connection {
         out_bytes: 0,
         stalls: 0,
         subscriptions: 0,
+        account: "$G".to_owned(),
         name: String::new(),
         lang: String::new(),
         version: String::new(),

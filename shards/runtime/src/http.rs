@@ -22,7 +22,7 @@ use shard::report::{Ask, Report};
 use crate::control::{Commons, Message};
 use crate::executor::{self, Handle};
 use crate::lanes::strike;
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// Requests that may wait for the shards at once; further ones are answered with 503.
 pub(crate) const REPORTS_MAX: usize = 64;
@@ -228,7 +228,10 @@ impl Desk {
     }
 
     fn answer(&mut self, question: &Question, reports: &[Report]) -> Response {
-        let process = self.process.figures();
+        let mut process = self.process.figures();
+        if question.wants_threads() {
+            process.threads = process::threads();
+        }
         self.monitor.answer(question, reports, &process, now_unix_ns())
     }
 }

@@ -31,8 +31,24 @@ impl Process {
             self.looked_at = Instant::now();
             self.cpu = cpu;
         }
-        ProcessFigures { mem_rss: resident_bytes(), cpu_percent: self.cpu_percent }
+        let (mem_rss, cpu_percent) = (resident_bytes(), self.cpu_percent);
+        ProcessFigures { mem_rss, cpu_percent, threads: Vec::new() }
     }
+}
+
+/// Id, name and state of each thread of this process.
+pub(crate) fn threads() -> Vec<(u32, String, char)> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let mut threads: Vec<_> = tasks.filter_map(|task| thread(&task.path())).collect();
+    threads.sort_unstable();
+    threads
+}
+
+fn thread(task: &std::path::Path) -> Option<(u32, String, char)> {
+    let stat = fs::read_to_string(task.join("stat")).ok()?;
+    let (before, after) = stat.rsplit_once(") ")?;
+    let (id, name) = before.split_once(" (")?;
+    Some((id.parse().ok()?, name.to_owned(), after.chars().next()?))
 }
 
 fn cpu_time() -> Duration {
@@ -63,6 +79,7 @@ mod tests {
     #[test]
     fn a_process_has_memory_and_uses_time() {
         assert!(Process::new().figures().mem_rss > 100_000);
+        assert!(threads().iter().any(|(.., state)| *state == 'R'));
         let before = cpu_time();
         let until = Instant::now() + Duration::from_millis(50);
         while Instant::now() < until {

@@ -411,6 +411,7 @@ fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> mo
         start_unix_ns,
         config_load_unix_ns: start_unix_ns,
         config_digest: settings.config_digest.clone(),
+        command_line: std::env::args().collect(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         shards: settings.cores.len(),
         ..monitor::Site::default()

@@ -63,7 +63,7 @@ impl Shard {
     /// A publisher of a peer asks for one delivery to a group.
     pub(crate) fn claimed_by(&mut self, from: ShardId, claim: Claim, out: &mut Effects) {
         let account = &mut self.accounts[claim.account.0 as usize];
-        let plan = account.plan(&claim.subject, &self.subs, &mut self.figures);
+        let plan = account.plan(&claim.subject, &self.subs);
         let publisher = Publisher { shard: from, conn: claim.conn };
         let member = plan.group(&claim.queue).and_then(|group| {
             let start = self.rng.below(group.members.len().max(1));

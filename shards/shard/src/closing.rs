@@ -9,6 +9,7 @@ use crate::ids::{ConnId, Nanos};
 use crate::input::Hangup;
 use crate::limits::{CLOSED_SUBSCRIPTIONS_MAX, TEARDOWN_PER_TURN};
 use crate::report::{Connection, Event};
+use crate::reporting::add_traffic;
 use crate::session::client::Wait;
 use crate::shard::Shard;
 use crate::sid::SubId;
@@ -80,6 +81,7 @@ impl Shard {
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
         let subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);
+        self.keep_count(conn, reason);
         let Some(client) = self.clients[conn.index()].take() else { return };
         self.figures.connections -= 1;
         let waiting = match client.wait {
@@ -92,6 +94,22 @@ impl Shard {
             self.teardown.push_back(Teardown { subs });
         }
         out.closes.push(Close { conn, reason, flush });
+    }
+
+    /// What a connection did counts for its account after its end.
+    fn keep_count(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some((account, mut traffic)) = self.traffic(conn) else { return };
+        traffic.connections = 0;
+        match reason {
+            CloseReason::SlowConsumerPendingBytes => traffic.slow_pending_bytes = 1,
+            CloseReason::SlowConsumerWriteDeadline => traffic.slow_write_deadline = 1,
+            _ => {}
+        }
+        add_traffic(&mut self.accounts[account.0 as usize].figures, &traffic);
+        // Reports under way that have not come to it yet would miss it.
+        for writing in &mut self.reports {
+            writing.closed(conn, account, &traffic);
+        }
     }
 
     /// Takes a budget of closed connections' subscriptions out of the tables, while rings have room
@@ -118,10 +136,10 @@ impl Shard {
         if subscription.reserved > 0 {
             self.claims.forget(sub);
         }
-        let account = subscription.account;
-        self.accounts[account.0 as usize].part(sub, &mut self.subs);
+        let account = &mut self.accounts[subscription.account.0 as usize];
+        account.part(sub, &mut self.subs);
+        account.figures.removes += 1;
         self.subs.remove(sub);
-        self.figures.removes += 1;
     }
 
     /// A queue member that left, and that peers know to have left, goes once no promise is open.
@@ -136,10 +154,10 @@ impl Shard {
             }
             return false;
         }
-        let account = subscription.account;
-        self.accounts[account.0 as usize].left(sub, &self.subs);
+        let account = &mut self.accounts[subscription.account.0 as usize];
+        account.left(sub, &self.subs);
+        account.figures.removes += 1;
         self.subs.remove(sub);
-        self.figures.removes += 1;
         true
     }
 

@@ -198,6 +198,8 @@ pub(crate) struct Account {
     generation: u64,
     dirty: Vec<PatternId>,
     matched: Vec<PatternId>,
+    /// What its table has been asked, and what its closed connections have done.
+    pub figures: Figures,
 }
 
 /// A change of this shard's own interest that peers must hear of.
@@ -215,6 +217,7 @@ impl Account {
             generation: 0,
             dirty: Vec::new(),
             matched: Vec::new(),
+            figures: Figures::default(),
         }
     }
 
@@ -222,8 +225,10 @@ impl Account {
         self.table.pattern(pattern)
     }
 
-    pub fn plans(&self) -> usize {
-        self.plans.len()
+    /// Figures of its table, and of its closed connections.
+    pub fn figures(&self) -> Figures {
+        let subscriptions = self.figures.inserts - self.figures.removes;
+        Figures { subscriptions, plans: self.plans.len() as u64, ..self.figures }
     }
 
     /// The entry's id, made if need be.
@@ -247,6 +252,7 @@ impl Account {
         };
         subscription.at = list.len() as u32;
         list.push(sub);
+        self.figures.inserts += 1;
         self.touch(subs.peek(sub).pattern);
     }
 
@@ -367,17 +373,12 @@ impl Account {
     }
 
     /// What to do with a publication on this subject.
-    pub fn plan(
-        &mut self,
-        subject: &[u8],
-        subs: &Subscriptions,
-        figures: &mut Figures,
-    ) -> Rc<Plan> {
-        figures.matches += 1;
+    pub fn plan(&mut self, subject: &[u8], subs: &Subscriptions) -> Rc<Plan> {
+        self.figures.matches += 1;
         if let Some(plan) = self.plans.get(subject)
             && plan.generation == self.generation
         {
-            figures.plan_hits += 1;
+            self.figures.plan_hits += 1;
             return plan.clone();
         }
         if self.plans.len() >= PLANS_MAX {
@@ -386,6 +387,7 @@ impl Account {
             self.generation += 1;
         }
         let plan = Rc::new(self.make_plan(subject, subs));
+        let figures = &mut self.figures;
         figures.plans_made += 1;
         let locals: usize = plan.locals.iter().map(|targets| targets.len()).sum();
         let fanout = (locals + plan.groups.len() + plan.peers.len()) as u64;

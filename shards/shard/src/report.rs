@@ -32,6 +32,8 @@ pub struct Wanted {
     pub subscriptions: bool,
     /// Only this connection.
     pub cid: Option<u64>,
+    /// Each account's figures.
+    pub accounts: bool,
 }
 
 /// One shard's answer.
@@ -47,6 +49,18 @@ pub struct Report {
     pub driver: DriverFigures,
     /// As wanted, in no particular order.
     pub connections: Vec<Connection>,
+    /// By number, if wanted.
+    pub accounts: Vec<AccountFigures>,
+}
+
+/// One account as one shard sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountFigures {
+    /// As clients and operators know it.
+    pub name: String,
+    /// Those that are counted per account: connections, messages and bytes, slow consumers, and
+    /// everything about its table. Others are 0.
+    pub figures: Figures,
 }
 
 /// Counters and gauges of the loop around one shard. Counters only ever grow.
@@ -173,6 +187,8 @@ pub struct Connection {
     pub stalls: u64,
     /// How many subscriptions it has.
     pub subscriptions: u32,
+    /// Its account's name.
+    pub account: String,
     /// From its CONNECT.
     pub name: String,
     /// From its CONNECT.

@@ -2,8 +2,9 @@
 
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
+use crate::interest::Account;
 use crate::limits::REPORT_PER_TURN;
-use crate::report::{self, Connection, DriverFigures, Figures, Report, Wanted};
+use crate::report::{self, AccountFigures, Connection, DriverFigures, Figures, Report, Wanted};
 use crate::shard::Shard;
 use crate::sid::SubId;
 
@@ -14,34 +15,94 @@ pub(crate) struct Writing {
     /// The next slot to look at.
     slot: usize,
     connections: Vec<Connection>,
+    /// By account, if wanted: what closed connections did, and open ones as far as `slot`.
+    traffic: Vec<Figures>,
 }
 
 impl Writing {
-    pub fn new(ticket: u64, wanted: Wanted) -> Writing {
-        Writing { ticket, wanted, slot: 0, connections: Vec::new() }
+    /// A connection has closed.
+    pub fn closed(&mut self, conn: ConnId, account: AccountId, traffic: &Figures) {
+        if conn.index() >= self.slot
+            && let Some(sum) = self.traffic.get_mut(account.0 as usize)
+        {
+            add_traffic(sum, traffic);
+        }
     }
+}
+
+/// Adds what is counted per connection.
+pub(crate) fn add_traffic(sum: &mut Figures, more: &Figures) {
+    sum.connections += more.connections;
+    sum.in_msgs += more.in_msgs;
+    sum.in_bytes += more.in_bytes;
+    sum.out_msgs += more.out_msgs;
+    sum.out_bytes += more.out_bytes;
+    sum.slow_pending_bytes += more.slow_pending_bytes;
+    sum.slow_write_deadline += more.slow_write_deadline;
 }
 
 impl Shard {
     /// The shard's figures now.
     pub fn figures(&self) -> Figures {
-        let plans = self.accounts.iter().map(|account| account.plans() as u64).sum();
-        Figures {
+        let mut sum = Figures {
             subscriptions: self.subs.len() as u64,
             closed_remembered: self.closed.len() as u64,
-            plans,
             ..self.figures
+        };
+        for account in self.accounts.iter().map(Account::figures) {
+            sum.inserts += account.inserts;
+            sum.removes += account.removes;
+            sum.matches += account.matches;
+            sum.plan_hits += account.plan_hits;
+            sum.plans += account.plans;
+            sum.plans_made += account.plans_made;
+            sum.fanout_sum += account.fanout_sum;
+            sum.fanout_max = sum.fanout_max.max(account.fanout_max);
         }
+        sum
+    }
+
+    /// Begins a report.
+    pub(crate) fn begin_report(&mut self, ticket: u64, wanted: Wanted) {
+        let traffic = match wanted.accounts {
+            true => self.accounts.iter().map(|account| account.figures).collect(),
+            false => Vec::new(),
+        };
+        let writing = Writing { ticket, wanted, slot: 0, connections: Vec::new(), traffic };
+        self.reports.push_back(writing);
+    }
+
+    /// What an open connection has done, and for which account.
+    pub(crate) fn traffic(&self, conn: ConnId) -> Option<(AccountId, Figures)> {
+        let client = self.clients.get(conn.index())?.as_ref()?;
+        let receiver = self.outbound.peek(conn)?;
+        let figures = Figures {
+            connections: 1,
+            in_msgs: client.in_msgs,
+            in_bytes: client.in_bytes,
+            out_msgs: receiver.out_msgs,
+            out_bytes: receiver.out_bytes,
+            ..Figures::default()
+        };
+        Some((client.account, figures))
     }
 
     /// Goes on with the report at the head of the queue.
     pub(crate) fn write_reports(&mut self, out: &mut Effects) {
         let Some(mut writing) = self.reports.pop_front() else { return };
-        if writing.wanted.open {
+        if writing.wanted.open || writing.wanted.accounts {
             let end = (writing.slot + REPORT_PER_TURN).min(self.clients.len());
             for slot in writing.slot..end {
                 let Some(client) = &self.clients[slot] else { continue };
                 let (conn, cid) = (client.conn, client.cid);
+                if let Some((account, traffic)) = self.traffic(conn)
+                    && let Some(sum) = writing.traffic.get_mut(account.0 as usize)
+                {
+                    add_traffic(sum, &traffic);
+                }
+                if !writing.wanted.open {
+                    continue;
+                }
                 if writing.wanted.cid.is_none_or(|wanted| wanted == cid) {
                     writing.connections.extend(self.describe(conn, writing.wanted.subscriptions));
                 }
@@ -61,10 +122,32 @@ impl Shard {
                 connection
             }));
         }
+        let accounts = self.account_figures(&writing.traffic);
         let Writing { ticket, connections, .. } = writing;
         let driver = DriverFigures::default();
         let (shard, figures) = (self.id, self.figures());
-        out.reports.push(Report { ticket, shard, figures, driver, connections });
+        out.reports.push(Report { ticket, shard, figures, driver, connections, accounts });
+    }
+
+    fn account_figures(&self, traffic: &[Figures]) -> Vec<AccountFigures> {
+        let accounts = self.accounts.iter().zip(traffic).enumerate();
+        let figures = accounts.map(|(at, (account, traffic))| {
+            let mut figures = account.figures();
+            figures.connections = traffic.connections;
+            figures.in_msgs = traffic.in_msgs;
+            figures.in_bytes = traffic.in_bytes;
+            figures.out_msgs = traffic.out_msgs;
+            figures.out_bytes = traffic.out_bytes;
+            figures.slow_pending_bytes = traffic.slow_pending_bytes;
+            figures.slow_write_deadline = traffic.slow_write_deadline;
+            AccountFigures { name: self.account_name(AccountId(at as u32)).to_owned(), figures }
+        });
+        figures.collect()
+    }
+
+    /// As clients and operators know it.
+    pub(crate) fn account_name(&self, _account: AccountId) -> &str {
+        AccountId::GLOBAL_NAME
     }
 
     /// One connection as monitoring shows it.
@@ -92,6 +175,7 @@ impl Shard {
             out_bytes: receiver.out_bytes,
             stalls: client.stalls,
             subscriptions: client.sids.len() as u32,
+            account: self.account_name(client.account).to_owned(),
             name: client.connect.name.clone(),
             lang: client.connect.lang.clone(),
             version: client.connect.version.clone(),
@@ -104,7 +188,7 @@ impl Shard {
         let subscription = self.subs.peek(sub);
         let account = &self.accounts[subscription.account.0 as usize];
         report::Subscription {
-            account: AccountId::GLOBAL_NAME.to_string(),
+            account: self.account_name(subscription.account).to_owned(),
             subject: account.pattern(subscription.pattern).to_vec(),
             queue: subscription.queue.as_ref().map(|queue| queue.to_vec()),
             sid: subscription.sid.as_bytes().to_vec(),

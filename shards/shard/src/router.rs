@@ -140,7 +140,7 @@ impl Shard {
         {
             return Some(plan.clone());
         }
-        let plan = account.plan(subject, &self.subs, &mut self.figures);
+        let plan = account.plan(subject, &self.subs);
         client.last_plan = Some(plan.clone());
         Some(plan)
     }
@@ -311,7 +311,7 @@ impl Shard {
         {
             return plan.clone();
         }
-        let plan = account.plan(publication.subject, &self.subs, &mut self.figures);
+        let plan = account.plan(publication.subject, &self.subs);
         *last = Some(plan.clone());
         plan
     }
@@ -469,7 +469,7 @@ impl Shard {
             return;
         }
         let account = &mut self.accounts[publication.account.0 as usize];
-        let plan = account.plan(publication.reply, &self.subs, &mut self.figures);
+        let plan = account.plan(publication.reply, &self.subs);
         let Some(target) =
             plan.locals.iter().flat_map(|t| t.iter()).find(|target| target.conn == conn)
         else {

@@ -236,7 +236,7 @@ impl Shard {
 
     fn asked(&mut self, ask: Ask, out: &mut Effects) {
         match ask {
-            Ask::Report { ticket, what } => self.reports.push_back(Writing::new(ticket, what)),
+            Ask::Report { ticket, what } => self.begin_report(ticket, what),
             Ask::Shutdown => {
                 let open: Vec<ConnId> = self.clients.iter().flatten().map(|c| c.conn).collect();
                 for conn in open {

@@ -87,7 +87,14 @@ impl Toy {
                 ..Figures::default()
             };
             let (shard, driver) = (self.id, DriverFigures::default());
-            effects.reports.push(Report { ticket, shard, figures, driver, connections: vec![] });
+            effects.reports.push(Report {
+                ticket,
+                shard,
+                figures,
+                driver,
+                connections: vec![],
+                accounts: vec![],
+            });
         }
     }
 }

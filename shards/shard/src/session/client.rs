@@ -431,7 +431,6 @@ impl Shard {
             let subscription = Subscription::new(conn, sid.clone(), account, id, queue);
             let sub = self.subs.insert(subscription);
             table.join(sub, &mut self.subs);
-            self.figures.inserts += 1;
             if let Some(client) = self.client(conn) {
                 client.sids.insert(sid, sub);
             }

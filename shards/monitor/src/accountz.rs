@@ -1,0 +1,269 @@
+//! /accountz and /accstatz: the accounts of the server, and what each has done.
+
+use serde::Serialize;
+use shard::AccountId;
+use shard::report::{Figures, Report};
+
+use crate::duration::rfc3339_nano;
+use crate::figures::of_account;
+use crate::http::Response;
+use crate::json;
+use crate::query::Query;
+use crate::site::Site;
+use crate::subsz::TableStats;
+
+/// What is asked of /accstatz.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccstatzQuery {
+    /// Only these; all if there are none.
+    pub accounts: Vec<String>,
+    /// Those without a connection too.
+    pub unused: bool,
+}
+
+impl AccstatzQuery {
+    pub(crate) fn parse(query: &Query) -> Result<AccstatzQuery, Response> {
+        Ok(AccstatzQuery { accounts: Vec::new(), unused: query.boolean("unused")? })
+    }
+}
+
+/// The names of all accounts.
+pub(crate) fn names<'a>(site: &'a Site, reports: &'a [Report]) -> Vec<&'a str> {
+    let known = reports.first().map_or(&[][..], |report| &report.accounts);
+    let mut names: Vec<&str> = known.iter().map(|account| &*account.name).collect();
+    for name in [AccountId::GLOBAL_NAME, &site.system_account] {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    names
+}
+
+/// The body of /accountz.
+#[derive(Serialize)]
+pub(crate) struct Accountz<'a> {
+    server_id: &'a str,
+    now: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    system_account: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_detail: Option<Account<'a>>,
+}
+
+/// One account, as `$SYS.REQ.ACCOUNT.<name>.INFO` shows it too.
+#[derive(Serialize)]
+pub(crate) struct Account<'a> {
+    account_name: &'a str,
+    update_time: String,
+    #[serde(skip_serializing_if = "json::is_default")]
+    is_system: bool,
+    expired: bool,
+    complete: bool,
+    jetstream_enabled: bool,
+    leafnode_connections: u64,
+    client_connections: u64,
+    subscriptions: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exports: Vec<Export>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    imports: Vec<Import<'a>>,
+    name_tag: &'a str,
+    sublist_stats: TableStats,
+}
+
+/// A service that every system account offers.
+#[derive(Serialize)]
+struct Export {
+    subject: &'static str,
+    r#type: &'static str,
+    response_type: &'static str,
+}
+
+/// A service of the system account that every account may use.
+#[derive(Serialize)]
+struct Import<'a> {
+    subject: String,
+    account: &'a str,
+    to: &'static str,
+    local_subject: &'static str,
+    r#type: &'static str,
+    invalid: bool,
+    share: bool,
+    tracking: bool,
+}
+
+impl<'a> Account<'a> {
+    /// None if there is no such account.
+    pub(crate) fn named(site: &'a Site, reports: &'a [Report], name: &str) -> Option<Account<'a>> {
+        let name = names(site, reports).into_iter().find(|known| *known == name)?;
+        let figures = of_account(reports, name);
+        let is_system = name == site.system_account;
+        Some(Account {
+            account_name: name,
+            update_time: rfc3339_nano(site.config_load_unix_ns),
+            is_system,
+            expired: false,
+            complete: true,
+            jetstream_enabled: false,
+            leafnode_connections: 0,
+            client_connections: figures.connections,
+            subscriptions: figures.subscriptions,
+            exports: if is_system { exports() } else { Vec::new() },
+            imports: imports(site, name),
+            name_tag: name,
+            sublist_stats: TableStats::of(&figures),
+        })
+    }
+}
+
+fn exports() -> Vec<Export> {
+    let export = |subject, response_type| Export { subject, r#type: "service", response_type };
+    vec![
+        export("$SYS.REQ.ACCOUNT.*.CONNZ", "Streamed"),
+        export("$SYS.REQ.ACCOUNT.*.STATZ", "Streamed"),
+        export("$SYS.DEBUG.SUBSCRIBERS", "Singleton"),
+        export("$SYS.REQ.USER.*.INFO", "Singleton"),
+    ]
+}
+
+fn imports<'a>(site: &'a Site, name: &str) -> Vec<Import<'a>> {
+    let account = &*site.system_account;
+    let import = |subject: String, local: &'static str, share| Import {
+        subject,
+        account,
+        to: local,
+        local_subject: local,
+        r#type: "service",
+        invalid: false,
+        share,
+        tracking: false,
+    };
+    let user = import(format!("$SYS.REQ.USER.{name}.INFO"), "$SYS.REQ.USER.INFO", true);
+    if account.is_empty() {
+        return Vec::new();
+    }
+    if name == account {
+        return vec![user];
+    }
+    let connz = format!("$SYS.REQ.ACCOUNT.{name}.CONNZ");
+    let statz = format!("$SYS.REQ.ACCOUNT.{name}.STATZ");
+    vec![
+        import(connz.clone(), "$SYS.REQ.ACCOUNT.PING.CONNZ", false),
+        import(connz, "$SYS.REQ.SERVER.PING.CONNZ", false),
+        import(statz, "$SYS.REQ.ACCOUNT.PING.STATZ", false),
+        user,
+    ]
+}
+
+/// The account of that name, or all names if it is empty. Fails if there is no such account.
+pub(crate) fn accountz<'a>(
+    site: &'a Site,
+    name: &str,
+    reports: &'a [Report],
+    now_unix_ns: u64,
+) -> Result<Accountz<'a>, String> {
+    let mut body = Accountz {
+        server_id: &site.server_id,
+        now: rfc3339_nano(now_unix_ns),
+        system_account: &site.system_account,
+        accounts: None,
+        account_detail: None,
+    };
+    if name.is_empty() {
+        body.accounts = Some(names(site, reports));
+    } else {
+        body.account_detail = Account::named(site, reports, name);
+        if body.account_detail.is_none() {
+            return Err(format!("Account {name} does not exist"));
+        }
+    }
+    Ok(body)
+}
+
+/// The body of /accstatz.
+#[derive(Serialize)]
+pub(crate) struct Accstatz<'a> {
+    server_id: &'a str,
+    now: String,
+    account_statz: Vec<AccountStat<'a>>,
+}
+
+impl Accstatz<'_> {
+    /// No account is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.account_statz.is_empty()
+    }
+}
+
+/// What one account has done, as events show it too.
+#[derive(Serialize)]
+pub(crate) struct AccountStat<'a> {
+    acc: &'a str,
+    name: &'a str,
+    conns: u64,
+    leafnodes: u64,
+    total_conns: u64,
+    num_subscriptions: u64,
+    sent: ByPeer,
+    received: ByPeer,
+    slow_consumers: u64,
+}
+
+#[derive(Serialize)]
+struct ByPeer {
+    #[serde(flatten)]
+    all: Traffic,
+    gateways: Traffic,
+    routes: Traffic,
+    leafs: Traffic,
+}
+
+/// Messages and their bytes.
+#[derive(Default, Serialize)]
+pub(crate) struct Traffic {
+    pub msgs: u64,
+    pub bytes: u64,
+}
+
+impl ByPeer {
+    fn clients(msgs: u64, bytes: u64) -> ByPeer {
+        let none = Traffic::default;
+        ByPeer { all: Traffic { msgs, bytes }, gateways: none(), routes: none(), leafs: none() }
+    }
+}
+
+impl<'a> AccountStat<'a> {
+    pub(crate) fn new(name: &'a str, figures: &Figures) -> AccountStat<'a> {
+        AccountStat {
+            acc: name,
+            name,
+            conns: figures.connections,
+            leafnodes: 0,
+            total_conns: figures.connections,
+            num_subscriptions: figures.subscriptions,
+            sent: ByPeer::clients(figures.out_msgs, figures.out_bytes),
+            received: ByPeer::clients(figures.in_msgs, figures.in_bytes),
+            slow_consumers: figures.slow_pending_bytes + figures.slow_write_deadline,
+        }
+    }
+}
+
+pub(crate) fn accstatz<'a>(
+    site: &'a Site,
+    query: &AccstatzQuery,
+    reports: &'a [Report],
+    now_unix_ns: u64,
+) -> Accstatz<'a> {
+    let asked = |name: &str| query.accounts.is_empty() || query.accounts.iter().any(|n| n == name);
+    let names = names(site, reports).into_iter().filter(|name| asked(name));
+    let stats = names.map(|name| (name, of_account(reports, name)));
+    let used = stats.filter(|(_, figures)| query.unused || figures.connections > 0);
+    Accstatz {
+        server_id: &site.server_id,
+        now: rfc3339_nano(now_unix_ns),
+        account_statz: used.map(|(name, figures)| AccountStat::new(name, &figures)).collect(),
+    }
+}
