@@ -7,7 +7,7 @@ PROFILE ?= tests
 export RINGBUS_GIT_COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null)
 
 .PHONY: run build test check loom sim fuzz compat
-.PHONY: bench bench-compare bench-shards microbench gate gate-baseline
+.PHONY: bench bench-compare bench-nats bench-shards microbench gate gate-baseline
 
 # Builds the release and starts it on its defaults.
 run: build
@@ -50,9 +50,14 @@ fuzz: need-cargo
 bench: need-cargo
 	@$(CARGO) run --release --package ringbus-bench -- $(ARGS)
 
-# ringbus and nats-server, scenario by scenario.
+# ringbus, both nats-servers, the floor, Redis and Valkey, scenario by scenario, beside the targets.
+# `make bench-compare ARGS="--rows one-16,fan-100"` takes some rows, `ARGS=--shards` one shard and two.
 bench-compare: need-cargo
 	@scripts/bench-compare.sh $(ARGS)
+
+# The same with nats.go's own nats-bench as the load.
+bench-nats: need-cargo
+	@scripts/bench-nats-bench.sh $(ARGS)
 
 # What the engine costs in instructions, against the baseline in the repository; and writing that anew.
 gate: need-cargo

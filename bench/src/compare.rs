@@ -110,7 +110,8 @@ fn paced(scenario: &Scenario, results: &[ScenarioResult]) -> Scenario {
     scenario
 }
 
-fn line(run: &Result<Run, String>) -> String {
+/// A run as a line of its own.
+pub fn line(run: &Result<Run, String>) -> String {
     match run {
         Err(e) => format!("FAILED: {e}"),
         Ok(run) => {

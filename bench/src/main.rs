@@ -5,6 +5,7 @@ mod compare;
 mod floor;
 mod load;
 mod machine;
+mod nats_bench;
 mod plan;
 mod probe;
 mod progress;
@@ -34,6 +35,17 @@ struct Cli {
 enum Verb {
     /// Run scenarios against servers in turn, and write a report
     Run(Box<RunArgs>),
+    /// Run nats.go's own nats-bench against servers in turn, and write a report
+    NatsBench {
+        /// Path of nats-bench
+        #[arg(long)]
+        program: PathBuf,
+        /// Publications, as a share of what is usual
+        #[arg(long, default_value_t = 1.0)]
+        share: f64,
+        #[command(flatten)]
+        run: Box<RunArgs>,
+    },
     /// List the scenarios
     List {
         /// Folder of scenario files
@@ -144,6 +156,7 @@ struct SiegeArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Verb::Run(arguments) => run(&arguments),
+        Verb::NatsBench { program, share, run } => nats_bench(&program, share, &run),
         Verb::List { scenarios } => list(&scenarios),
         Verb::Show { file } => show(&file),
         Verb::Siege(arguments) => siege(&arguments),
@@ -184,16 +197,48 @@ fn run(arguments: &RunArgs) -> Result<bool, String> {
     };
     let machine = machine::Machine::read();
     let (scenarios, versions) = compare::run(&scenarios, &servers, &options)?;
+    let cores = (options.server_cores.len(), options.generator_cores.len());
+    write_report(arguments, machine, cores, shared_cores, (scenarios, versions))
+}
+
+/// As [`run`], with nats-bench as the load.
+fn nats_bench(program: &std::path::Path, share: f64, arguments: &RunArgs) -> Result<bool, String> {
+    let mut servers = choose_servers(arguments)?;
+    // The client wants more of a server than the floor knows.
+    servers.retain(|spec| matches!(spec.role(), servers::Role::Ours | servers::Role::Nats));
+    let (server_cores, generator_cores) = choose_cores(arguments)?;
+    let shared_cores = server_cores.iter().any(|core| generator_cores.contains(core));
+    let options = nats_bench::Options {
+        program,
+        runs: arguments.runs.max(1),
+        share,
+        server_cores: &server_cores,
+        generator_cores: &generator_cores,
+    };
+    let machine = machine::Machine::read();
+    let found = nats_bench::run(&servers, &options)?;
+    let cores = (server_cores.len(), generator_cores.len());
+    write_report(arguments, machine, cores, shared_cores, found)
+}
+
+/// Prints a report and writes its files; whether every row had exactly what it was owed.
+fn write_report(
+    arguments: &RunArgs,
+    machine: machine::Machine,
+    (server_cores, generator_cores): (usize, usize),
+    shared_cores: bool,
+    (scenarios, servers): (Vec<results::ScenarioResult>, compare::Versions),
+) -> Result<bool, String> {
     let report = results::Report {
         name: arguments.name.clone(),
         date: machine::today(),
         machine,
-        server_cores: options.server_cores.len(),
-        generator_cores: options.generator_cores.len(),
+        server_cores,
+        generator_cores,
         shared_cores,
-        runs: options.runs,
+        runs: arguments.runs.max(1),
         reference: arguments.reference.clone(),
-        servers: versions,
+        servers,
         scenarios,
     };
     print!("{}", report::table::table(&report));

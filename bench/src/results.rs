@@ -256,19 +256,25 @@ impl Row {
 
 impl ScenarioResult {
     /// Sums a scenario's runs up.
-    pub fn new(scenario: &Scenario, mut rows: Vec<Row>) -> Self {
-        rows.iter_mut().for_each(Row::summarize);
+    pub fn new(scenario: &Scenario, rows: Vec<Row>) -> Self {
+        let (name, title) = (scenario.name.clone(), scenario.title.clone());
+        let (group, target) = (scenario.group.clone(), scenario.target.clone());
         let rate = scenario.publish.as_ref().and_then(|publish| publish.rate);
-        Self {
-            name: scenario.name.clone(),
-            title: scenario.title.clone(),
-            group: scenario.group.clone(),
-            unit: scenario.unit(),
-            paced: rate.is_some(),
-            rate,
-            target: scenario.target.clone(),
-            rows,
-        }
+        let result = Self::of(name, title, group, scenario.unit(), target, rows);
+        Self { paced: rate.is_some(), rate, ..result }
+    }
+
+    /// Sums up the runs of a load that saturates.
+    pub fn of(
+        name: String,
+        title: String,
+        group: String,
+        unit: Unit,
+        target: Option<Target>,
+        mut rows: Vec<Row>,
+    ) -> Self {
+        rows.iter_mut().for_each(Row::summarize);
+        Self { name, title, group, unit, paced: false, rate: None, target, rows }
     }
 
     /// The row of the server of this name.
@@ -288,6 +294,13 @@ impl ScenarioResult {
         let rows = self.rows.iter().filter(|row| row.role() == role);
         let costs = rows.filter_map(|row| Some((cost(row)?, row)));
         costs.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
+    }
+
+    /// The row of a kind of server that made most units per second.
+    pub fn fastest(&self, role: Role) -> Option<&Row> {
+        let rows = self.rows.iter().filter(|row| row.role() == role);
+        let rates = rows.filter_map(|row| Some((row.summary?.per_second.median, row)));
+        rates.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
     }
 
     /// The row that `reference` names; `nats` is the better nats-server.

@@ -126,9 +126,14 @@ fn parse_file(text: &str) -> Result<Vec<Spec>, String> {
 }
 
 impl Spec {
+    /// What kind of server it is.
+    pub fn role(&self) -> Role {
+        Role::of(&self.name)
+    }
+
     /// What it speaks.
     pub fn protocol(&self) -> Protocol {
-        match Role::of(&self.name) {
+        match self.role() {
             Role::Resp => Protocol::Resp,
             _ => Protocol::Nats,
         }

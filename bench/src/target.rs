@@ -16,6 +16,8 @@ pub struct Target {
     pub floor_at_most: Option<f64>,
     /// CPU of the better of Redis and Valkey, divided by ours.
     pub redis_at_least: Option<f64>,
+    /// Our rate divided by that of the quicker nats-server.
+    pub rate_at_least: Option<f64>,
     /// Our units per second.
     pub per_second_at_least: Option<f64>,
     /// Our median latency divided by that of the nats-server with the lower one.
@@ -60,6 +62,7 @@ impl Target {
             self.nats_at_least,
             self.floor_at_most,
             self.redis_at_least,
+            self.rate_at_least,
             self.per_second_at_least,
             self.p50_at_most,
             self.p99_at_most,
@@ -207,6 +210,12 @@ impl Judge<'_> {
         let (bound, what) = (Bound::least(target.redis_at_least), "redis ÷ ringbus");
         match scenario.best(Role::Resp).map(|best| (scenario.cost_ratio(best, self.ours), best)) {
             Some((Some(ratio), best)) => self.add_ratio(what, ratio, &best.server, bound),
+            _ => self.missing(what, bound, three),
+        }
+        let (bound, what) = (Bound::least(target.rate_at_least), "rate, ringbus ÷ nats");
+        let fastest = scenario.fastest(Role::Nats).filter(|_| bound.is_some());
+        match fastest.map(|other| (scenario.rate_ratio(self.ours, other), other)) {
+            Some((Some(ratio), other)) => self.add_ratio(what, ratio, &other.server, bound),
             _ => self.missing(what, bound, three),
         }
         let two = scenario.row("ringbus-2-shards").and_then(|two| {
