@@ -32,7 +32,8 @@ pub struct Options {
 /// Versions by server name, as their INFO tells.
 pub type Versions = Vec<(String, String)>;
 
-/// Runs everything. A run that fails is noted in its row, and the rest goes on.
+/// Runs everything. A run that fails is noted in its row, and the rest goes on. `keep` is given
+/// what there is after each scenario, so that a bench that is cut short has not been for nothing.
 ///
 /// # Errors
 /// A scenario that can't be planned.
@@ -40,6 +41,7 @@ pub fn run(
     scenarios: &[Scenario],
     servers: &[Spec],
     options: &Options,
+    mut keep: impl FnMut(&[ScenarioResult], &Versions),
 ) -> Result<(Vec<ScenarioResult>, Versions), String> {
     let skips = |scenario: &Scenario, server: &Spec| {
         let kind = scenario.skip.contains(&server.name);
@@ -84,6 +86,7 @@ pub fn run(
             }
         }
         results.push(ScenarioResult::new(scenario, rows));
+        keep(&results, &versions);
     }
     Ok((results, versions))
 }

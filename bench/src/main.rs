@@ -195,10 +195,17 @@ fn run(arguments: &RunArgs) -> Result<bool, String> {
         spin: !shared_cores && !arguments.no_spin,
         verify: arguments.verify,
     };
-    let machine = machine::Machine::read();
-    let (scenarios, versions) = compare::run(&scenarios, &servers, &options)?;
     let cores = (options.server_cores.len(), options.generator_cores.len());
-    write_report(arguments, machine, cores, shared_cores, (scenarios, versions))
+    let blank = blank_report(arguments, cores, shared_cores);
+    let keep = |scenarios: &[results::ScenarioResult], servers: &compare::Versions| {
+        let (scenarios, servers) = (scenarios.to_vec(), servers.clone());
+        let report = results::Report { scenarios, servers, ..blank.clone() };
+        if let Err(e) = write_report(arguments, &report) {
+            eprintln!("ringbus-bench: {e}");
+        }
+    };
+    let (scenarios, servers) = compare::run(&scenarios, &servers, &options, keep)?;
+    show_report(arguments, &results::Report { scenarios, servers, ..blank })
 }
 
 /// As [`run`], with nats-bench as the load.
@@ -215,42 +222,53 @@ fn nats_bench(program: &std::path::Path, share: f64, arguments: &RunArgs) -> Res
         server_cores: &server_cores,
         generator_cores: &generator_cores,
     };
-    let machine = machine::Machine::read();
-    let found = nats_bench::run(&servers, &options)?;
     let cores = (server_cores.len(), generator_cores.len());
-    write_report(arguments, machine, cores, shared_cores, found)
+    let blank = blank_report(arguments, cores, shared_cores);
+    let (scenarios, servers) = nats_bench::run(&servers, &options)?;
+    show_report(arguments, &results::Report { scenarios, servers, ..blank })
 }
 
-/// Prints a report and writes its files; whether every row had exactly what it was owed.
-fn write_report(
+/// A report with nothing found yet.
+fn blank_report(
     arguments: &RunArgs,
-    machine: machine::Machine,
     (server_cores, generator_cores): (usize, usize),
     shared_cores: bool,
-    (scenarios, servers): (Vec<results::ScenarioResult>, compare::Versions),
-) -> Result<bool, String> {
-    let report = results::Report {
+) -> results::Report {
+    results::Report {
         name: arguments.name.clone(),
         date: machine::today(),
-        machine,
+        machine: machine::Machine::read(),
         server_cores,
         generator_cores,
         shared_cores,
         runs: arguments.runs.max(1),
         reference: arguments.reference.clone(),
-        servers,
-        scenarios,
-    };
-    print!("{}", report::table::table(&report));
-    let stem = arguments.results.join(format!("{}-{}", report.date, report.name));
-    std::fs::create_dir_all(&arguments.results).map_err(|e| e.to_string())?;
-    let json = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
-    for (ending, text) in [("json", json + "\n"), ("html", report::html::page(&report))] {
-        let file = stem.with_added_extension(ending);
-        std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        servers: Vec::new(),
+        scenarios: Vec::new(),
+    }
+}
+
+/// Prints a report and writes its files; whether every row had exactly what it was owed.
+fn show_report(arguments: &RunArgs, report: &results::Report) -> Result<bool, String> {
+    print!("{}", report::table::table(report));
+    for file in write_report(arguments, report)? {
         println!("{}", file.display());
     }
     Ok(report.troubles().is_empty())
+}
+
+/// Writes the JSON file and the page.
+fn write_report(arguments: &RunArgs, report: &results::Report) -> Result<Vec<PathBuf>, String> {
+    let stem = arguments.results.join(format!("{}-{}", report.date, report.name));
+    std::fs::create_dir_all(&arguments.results).map_err(|e| e.to_string())?;
+    let json = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
+    let mut files = Vec::new();
+    for (ending, text) in [("json", json + "\n"), ("html", report::html::page(report))] {
+        let file = stem.with_added_extension(ending);
+        std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        files.push(file);
+    }
+    Ok(files)
 }
 
 /// Whether ringbus survived everything.
