@@ -1,5 +1,5 @@
-//! nats.go's own nats-bench as the load, for figures that others can compare with theirs. The client
-//! is the bottleneck, so what the server costs says more than the rate.
+//! nats.go's own nats-bench as the load, for figures that others can compare with theirs. The
+//! client is the bottleneck, so what the server costs says more than the rate.
 
 use crate::load::tally::Account;
 use crate::probe::{self, Mark};
