@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use mesh::{Counter, Padded};
-use shard::Nanos;
 use shard::report::{Ask, Report};
+use shard::{ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
+use crate::proofs::Proofs;
 
 /// Messages that may wait for one shard.
 pub(crate) const MESSAGES_MAX: usize = 4096;
@@ -21,6 +22,8 @@ pub(crate) enum Message {
     Accepted(Accepted),
     /// A request of the control plane.
     Ask(Ask),
+    /// What came of a check.
+    Checked { conn: ConnId, passed: bool },
 }
 
 /// A connection that has just come in.
@@ -92,6 +95,7 @@ pub(crate) struct Commons {
     /// By shard: connections it has or has been given, refused ones apart.
     pub open: Vec<Padded<Counter>>,
     pub answers: Answers,
+    pub proofs: Proofs,
     pub spin_ns: Nanos,
 }
 

@@ -249,6 +249,9 @@ impl<E: Engine> Driver<E> {
                     }
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
+                Ok(Message::Checked { conn, passed }) => {
+                    self.engine.step(now, Input::Checked { conn, passed }, &mut self.effects);
+                }
                 Err(_) => return,
             }
         }
@@ -343,6 +346,9 @@ impl<E: Engine> Driver<E> {
         self.write_dirty(now);
         self.steer_reads();
         self.close_closed(now);
+        for (conn, check) in self.effects.checks.drain(..) {
+            self.commons.proofs.leave(self.id, conn, check);
+        }
         for note in self.effects.notes.drain(..) {
             notes::write(&note);
         }

@@ -16,6 +16,7 @@ mod listener;
 mod notes;
 mod preflight;
 mod process;
+mod proofs;
 mod ring;
 mod server;
 
@@ -24,3 +25,4 @@ pub use preflight::preflight;
 pub use server::{
     HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,
 };
+pub use shard::access;

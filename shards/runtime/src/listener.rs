@@ -185,6 +185,7 @@ mod tests {
     use super::*;
     use crate::control::Answers;
     use crate::lanes::eventfd;
+    use crate::proofs::Proofs;
 
     fn commons(open: &[u64]) -> Commons {
         let (answers, _) = Answers::new(1, Arc::new(eventfd().unwrap()));
@@ -193,6 +194,7 @@ mod tests {
             mailboxes: Vec::new(),
             open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
             answers,
+            proofs: Proofs::start(&[]).unwrap(),
             spin_ns: 0,
         }
     }

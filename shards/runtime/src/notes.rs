@@ -17,19 +17,29 @@ fn level(event: &Event) -> Level {
     match event {
         Event::Fault(_) => Level::Error,
         Event::Stalled { .. } => Level::Warn,
-        Event::SlowPendingBytes { .. } | Event::SlowWriteDeadline { .. } => Level::Info,
+        Event::Removed(_) | Event::SlowPendingBytes { .. } | Event::SlowWriteDeadline { .. } => {
+            Level::Info
+        }
         Event::Created | Event::Closed(_) | Event::PingTimer | Event::Stale => Level::Debug,
+        Event::Late | Event::TurnedAway(_) => Level::Debug,
         Event::TraceIn(_) | Event::TraceOut(_) | Event::TraceDelete(_) => Level::Trace,
     }
 }
 
 fn line(note: &Note) -> String {
+    if let Event::Removed(which) = &note.what {
+        return format!("Removed sub {which} - not authorized");
+    }
     let (addr, cid) = (note.addr, note.cid);
     let client = match note.client.as_str() {
         "" => String::new(),
         client => format!(" - {client:?}"),
     };
-    format!("{addr} - cid:{cid}{client} - {}", text(&note.what))
+    let user = match note.user.as_str() {
+        "" => String::new(),
+        user => format!(" - {user:?}"),
+    };
+    format!("{addr} - cid:{cid}{client}{user} - {}", text(&note.what))
 }
 
 fn text(event: &Event) -> String {
@@ -46,6 +56,9 @@ fn text(event: &Event) -> String {
                  with {pending_bytes} total bytes."
             )
         }
+        Event::Late => "Authentication Timeout".to_owned(),
+        Event::TurnedAway(why) => format!("Not let in: {why}"),
+        Event::Removed(which) => which.clone(),
         Event::Fault(fault) => fault.clone(),
         Event::Stalled { for_ns } => {
             // To the nearest millisecond.
@@ -69,7 +82,14 @@ mod tests {
     fn lines_read_as_nats_servers() {
         let conn = ConnId { slot: 0, generation: 0 };
         let addr = "127.0.0.1:1234".parse().unwrap();
-        let mut note = Note { cid: 5, addr, conn, client: String::new(), what: Event::Created };
+        let mut note = Note {
+            cid: 5,
+            addr,
+            conn,
+            client: String::new(),
+            user: String::new(),
+            what: Event::Created,
+        };
         assert_eq!(line(&note), "127.0.0.1:1234 - cid:5 - Client connection created");
         note.client = "v1.2:go:it".to_owned();
         note.what = Event::SlowPendingBytes { limit: 7 };

@@ -22,6 +22,7 @@ use crate::http::{self, Http, REPORTS_MAX};
 use crate::lanes::{self, Bell, Peer};
 use crate::listener::{self, Listener};
 use crate::preflight::raise_open_files;
+use crate::proofs::Proofs;
 
 /// What an operator decides about a server.
 #[derive(Clone, Debug)]
@@ -201,7 +202,8 @@ fn outcome(handle: Handle) -> Result<(), String> {
 /// [`StartError`]: a port that cannot be had, or a thread that cannot be set up.
 pub fn start(settings: Settings) -> Result<Server, StartError> {
     let shards = settings.cores.len();
-    let options = settings.shard.clone();
+    let mut options = settings.shard.clone();
+    options.nonce_key = nonce_key();
     let identity = settings.identity.clone();
     let host = settings.listen_host.clone();
     start_with(settings, move |id, port, now| {
@@ -229,6 +231,16 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
             now,
         )
     })
+}
+
+/// 64 characters that nobody can guess.
+fn nonce_key() -> shard::access::Secret {
+    let mut bytes = [0u8; 32];
+    // SAFETY: the kernel writes at most the array's length into it.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    assert_eq!(got, bytes.len() as isize, "the kernel has no randomness to give");
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    shard::access::Secret::new(text)
 }
 
 /// As [`start`], with engines made by `make` from the shard's number, the client port and the time;
@@ -309,7 +321,9 @@ fn commons(settings: &Settings) -> io::Result<Channels> {
     }
     let arrived = Arc::new(lanes::eventfd()?);
     let (answers, reports) = Answers::new(REPORTS_MAX * shards, arrived);
+    let proofs = Proofs::start(&mailboxes)?;
     let commons = Commons {
+        proofs,
         origin: Instant::now(),
         mailboxes,
         open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),
@@ -408,6 +422,8 @@ fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> mo
         http_port: http.map_or(0, |http| http.port()),
         http_base_path,
         options: settings.shard.clone(),
+        auth_required: settings.shard.access.required,
+        auth_timeout_s: settings.shard.access.auth_timeout_ns as f64 / 1e9,
         start_unix_ns,
         config_load_unix_ns: start_unix_ns,
         config_digest: settings.config_digest.clone(),

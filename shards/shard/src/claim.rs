@@ -62,6 +62,9 @@ impl Claims {
 impl Shard {
     /// A publisher of a peer asks for one delivery to a group.
     pub(crate) fn claimed_by(&mut self, from: ShardId, claim: Claim, out: &mut Effects) {
+        if claim.account.0 as usize >= self.accounts.len() {
+            self.ensure_account(claim.account);
+        }
         let account = &mut self.accounts[claim.account.0 as usize];
         let plan = account.plan(&claim.subject, &self.subs);
         let publisher = Publisher { shard: from, conn: claim.conn };

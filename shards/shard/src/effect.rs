@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use wire::CloseReason;
 
+use crate::access::Check;
 use crate::frame::Frame;
 use crate::ids::{ConnId, ShardId};
 use crate::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX};
@@ -24,6 +25,9 @@ pub struct Effects {
     pub closes: Vec<Close>,
     /// Connections to ask the kernel about: answer with [`crate::Input::Unacknowledged`].
     pub probes: Vec<ConnId>,
+    /// Proofs to look at elsewhere: answer each with [`crate::Input::Checked`]. At most
+    /// [`crate::limits::CHECKS_MAX`] of a shard are out at once.
+    pub checks: Vec<(ConnId, Box<Check>)>,
     /// What an operator's log may want to know.
     pub notes: Vec<Note>,
     /// Finished reports.
@@ -78,6 +82,7 @@ impl Effects {
             reads: Vec::new(),
             closes: Vec::new(),
             probes: Vec::new(),
+            checks: Vec::new(),
             notes: Vec::new(),
             reports: Vec::new(),
             copied_bytes: 0,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::access::DistinguishedName;
 use crate::frame::Frame;
 use crate::ids::{ConnId, ShardId};
 use crate::report::Ask;
@@ -15,6 +16,21 @@ pub enum Input<'a> {
         conn: ConnId,
         /// What is known of it.
         peer: Peer,
+    },
+    /// A connection that was opened with [`Peer::awaits_tls`] has ended its handshake. Before any
+    /// bytes.
+    Secured {
+        /// Whose.
+        conn: ConnId,
+        /// What the session says of itself and of the peer.
+        tls: Box<TlsFacts>,
+    },
+    /// What came of a check of [`crate::Effects::checks`].
+    Checked {
+        /// Whose.
+        conn: ConnId,
+        /// As [`crate::access::Check::passes`] says.
+        passed: bool,
     },
     /// Bytes from the socket, in order. Bytes for a connection already closed are ignored.
     Bytes {
@@ -74,6 +90,30 @@ pub struct Peer {
     pub start_unix_ns: u64,
     /// There are too many already: greet it, say so and close.
     pub refused: bool,
+    /// A handshake comes before its first bytes: [`Input::Secured`] will tell of its end, and the
+    /// time to authenticate runs from then on.
+    pub awaits_tls: bool,
+}
+
+/// A TLS session as a shard knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// As connz shows it, `1.3`.
+    pub version: String,
+    /// As connz shows it, `TLS_AES_128_GCM_SHA256`.
+    pub cipher: String,
+    /// What the peer's verified certificate calls it, in the order in which users are looked for:
+    /// e-mail addresses, DNS names, URIs, then the subject in its forms. Empty without one.
+    pub names: Vec<Name>,
+}
+
+/// One name in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A user's name must be equal.
+    Text(String),
+    /// A user's name must be the same name, read as one.
+    Distinguished(DistinguishedName),
 }
 
 /// How a socket ended.

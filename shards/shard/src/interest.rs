@@ -39,6 +39,8 @@ pub(crate) struct Subscription {
     pub leaving: bool,
     /// It left and peers have caught up: gone as soon as no promise is open.
     pub fenced: bool,
+    /// What it gets is looked at one by one: its connection may not see all of it, or answers it.
+    pub guarded: bool,
 }
 
 impl Subscription {
@@ -174,6 +176,8 @@ pub(crate) struct Target {
     pub conn: ConnId,
     pub sub: SubId,
     pub sid: Sid,
+    /// Some of it may be kept from it, or its replies are noted.
+    pub guarded: bool,
 }
 
 /// One queue group: exactly one of its members gets the message.
@@ -554,7 +558,7 @@ impl Targets {
             HashMap::with_hasher(FixedState::default());
         let mut sets: Vec<Vec<Target>> = Vec::new();
         for target in all {
-            if subs.peek(target.sub).max > 0 {
+            if target.guarded || subs.peek(target.sub).max > 0 {
                 targets.singles.push(target);
                 continue;
             }
@@ -585,9 +589,9 @@ impl Targets {
     }
 }
 
-fn target(sub: SubId, subs: &Subscriptions) -> Target {
-    let subscription = subs.peek(sub);
-    Target { conn: subscription.conn, sub, sid: subscription.sid.clone() }
+pub(crate) fn target(sub: SubId, subs: &Subscriptions) -> Target {
+    let Subscription { conn, sid, guarded, .. } = subs.peek(sub);
+    Target { conn: *conn, sub, sid: sid.clone(), guarded: *guarded }
 }
 
 impl Subscription {
@@ -612,6 +616,7 @@ impl Subscription {
             limit_open: false,
             leaving: false,
             fenced: false,
+            guarded: false,
         }
     }
 }

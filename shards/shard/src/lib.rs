@@ -2,6 +2,7 @@
 //! thread or lock.
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod batch;
 mod cast;
 mod claim;
@@ -30,7 +31,7 @@ mod tracing;
 pub use effect::{Close, Effects, Reads};
 pub use frame::{Claim, Frame, Interest};
 pub use ids::{AccountId, ConnId, Nanos, ShardId};
-pub use input::{Hangup, Input, Peer};
+pub use input::{Hangup, Input, Name, Peer, TlsFacts};
 pub use interest::Wish;
 pub use limits::Options;
 pub use outbound::Chunk;

@@ -1,5 +1,8 @@
 //! Every bound of the engine: what the operator may set, and what follows from the design.
 
+use std::sync::Arc;
+
+use crate::access::{Access, Secret};
 use crate::ids::Nanos;
 
 /// Milliseconds in [`Nanos`].
@@ -32,6 +35,24 @@ pub const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A paused connection with more unread bytes than this is not read from until it goes on.
 pub const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest argument of a CONNECT from a client that has not authenticated, bytes. With the strings
+/// made of it, its greeting and its own state a connection stays under 16 KiB.
+pub const GREETING_BYTES_MAX: usize = 6 * 1024;
+/// Proofs of one shard that are looked at elsewhere at once; more wait in their connections.
+pub const CHECKS_MAX: usize = 32;
+/// What a client may send behind a CONNECT that is being checked, bytes; it is not let in if it
+/// sends more.
+pub const UNCHECKED_BYTES_MAX: usize = 4 * 1024;
+
+/// Decisions about subjects that one connection remembers, and the longest subject of one, bytes.
+pub const DECIDED_MAX: usize = 128;
+/// See [`DECIDED_MAX`].
+pub const DECIDED_BYTES_MAX: usize = 256;
+/// Requests that one connection may still answer; the oldest is forgotten first.
+pub const REPLIES_MAX: usize = 4096;
+/// Connections and subscriptions looked at in one turn after access has changed.
+pub const RECHECKED_PER_TURN: usize = 512;
 
 /// Subscriptions of closed connections that are taken back in one turn.
 pub const TEARDOWN_PER_TURN: usize = 512;
@@ -83,6 +104,10 @@ pub struct Options {
     pub traced_msg_len_max: usize,
     /// Closed connections remembered for reports, on the whole server.
     pub closed_clients_max: usize,
+    /// Who may come in, where they belong and what they may do.
+    pub access: Arc<Access>,
+    /// Nonces are made of it: 32 bytes that nobody can guess, in text.
+    pub nonce_key: Secret,
 }
 
 impl Default for Options {
@@ -104,6 +129,8 @@ impl Default for Options {
             trace: false,
             traced_msg_len_max: 0,
             closed_clients_max: 10_000,
+            access: Arc::default(),
+            nonce_key: Secret::new(""),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What a shard tells of itself, to monitoring and to the operator's log. Plain data.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 pub use subject::{matches, valid_literal};
 pub use wire::CloseReason;
 
+use crate::access::Access;
 use crate::ids::{ConnId, Nanos, ShardId};
 
 /// A request of the control plane. Every ask for a report is answered by exactly one [`Report`].
@@ -17,6 +19,9 @@ pub enum Ask {
         /// What is wanted.
         what: Wanted,
     },
+    /// Who may come in has changed: connections that no longer belong are closed, subscriptions
+    /// that are no longer allowed end. Give it to every shard.
+    Access(Arc<Access>),
     /// Close every connection: the server is going away.
     Shutdown,
 }
@@ -232,6 +237,8 @@ pub struct Note {
     pub conn: ConnId,
     /// From its CONNECT, as shown in log lines: `v1.2:go:name`; empty before.
     pub client: String,
+    /// Its account and who it is, as shown in log lines: `$G/user:alice`; empty if it has not said.
+    pub user: String,
     /// What happened.
     pub what: Event,
 }
@@ -255,6 +262,12 @@ pub enum Event {
         /// Bytes that were waiting.
         pending_bytes: u64,
     },
+    /// It has not authenticated in time. Debug.
+    Late,
+    /// Why it was not let in. Debug.
+    TurnedAway(&'static str),
+    /// A subscription it may no longer have has ended: which, and whose.
+    Removed(String),
     /// It sent something it must not.
     Fault(String),
     /// It was slowed for receivers that were behind. Debug.

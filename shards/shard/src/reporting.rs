@@ -146,8 +146,8 @@ impl Shard {
     }
 
     /// As clients and operators know it.
-    pub(crate) fn account_name(&self, _account: AccountId) -> &str {
-        AccountId::GLOBAL_NAME
+    pub(crate) fn account_name(&self, account: AccountId) -> &str {
+        self.options.access.name_of(account)
     }
 
     /// One connection as monitoring shows it.
@@ -179,7 +179,7 @@ impl Shard {
             name: client.connect.name.clone(),
             lang: client.connect.lang.clone(),
             version: client.connect.version.clone(),
-            authorized_user: authorized_user(&client.connect),
+            authorized_user: client.identity.name.to_string(),
             subscriptions_list: list,
         })
     }
@@ -196,15 +196,5 @@ impl Shard {
             max: subscription.max,
             cid: self.clients[subscription.conn.index()].as_ref().map_or(0, |client| client.cid),
         }
-    }
-}
-
-/// Who a client says it is. A token is a secret and is only said to be there.
-fn authorized_user(connect: &wire::Connect) -> String {
-    let named = connect.nkey.as_ref().or(connect.user.as_ref()).filter(|name| !name.is_empty());
-    match (named, &connect.auth_token) {
-        (Some(name), _) => name.clone(),
-        (None, Some(token)) if !token.is_empty() => "[REDACTED]".to_string(),
-        _ => String::new(),
     }
 }

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use wire::{Pub, emit, error_text};
 
 use crate::batch::{self, Delivery};
-use crate::interest::{GroupPlan, Plan, Target};
+use crate::interest::{GroupPlan, Plan, Target, target};
 use crate::outbound::Taken;
+use crate::report::Event;
 use crate::session::client::{Flow, Wait};
+use crate::session::guard::Right;
+use crate::session::login::Admitted;
 use crate::sid::SubId;
 use crate::stall::Publisher;
 use crate::{AccountId, Claim, ConnId, Effects, Frame, Shard, ShardId};
@@ -44,7 +47,8 @@ pub(crate) enum Pick {
 impl Shard {
     /// A client published.
     #[inline]
-    pub(crate) fn publish(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
+    pub(crate) fn publish(&mut self, who: Admitted, op: &Pub<'_>, out: &mut Effects) -> Flow {
+        let conn = who.conn();
         let Some((plan, account)) = self.plain_plan(conn, op) else {
             return self.publish_with_care(conn, op, out);
         };
@@ -89,12 +93,19 @@ impl Shard {
     /// As [`Shard::publish`], for every case.
     #[inline(never)]
     fn publish_with_care(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
-        if is_reserved_subject(op.subject) || is_reserved_reply(op.reply) {
+        if self.is_reserved_for(conn, op.subject) || is_reserved_reply(op.reply) {
             // Before anything is claimed of a peer: what is held for it is as good as taken.
-            self.admit(conn, op, out);
+            let right = self.right(conn, op.subject);
+            self.admit(conn, op, right, out);
             return Flow::Done;
         }
-        let Some(plan) = self.plan(conn, op.subject) else { return Flow::Done };
+        let right = self.right(conn, op.subject);
+        if right == Right::Never {
+            self.admit(conn, op, right, out);
+            self.release_claims(conn, out);
+            return Flow::Done;
+        }
+        let Some(plan) = self.plan(conn, op.subject, right) else { return Flow::Done };
         if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, &plan, out) {
             return Flow::Again;
         }
@@ -104,7 +115,7 @@ impl Shard {
             self.picks = picks;
             return Flow::Again;
         }
-        let flow = self.admit(conn, op, out);
+        let flow = self.admit(conn, op, right, out);
         if flow {
             let mut scratch = std::mem::take(&mut self.scratch);
             let tail = if op.tail.is_empty() {
@@ -129,9 +140,18 @@ impl Shard {
         Flow::Done
     }
 
-    /// The plan for a subject: this connection's last one, or the account's.
+    /// May this connection publish to the subject?
     #[inline]
-    fn plan(&mut self, conn: ConnId, subject: &[u8]) -> Option<Rc<Plan>> {
+    fn right(&mut self, conn: ConnId, subject: &[u8]) -> Right {
+        let now = self.now;
+        let Some(client) = self.client(conn) else { return Right::Never };
+        client.guard.as_mut().map_or(Right::Always, |guard| guard.right(subject, now))
+    }
+
+    /// The plan for a subject: this connection's last one, or the account's. A connection's last
+    /// plan is only ever for a subject it may publish to until its permissions change.
+    #[inline]
+    fn plan(&mut self, conn: ConnId, subject: &[u8], right: Right) -> Option<Rc<Plan>> {
         let client = self.clients[conn.index()].as_mut()?;
         let account = &mut self.accounts[client.account.0 as usize];
         if let Some(plan) = &client.last_plan
@@ -141,7 +161,7 @@ impl Shard {
             return Some(plan.clone());
         }
         let plan = account.plan(subject, &self.subs);
-        client.last_plan = Some(plan.clone());
+        client.last_plan = (right == Right::Always).then(|| plan.clone());
         Some(plan)
     }
 
@@ -158,7 +178,7 @@ impl Shard {
 
     /// Counts the message and checks what nats-server checks. False if it goes no further.
     #[inline]
-    fn admit(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> bool {
+    fn admit(&mut self, conn: ConnId, op: &Pub<'_>, right: Right, out: &mut Effects) -> bool {
         let now = self.now;
         let Some(client) = self.client(conn) else { return false };
         client.in_msgs += 1;
@@ -171,19 +191,40 @@ impl Shard {
         if pedantic && !told && !subject::valid_literal(op.subject) {
             self.send_err(conn, error_text::INVALID_PUBLISH_SUBJECT, out);
         }
-        if is_reserved_subject(op.subject) {
-            let text = error_text::permissions_violation_publish(op.subject);
-            self.send_err(conn, &text, out);
+        if right == Right::Never || self.is_reserved_for(conn, op.subject) {
+            self.forbid_publication(conn, op.subject, out);
             return false;
         }
         if is_reserved_reply(op.reply) {
             self.send_err(conn, &error_text::permissions_violation_reply(op.reply), out);
+            let line = format!("Publish Violation - Reply {}", wire::quoted(op.reply));
+            self.note(conn, Event::Fault(line), out);
             return false;
+        }
+        if right == Right::Response
+            && let Some(client) = self.client(conn)
+            && let Some(guard) = &mut client.guard
+        {
+            guard.answered(op.subject);
         }
         if verbose {
             self.send_ok(conn, out);
         }
         true
+    }
+
+    #[cold]
+    fn forbid_publication(&mut self, conn: ConnId, subject: &[u8], out: &mut Effects) {
+        self.send_err(conn, &error_text::permissions_violation_publish(subject), out);
+        let line = format!("Publish Violation - Subject {}", wire::quoted(subject));
+        self.note(conn, Event::Fault(line), out);
+    }
+
+    /// May clients of its account not publish to it? The system account may do more.
+    fn is_reserved_for(&self, conn: ConnId, subject: &[u8]) -> bool {
+        is_reserved_subject(subject)
+            && !(subject.starts_with(b"$NRG.")
+                && self.options.access.system == Some(self.account_of(conn)))
     }
 
     fn fan_out(
@@ -303,16 +344,21 @@ impl Shard {
 
     #[inline]
     fn plan_for_peer(&mut self, from: ShardId, publication: &Publication<'_>) -> Rc<Plan> {
-        let account = &mut self.accounts[publication.account.0 as usize];
+        let id = publication.account;
+        if id.0 as usize >= self.accounts.len() {
+            self.ensure_account(id);
+        }
+        let account = &mut self.accounts[id.0 as usize];
         let last = &mut self.peer_plans[from.index()];
-        if let Some(plan) = last
+        if let Some((whose, plan)) = last
+            && *whose == id
             && *plan.subject == *publication.subject
             && account.is_current(plan)
         {
             return plan.clone();
         }
         let plan = account.plan(publication.subject, &self.subs);
-        *last = Some(plan.clone());
+        *last = Some((id, plan.clone()));
         plan
     }
 
@@ -328,14 +374,21 @@ impl Shard {
     ) -> bool {
         (0..members.len()).any(|step| {
             let target = &members[(start + step) % members.len()];
-            self.may_take(target, publisher, echo)
+            self.may_take(target, publication.subject, publisher, echo)
                 && self.deliver(target, publication, publisher, out)
         })
     }
 
-    fn may_take(&self, target: &Target, publisher: Publisher, echo: bool) -> bool {
+    fn may_take(
+        &mut self,
+        target: &Target,
+        subject: &[u8],
+        publisher: Publisher,
+        echo: bool,
+    ) -> bool {
         let own = publisher.shard == self.id && publisher.conn == target.conn;
         (echo || !own)
+            && !(target.guarded && self.keeps(target, subject))
             && self.subs.peek(target.sub).has_room()
             && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
     }
@@ -349,7 +402,43 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
+        if target.guarded {
+            return self.deliver_guarded(target, publication, publisher, out);
+        }
         self.subs.peek(target.sub).has_room() && self.hand_over(target, publication, publisher, out)
+    }
+
+    /// As [`Shard::deliver`], to a subscription whose messages are looked at one by one.
+    #[inline(never)]
+    fn deliver_guarded(
+        &mut self,
+        target: &Target,
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        out: &mut Effects,
+    ) -> bool {
+        if self.keeps(target, publication.subject)
+            || !self.subs.peek(target.sub).has_room()
+            || !self.hand_over(target, publication, publisher, out)
+        {
+            return false;
+        }
+        let now = self.now;
+        if !publication.reply.is_empty()
+            && let Some(client) = self.client(target.conn)
+            && let Some(guard) = &mut client.guard
+        {
+            guard.asked(publication.reply, now);
+        }
+        true
+    }
+
+    /// Is a message on this subject kept from a subscription?
+    #[inline(never)]
+    pub(crate) fn keeps(&mut self, target: &Target, subject: &[u8]) -> bool {
+        let queue = self.subs.peek(target.sub).queue.clone();
+        let Some(client) = self.client(target.conn) else { return true };
+        client.guard.as_mut().is_some_and(|guard| guard.keeps(subject, queue.as_deref()))
     }
 
     /// A peer sent it before it could know of a limit: better one too many than one lost.
@@ -493,7 +582,7 @@ impl Shard {
         for group in &plan.groups {
             let pick = match self.holds(conn, &group.name) {
                 true => Pick::Held,
-                false => self.pick(conn, group, echo),
+                false => self.pick(conn, subject, group, echo),
             };
             if let Pick::Claim(shard) = pick {
                 self.claim(conn, shard, subject, &group.name, out);
@@ -505,7 +594,7 @@ impl Shard {
     }
 
     /// Members count alike wherever they are: a random start, then the next that can take it.
-    fn pick(&mut self, conn: ConnId, group: &GroupPlan, echo: bool) -> Pick {
+    fn pick(&mut self, conn: ConnId, subject: &[u8], group: &GroupPlan, echo: bool) -> Pick {
         let publisher = Publisher { shard: self.id, conn };
         let locals = group.members.len();
         let remote: usize = group.peers.iter().map(|peer| peer.weight.members as usize).sum();
@@ -519,7 +608,7 @@ impl Shard {
             if at >= locals {
                 return pick_peer(group, at - locals);
             }
-            if self.may_take(&group.members[at], publisher, echo) {
+            if self.may_take(&group.members[at], subject, publisher, echo) {
                 return Pick::Local(at);
             }
         }
@@ -553,8 +642,7 @@ impl Shard {
     ) -> bool {
         let Some(sub) = self.claims.redeem(publisher, queue) else { return false };
         self.unreserve(sub);
-        let subscription = self.subs.peek(sub);
-        let target = Target { conn: subscription.conn, sub, sid: subscription.sid.clone() };
+        let target = target(sub, &self.subs);
         let delivered = self.deliver(&target, publication, publisher, out);
         self.settle(sub, out);
         delivered

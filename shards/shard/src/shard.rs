@@ -19,6 +19,8 @@ use crate::reporting::Writing;
 use crate::rng::Rng;
 use crate::router::Pick;
 use crate::session::client::{Client, Wait};
+use crate::session::login::Checks;
+use crate::session::recheck::Recheck;
 use crate::sid::SubId;
 use crate::stall::Stalls;
 use crate::timers::{Due, Timers};
@@ -49,10 +51,15 @@ pub struct Shard {
     /// Subscriptions that have had their last message in this operation.
     pub(crate) ended: Vec<SubId>,
     /// The plan each peer's last publication used.
-    pub(crate) peer_plans: Vec<Option<Rc<Plan>>>,
+    pub(crate) peer_plans: Vec<Option<(AccountId, Rc<Plan>)>>,
     /// What receivers are owed of this step.
     pub(crate) castings: Vec<Casting>,
     pub(crate) cast_bytes_max: usize,
+    pub(crate) checks: Checks,
+    pub(crate) recheck: Option<Recheck>,
+    /// Nonces given out.
+    pub(crate) nonces: u64,
+    pub(crate) seed: u64,
     pub(crate) picks: Vec<Pick>,
     pub(crate) scratch: Vec<u8>,
     pub(crate) stall_bytes: u64,
@@ -72,7 +79,9 @@ impl Shard {
     ) -> Shard {
         assert!(id.index() < shards, "shard {id:?} of {shards}");
         let cast_bytes_max = cast::bytes_max(options.pending_bytes_max);
-        Shard {
+        let mut info = info;
+        info.auth_required = options.access.required && !options.access.is_open;
+        let mut shard = Shard {
             id,
             shards,
             stall_bytes: options.stall_bytes(),
@@ -83,7 +92,7 @@ impl Shard {
             rng: Rng::new(seed),
             clients: Vec::new(),
             outbound: Outbound::default(),
-            accounts: vec![Account::new(seed)],
+            accounts: Vec::new(),
             subs: Subscriptions::default(),
             fences: Fences::new(shards),
             claims: Claims::default(),
@@ -99,9 +108,15 @@ impl Shard {
             peer_plans: (0..shards).map(|_| None).collect(),
             castings: Vec::new(),
             cast_bytes_max,
+            checks: Checks::default(),
+            recheck: None,
+            nonces: 0,
+            seed,
             picks: Vec::new(),
             scratch: Vec::new(),
-        }
+        };
+        shard.ensure_accounts();
+        shard
     }
 
     /// Takes in one event. `now` never goes back.
@@ -115,6 +130,8 @@ impl Shard {
             Input::Open { conn, peer } => self.open(conn, &peer, out),
             Input::Hangup { conn, cause } => self.hangup(conn, cause, out),
             Input::Unacknowledged { conn, bytes } => self.unacknowledged(conn, bytes, out),
+            Input::Secured { conn, tls } => self.secured(conn, tls),
+            Input::Checked { conn, passed } => self.checked(conn, passed, out),
             Input::Room { to } => self.room(to),
             Input::Turn => self.turn(out),
             Input::Ask(ask) => self.asked(ask, out),
@@ -154,6 +171,9 @@ impl Shard {
 
     fn hear(&mut self, from: ShardId, interest: &Interest) {
         let weight = Weight { members: interest.weight, limited: interest.limited };
+        if interest.account.0 as usize >= self.accounts.len() {
+            self.ensure_account(interest.account);
+        }
         let account = &mut self.accounts[interest.account.0 as usize];
         account.hear(from, &interest.pattern, interest.queue.as_deref(), weight);
     }
@@ -224,9 +244,11 @@ impl Shard {
                 Due::Ping => self.ping_due(conn, out),
                 Due::Write => self.write_due(conn, out),
                 Due::Probe => self.probe(conn, out),
+                Due::Login => self.login_due(conn, out),
             }
         }
         self.tear_down(out);
+        self.go_on_rechecking(out);
         self.write_reports(out);
         let clients = &self.clients;
         self.timers.prune(self.figures.connections as usize, |conn| {
@@ -237,6 +259,7 @@ impl Shard {
     fn asked(&mut self, ask: Ask, out: &mut Effects) {
         match ask {
             Ask::Report { ticket, what } => self.begin_report(ticket, what),
+            Ask::Access(access) => self.change_access(access, out),
             Ask::Shutdown => {
                 let open: Vec<ConnId> = self.clients.iter().flatten().map(|c| c.conn).collect();
                 for conn in open {
@@ -339,7 +362,7 @@ impl Shard {
 
     /// Long work is under way: [`Input::Turn`] again soon.
     pub fn has_work(&self) -> bool {
-        !self.teardown.is_empty() || !self.reports.is_empty()
+        !self.teardown.is_empty() || !self.reports.is_empty() || self.recheck.is_some()
     }
 
     /// What peers have been told this shard wants: pattern, group, weight. For checks.

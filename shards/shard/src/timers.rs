@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Write,
     /// Publishers wait for this receiver: has it moved?
     Probe,
+    /// The client must have said who it is.
+    Login,
 }
 
 #[derive(Default)]

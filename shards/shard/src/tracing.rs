@@ -15,16 +15,34 @@ impl Shard {
         let (debug, trace) = (self.options.debug, self.options.trace);
         let wanted = match what {
             Event::Created | Event::Closed(_) | Event::Stalled { .. } | Event::PingTimer => debug,
+            Event::Late | Event::TurnedAway(_) => debug,
             Event::TraceIn(_) | Event::TraceOut(_) | Event::TraceDelete(_) => trace,
             _ => true,
         };
         if !wanted {
             return;
         }
+        let user = self.described_user(conn);
         let Some(client) = self.client(conn) else { return };
-        let note =
-            Note { cid: client.cid, addr: client.addr, conn, client: client.described(), what };
+        let note = Note {
+            cid: client.cid,
+            addr: client.addr,
+            conn,
+            client: client.described(),
+            user,
+            what,
+        };
         out.notes.push(note);
+    }
+
+    /// `$G/user:alice`; empty for those who are not in or have not said who they are.
+    fn described_user(&self, conn: ConnId) -> String {
+        let client = self.clients.get(conn.index()).and_then(Option::as_ref);
+        let client = client.filter(|client| client.is_in() && !client.identity.label.is_empty());
+        client.map_or(String::new(), |client| {
+            let account = self.options.access.name_of(client.account);
+            format!("{account}/{}", client.identity.label)
+        })
     }
 
     #[cold]

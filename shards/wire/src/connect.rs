@@ -112,6 +112,20 @@ impl Connect {
         Ok(())
     }
 
+    /// The same without anything that must be kept secret or that means nothing from a client, in
+    /// as little memory as it takes.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Connect {
+        let of_no_use = [&mut self.pass, &mut self.auth_token, &mut self.jwt, &mut self.sig];
+        of_no_use.into_iter().for_each(|text| *text = None);
+        (self.proxy_sig, self.remote_account) = (None, None);
+        (self.import, self.export) = (None, None);
+        for text in [&mut self.name, &mut self.lang, &mut self.version] {
+            text.shrink_to_fit();
+        }
+        self
+    }
+
     fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), Wrong> {
         match key {
             "verbose" => set_bool(&mut self.verbose, value),

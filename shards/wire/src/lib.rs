@@ -24,4 +24,5 @@ pub use connect::{Connect, SubjectPermission};
 pub use errors::{CloseReason, Fault, PubFault, error_text};
 pub use framer::{ClientParser, Limits, Next};
 pub use info::ServerInfo;
+pub use quote::quoted;
 pub use verb::Verb;

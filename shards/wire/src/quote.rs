@@ -17,7 +17,8 @@ pub(crate) fn quote_into(out: &mut String, bytes: &[u8]) {
 }
 
 /// `bytes` in double quotes, escaped as Go's `strconv.Quote` does.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 2);
     quote_into(&mut out, bytes);
     out

@@ -127,6 +127,9 @@ unsafe impl Engine for Toy {
                     self.close(conn, cause == Hangup::Closed, effects);
                 }
             }
+            Input::Secured { .. } | Input::Checked { .. } | Input::Ask(Ask::Access(_)) => {
+                panic!("nobody has to say who they are here")
+            }
             Input::Turn => self.turn(now, effects),
             Input::Ask(Ask::Report { ticket, .. }) => self.reports.push(ticket),
             Input::Ask(Ask::Shutdown) => {

@@ -8,8 +8,10 @@ use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_tex
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::{Plan, Subscription};
-use crate::limits::READ_AHEAD_BYTES_MAX;
+use crate::limits::{GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use crate::report::Event;
+use crate::session::guard::Guard;
+use crate::session::login::{Admitted, Identity, Standing};
 use crate::sid::{Sid, Sids, SubId};
 use crate::{AccountId, ConnId, Effects, Nanos, Peer, Shard, ShardId};
 
@@ -21,6 +23,10 @@ pub(crate) struct Client {
     pub start_unix_ns: u64,
     pub start: Nanos,
     pub account: AccountId,
+    pub standing: Standing,
+    pub identity: Identity,
+    /// Without one it may do anything.
+    pub guard: Option<Box<Guard>>,
     parser: ClientParser,
     /// Bytes not parsed yet, from `carry_at` on.
     carry: Vec<u8>,
@@ -80,6 +86,8 @@ pub(crate) enum Wait {
     Claim(ShardId),
     /// Room in a ring.
     Lane,
+    /// What it has shown of itself is looked at.
+    Check,
 }
 
 /// What became of an operation.
@@ -100,6 +108,9 @@ impl Client {
             start_unix_ns: peer.start_unix_ns,
             start: now,
             account: AccountId::GLOBAL,
+            standing: Standing::default(),
+            identity: Identity::default(),
+            guard: None,
             parser: ClientParser::new(),
             carry: Vec::new(),
             carry_at: 0,
@@ -148,7 +159,25 @@ impl Client {
             self.carry.drain(..self.carry_at);
             self.carry_at = 0;
         }
+        if !self.is_in() {
+            let spare = self.carry.capacity() - self.carry.len();
+            if spare < bytes.len() {
+                // No doubling: a connection that nobody knows costs little.
+                self.carry.reserve_exact(bytes.len().max(512));
+            }
+        }
         self.carry.extend_from_slice(bytes);
+    }
+
+    /// `User "alice"`, as log lines call who it is.
+    pub fn described_user(&self) -> String {
+        let name = wire::quoted(self.identity.name.as_bytes());
+        match self.identity.label.split_once(':') {
+            Some(("nkey", _)) => format!("Nkey {name}"),
+            Some(("user", _)) => format!("User {name}"),
+            _ if &*self.identity.label == "token" => format!("Token {name}"),
+            _ => "User \"N/A\"".to_string(),
+        }
     }
 
     /// `v1.2.3:go:name`, as log lines show a client; empty before CONNECT.
@@ -176,6 +205,7 @@ impl Shard {
         self.figures.connections += 1;
         self.figures.connections_total += 1;
         self.note(conn, Event::Created, out);
+        self.begin_login(conn, peer.awaits_tls);
         self.send_info(conn, out);
         if peer.refused {
             self.send_err(conn, error_text::MAXIMUM_CONNECTIONS, out);
@@ -218,6 +248,9 @@ impl Shard {
 
     fn limit_read_ahead(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn) else { return };
+        if client.wait == Wait::Check && client.unparsed() > UNCHECKED_BYTES_MAX {
+            return self.turn_away(conn, out);
+        }
         let waits = client.is_waiting() && client.unparsed() > READ_AHEAD_BYTES_MAX;
         if waits && !client.reads_paused {
             client.reads_paused = true;
@@ -266,12 +299,19 @@ impl Shard {
         let mut parser = client.parser.clone();
         client.need = 1;
         let mut limits = self.limits(conn);
+        let mut admitted = self.admitted(conn);
         let mut at = 0;
         while at < bytes.len() {
+            if admitted.is_none() && parser.begins_without_connect(&bytes[at..]) {
+                if !self.let_in_silently(conn, out) {
+                    return bytes.len();
+                }
+                (admitted, limits) = (self.admitted(conn), self.limits(conn));
+            }
             let before = parser.clone();
             match parser.next(&bytes[at..], &limits) {
                 Next::Op { op, used } => {
-                    let flow = self.operate(conn, &op, out);
+                    let flow = self.operate(conn, admitted, &op, out);
                     if !self.ended.is_empty() {
                         self.end_subscriptions();
                     }
@@ -285,7 +325,7 @@ impl Shard {
                         break;
                     }
                     if matches!(op, ClientOp::Connect(_)) {
-                        limits = self.limits(conn);
+                        (admitted, limits) = (self.admitted(conn), self.limits(conn));
                     }
                 }
                 Next::Skip { used } => at += used,
@@ -327,27 +367,42 @@ impl Shard {
     }
 
     fn limits(&self, conn: ConnId) -> Limits {
-        let connect = self.clients[conn.index()].as_ref().map(|client| client.connect.headers);
+        let client = self.clients[conn.index()].as_ref();
+        let is_in = client.is_some_and(|client| client.is_in());
+        let line_max = if is_in { usize::MAX } else { GREETING_BYTES_MAX };
         Limits {
-            control_line_max: self.options.control_line_max,
+            control_line_max: self.options.control_line_max.min(line_max),
             payload_max: self.options.payload_max,
-            headers: self.options.headers && connect.unwrap_or(false),
+            headers: self.options.headers && client.is_some_and(|client| client.connect.headers),
         }
     }
 
     #[inline]
-    fn operate(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) -> Flow {
+    fn operate(
+        &mut self,
+        conn: ConnId,
+        admitted: Option<Admitted>,
+        op: &ClientOp<'_>,
+        out: &mut Effects,
+    ) -> Flow {
         if self.options.trace {
             self.trace_in(conn, op, out);
         }
-        match op {
-            ClientOp::Pub(publication) => return self.publish(conn, publication, out),
-            ClientOp::Sub { subject, queue, sid } => {
-                return self.subscribe(conn, subject, *queue, sid, out);
+        let Some(who) = admitted else {
+            match op {
+                ClientOp::Connect(json) => self.connect(conn, json, out),
+                _ => self.turn_away(conn, out),
             }
-            ClientOp::Unsub { sid, max } => return self.unsubscribe(conn, sid, *max, out),
-            ClientOp::Ping => self.ping(conn, out),
-            ClientOp::Pong => self.pong(conn),
+            return Flow::Done;
+        };
+        match op {
+            ClientOp::Pub(publication) => return self.publish(who, publication, out),
+            ClientOp::Sub { subject, queue, sid } => {
+                return self.subscribe(who, subject, *queue, sid, out);
+            }
+            ClientOp::Unsub { sid, max } => return self.unsubscribe(who, sid, *max, out),
+            ClientOp::Ping => self.ping(who, out),
+            ClientOp::Pong => self.pong(who),
             ClientOp::Connect(json) => self.connect(conn, json, out),
             ClientOp::Err(text) => self.fault(conn, &Fault::client_err(text), out),
             ClientOp::Info(_) | ClientOp::Ok => {}
@@ -364,11 +419,8 @@ impl Shard {
             Err(fault) => return self.fault(conn, &fault, out),
         };
         let again = client.connected;
-        let checked = connect.check(headers);
-        let verbose = connect.verbose;
         let understands = connect.headers && headers;
         client.is_plain = !connect.verbose && !connect.pedantic && connect.echo;
-        *client.connect = connect;
         client.connected = true;
         client.last_activity = now;
         // As nats-server does: INFO out, CONNECT in is a first idea of the round trip.
@@ -380,8 +432,19 @@ impl Shard {
             self.settle_for(conn, out);
             self.drop_all_subscriptions(conn);
         }
-        if let Err(fault) = checked {
-            return self.fault(conn, &fault, out);
+        self.log_in(conn, connect, again, out);
+    }
+
+    /// The client is who it says it is.
+    pub(crate) fn connected(&mut self, conn: ConnId, out: &mut Effects) {
+        let headers = self.options.headers;
+        let Some(client) = self.client(conn) else { return };
+        let verbose = client.connect.verbose;
+        if let Err(fault) = client.connect.check(headers) {
+            return match fault {
+                Fault::Authorization => self.turn_away(conn, out),
+                fault => self.fault(conn, &fault, out),
+            };
         }
         self.first_ping_timer(conn, true);
         if verbose {
@@ -391,12 +454,13 @@ impl Shard {
 
     fn subscribe(
         &mut self,
-        conn: ConnId,
+        who: Admitted,
         pattern: &[u8],
         queue: Option<&[u8]>,
         sid: &[u8],
         out: &mut Effects,
     ) -> Flow {
+        let conn = who.conn();
         if self.must_wait_for_lanes(conn, out) {
             return Flow::Again;
         }
@@ -406,9 +470,11 @@ impl Shard {
         let Some(client) = self.client(conn) else { return Flow::Done };
         client.last_activity = now;
         let account = client.account;
-        if queue == Some(b"_sys_".as_slice()) {
-            let text = error_text::permissions_violation_subscribe(pattern, queue);
-            self.send_err(conn, &text, out);
+        let permissions = client.guard.as_ref().map(|guard| &guard.permissions);
+        if queue == Some(b"_sys_".as_slice())
+            || permissions.is_some_and(|permissions| !permissions.may_subscribe(pattern, queue))
+        {
+            self.forbid_subscription(conn, pattern, queue, sid, out);
             return Flow::Done;
         }
         if tokens_max > 0 && pattern.split(|b| *b == b'.').count() > tokens_max {
@@ -424,11 +490,13 @@ impl Shard {
                 self.send_err(conn, error_text::INVALID_SUBJECT, out);
                 return Flow::Done;
             }
+            let guarded = client.guard.as_ref().is_some_and(|guard| guard.watches(pattern, queue));
             let sid = Sid::new(sid);
             let table = &mut self.accounts[account.0 as usize];
             let id = table.intern(pattern);
             let queue = queue.map(Rc::from);
-            let subscription = Subscription::new(conn, sid.clone(), account, id, queue);
+            let mut subscription = Subscription::new(conn, sid.clone(), account, id, queue);
+            subscription.guarded = guarded;
             let sub = self.subs.insert(subscription);
             table.join(sub, &mut self.subs);
             if let Some(client) = self.client(conn) {
@@ -439,7 +507,25 @@ impl Shard {
         Flow::Done
     }
 
-    fn unsubscribe(&mut self, conn: ConnId, sid: &[u8], max: u64, out: &mut Effects) -> Flow {
+    fn forbid_subscription(
+        &mut self,
+        conn: ConnId,
+        pattern: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        out: &mut Effects,
+    ) {
+        let text = error_text::permissions_violation_subscribe(pattern, queue);
+        self.send_err(conn, &text, out);
+        let subject = wire::quoted(pattern);
+        let queue = queue.map(|queue| format!(", Queue: {}", wire::quoted(queue)));
+        let (queue, sid) = (queue.unwrap_or_default(), String::from_utf8_lossy(sid));
+        let line = format!("Subscription Violation - Subject {subject}{queue}, SID {sid}");
+        self.note(conn, Event::Fault(line), out);
+    }
+
+    fn unsubscribe(&mut self, who: Admitted, sid: &[u8], max: u64, out: &mut Effects) -> Flow {
+        let conn = who.conn();
         if self.must_wait_for_lanes(conn, out) {
             return Flow::Again;
         }
@@ -484,7 +570,7 @@ impl Shard {
     }
 
     /// Ends a subscription its client has given up. A queue member stays to take what is under way.
-    fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
+    pub(crate) fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
         let subscription = self.subs.peek(sub);
         let (conn, account) = (subscription.conn, subscription.account);
         if subscription.queue.is_none() {
@@ -516,14 +602,15 @@ impl Shard {
         }
     }
 
-    fn ping(&mut self, conn: ConnId, out: &mut Effects) {
+    fn ping(&mut self, who: Admitted, out: &mut Effects) {
+        let conn = who.conn();
         if !self.park(conn, Why::Ping, out) {
             self.send_pong(conn, out);
         }
     }
 
-    fn pong(&mut self, conn: ConnId) {
-        let now = self.now;
+    fn pong(&mut self, who: Admitted) {
+        let (conn, now) = (who.conn(), self.now);
         let Some(client) = self.client(conn) else { return };
         client.pings_out = 0;
         client.rtt = now.saturating_sub(client.ping_sent_at).max(1);
@@ -559,7 +646,9 @@ impl Shard {
             if client.connect.protocol >= 1 {
                 let mut info = self.info_for(conn);
                 info.connect_info = true;
-                info.remote_account = AccountId::GLOBAL_NAME.to_string();
+                let (access, account) = (&self.options.access, self.account_of(conn));
+                info.remote_account = access.name_of(account).to_string();
+                info.acc_is_sys = access.system == Some(account);
                 self.write(conn, out, |bytes| emit::info(bytes, &info));
             }
         }
@@ -575,6 +664,7 @@ impl Shard {
         if let Some(client) = &self.clients[conn.index()] {
             info.client_id = client.cid;
             info.client_ip = client.addr.ip().to_string();
+            info.nonce = client.identity.nonce.to_string();
         }
         info
     }

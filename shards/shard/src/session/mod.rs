@@ -1,3 +1,6 @@
-//! Connections, one file per kind of peer.
+//! Connections, one file per kind of peer, and what they have in common.
 
 pub(crate) mod client;
+pub(crate) mod guard;
+pub(crate) mod login;
+pub(crate) mod recheck;

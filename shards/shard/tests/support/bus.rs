@@ -59,7 +59,8 @@ impl Bus {
         let conn = ConnId { slot: id as u32, generation: 1 };
         self.clients.push(Client { shard, conn, got: Vec::new(), closed: false, stuck: false });
         let addr = ([127, 0, 0, 1], 1000 + id as u16).into();
-        let peer = Peer { cid: id as u64 + 1, addr, start_unix_ns: 0, refused: false };
+        let cid = id as u64 + 1;
+        let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, awaits_tls: false };
         self.step(shard, Input::Open { conn, peer });
         self.settle();
         assert!(self.take(id).starts_with("INFO {"));

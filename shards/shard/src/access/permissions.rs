@@ -1,0 +1,197 @@
+//! What a user may publish and subscribe to.
+
+use std::fmt;
+
+use subject::Sublist;
+
+use crate::ids::Nanos;
+
+/// What a user may do. Compiled from the operator's lists; shared by its connections.
+#[derive(Debug, Default)]
+pub struct Permissions {
+    /// Subjects of publications.
+    pub publish: Rules,
+    /// Patterns and queue groups of subscriptions.
+    pub subscribe: Rules,
+    /// Replies to what it was asked are allowed, whatever `publish` says.
+    pub responses: Option<Responses>,
+}
+
+/// How often and how long a reply is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responses {
+    /// Messages per request; none is no limit.
+    pub max: Option<u32>,
+    /// After the request; none is no limit.
+    pub expires_ns: Option<Nanos>,
+}
+
+/// Subjects allowed and denied. Deny wins.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// None allows all; an empty one allows nothing.
+    pub allow: Option<RuleSet>,
+    /// None denies nothing.
+    pub deny: Option<RuleSet>,
+}
+
+/// One line of a list: a pattern, and the queue groups it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Subjects.
+    pub pattern: Box<[u8]>,
+    /// Only subscriptions of this group, whose name may have wildcards.
+    pub queue: Option<Box<[u8]>>,
+}
+
+/// Rules by pattern.
+pub struct RuleSet {
+    table: Sublist<Queues>,
+}
+
+/// What the rules of one pattern are about.
+#[derive(Debug, Default)]
+struct Queues {
+    /// Any subscription or publication.
+    any: bool,
+    /// Subscriptions of these groups.
+    named: Vec<Box<[u8]>>,
+}
+
+impl PartialEq for Permissions {
+    fn eq(&self, other: &Permissions) -> bool {
+        self.publish == other.publish
+            && self.subscribe == other.subscribe
+            && self.responses == other.responses
+    }
+}
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Rules) -> bool {
+        let rules = |set: &Option<RuleSet>| set.as_ref().map(RuleSet::sorted);
+        rules(&self.allow) == rules(&other.allow) && rules(&self.deny) == rules(&other.deny)
+    }
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.sorted()).finish()
+    }
+}
+
+impl RuleSet {
+    /// Rules whose patterns are well formed; others are left out.
+    pub fn new(rules: &[Rule]) -> RuleSet {
+        let mut table: Sublist<Queues> = Sublist::new(0);
+        for rule in rules.iter().filter(|rule| subject::well_formed(&rule.pattern)) {
+            let id = match table.find(&rule.pattern) {
+                Some(id) => id,
+                None => table.insert(&rule.pattern, Queues::default()),
+            };
+            match &rule.queue {
+                Some(queue) => table[id].named.push(queue.clone()),
+                None => table[id].any = true,
+            }
+        }
+        RuleSet { table }
+    }
+
+    fn sorted(&self) -> Vec<(String, bool, Vec<String>)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut all: Vec<_> = self
+            .table
+            .iter()
+            .map(|(_, pattern, queues)| {
+                let named = queues.named.iter().map(|queue| text(queue)).collect();
+                (text(pattern), queues.any, named)
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Is a subject, taken byte by byte, under a rule that is not about a queue group?
+    fn has(&self, subject: &[u8]) -> bool {
+        self.table.has_match(subject)
+    }
+
+    /// Is some rule about the subject about anybody? About this group? Is any about some group?
+    fn about(&self, subject: &[u8], queue: Option<&[u8]>) -> About {
+        let mut found = Vec::new();
+        self.table.matches(subject, &mut found);
+        let mut about = About::default();
+        for id in found {
+            let queues = &self.table[id];
+            about.anybody |= queues.any;
+            about.groups |= !queues.named.is_empty();
+            about.this_group |= queue.is_some_and(|queue| {
+                queues.named.iter().any(|name| **name == *queue || subject::covers(name, queue))
+            });
+        }
+        about
+    }
+
+    /// Does some rule's pattern cover all of what `pattern` matches?
+    fn covers(&self, pattern: &[u8]) -> bool {
+        self.table.iter().any(|(_, wide, _)| subject::covers(wide, pattern))
+    }
+
+    fn collides(&self, pattern: &[u8]) -> bool {
+        self.table.iter().any(|(_, rule, _)| subject::collide(rule, pattern))
+    }
+}
+
+#[derive(Default)]
+struct About {
+    anybody: bool,
+    groups: bool,
+    this_group: bool,
+}
+
+impl Rules {
+    /// Nothing is forbidden.
+    pub fn are_empty(&self) -> bool {
+        self.allow.is_none() && self.deny.is_none()
+    }
+}
+
+impl Permissions {
+    /// May it publish to this subject? Responses apart.
+    pub(crate) fn may_publish(&self, subject: &[u8]) -> bool {
+        let rules = &self.publish;
+        rules.allow.as_ref().is_none_or(|allow| allow.has(subject))
+            && !rules.deny.as_ref().is_some_and(|deny| deny.has(subject))
+    }
+
+    /// May it subscribe to this pattern, in this group?
+    pub(crate) fn may_subscribe(&self, pattern: &[u8], queue: Option<&[u8]>) -> bool {
+        let allowed = self.subscribe.allow.as_ref().is_none_or(|allow| {
+            let about = allow.about(pattern, queue);
+            if queue.is_some() && about.groups { about.this_group } else { about.anybody }
+        });
+        allowed && !self.is_denied(pattern, queue)
+    }
+
+    /// Is a message on this subject kept from a subscription in this group?
+    pub(crate) fn is_denied(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.subscribe.deny.as_ref().is_some_and(|deny| {
+            let about = deny.about(subject, queue);
+            about.anybody || about.this_group
+        })
+    }
+
+    /// As [`Permissions::is_denied`], and outside of what is allowed: a subscription may be wider.
+    pub(crate) fn keeps_from(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.is_denied(subject, queue)
+            || self.subscribe.allow.as_ref().is_some_and(|allow| !allow.has(subject))
+    }
+
+    /// Must what this subscription gets be looked at message by message?
+    pub(crate) fn filters(&self, pattern: &[u8], queue: Option<&[u8]>) -> bool {
+        let is_wide = queue.is_some() || subject::has_wildcard(pattern);
+        let rules = &self.subscribe;
+        is_wide
+            && (rules.deny.as_ref().is_some_and(|deny| deny.collides(pattern))
+                || rules.allow.as_ref().is_some_and(|allow| !allow.covers(pattern)))
+    }
+}

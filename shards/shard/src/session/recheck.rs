@@ -1,0 +1,181 @@
+//! Access has changed: does everybody still belong, may every subscription stay? A budget a turn.
+
+use std::sync::Arc;
+
+use wire::{CloseReason, Connect, error_text};
+
+use super::login::Standing;
+use crate::access::{Access, Verdict};
+use crate::effect::Effects;
+use crate::ids::{AccountId, ConnId};
+use crate::interest::Account;
+use crate::limits::RECHECKED_PER_TURN;
+use crate::report::Event;
+use crate::shard::Shard;
+use crate::sid::SubId;
+
+/// Where a round over all connections stands.
+pub(crate) struct Recheck {
+    slot: usize,
+    /// Of the connection in that slot, those still to be looked at.
+    subs: Vec<SubId>,
+}
+
+/// What becomes of a connection.
+enum Fate {
+    Stays,
+    /// Its user has gone, or belongs elsewhere: it may come again.
+    Moved,
+    /// What it has shown is no longer enough.
+    TurnedAway,
+}
+
+impl Shard {
+    /// Another access from now on.
+    pub(crate) fn change_access(&mut self, access: Arc<Access>, out: &mut Effects) {
+        // Whoever came in before is measured by the access that follows, not by a later one.
+        while self.recheck.is_some() {
+            self.recheck(usize::MAX, out);
+        }
+        self.info.auth_required = access.required && !access.is_open;
+        self.options.access = access;
+        self.ensure_accounts();
+        self.recheck = Some(Recheck { slot: 0, subs: Vec::new() });
+    }
+
+    /// Tables for all accounts there are.
+    pub(crate) fn ensure_accounts(&mut self) {
+        let wanted = self.options.access.accounts().len();
+        let seed = self.seed;
+        while self.accounts.len() < wanted {
+            self.accounts.push(Account::new(seed));
+        }
+    }
+
+    /// As [`Shard::ensure_accounts`], for a peer that has heard of an account first.
+    #[cold]
+    pub(crate) fn ensure_account(&mut self, account: AccountId) {
+        let seed = self.seed;
+        while self.accounts.len() <= account.0 as usize {
+            self.accounts.push(Account::new(seed));
+        }
+    }
+
+    /// Goes on with the round.
+    pub(crate) fn go_on_rechecking(&mut self, out: &mut Effects) {
+        if !out.any_congests() {
+            self.recheck(RECHECKED_PER_TURN, out);
+        }
+    }
+
+    fn recheck(&mut self, mut budget: usize, out: &mut Effects) {
+        while budget > 0 {
+            budget -= 1;
+            let Some(round) = &mut self.recheck else { return };
+            if let Some(sub) = round.subs.pop() {
+                let slot = round.slot - 1;
+                self.recheck_subscription(slot, sub, out);
+                continue;
+            }
+            let slot = round.slot;
+            round.slot += 1;
+            if slot >= self.clients.len() {
+                self.recheck = None;
+                return;
+            }
+            if let Some(client) = &self.clients[slot] {
+                let conn = client.conn;
+                self.recheck_connection(conn, out);
+            }
+        }
+    }
+
+    fn recheck_connection(&mut self, conn: ConnId, out: &mut Effects) {
+        match self.fate(conn) {
+            Fate::Stays => {}
+            Fate::Moved => return self.close(conn, CloseReason::ClientClosed, out),
+            Fate::TurnedAway => return self.turn_away(conn, out),
+        }
+        let Some(client) = self.client(conn) else { return };
+        let subs = client.sids.in_order();
+        if let Some(round) = &mut self.recheck {
+            round.subs = subs;
+        }
+    }
+
+    /// Decides about a connection, and makes it who it is now.
+    fn fate(&mut self, conn: ConnId) -> Fate {
+        let access = self.options.access.clone();
+        let Some(client) = self.client(conn) else { return Fate::Stays };
+        if !matches!(client.standing, Standing::In) {
+            // It is measured by what it shows next; what is being looked at is out of date.
+            let is_greeting = matches!(client.standing, Standing::Greeting);
+            return if is_greeting { Fate::Stays } else { Fate::TurnedAway };
+        }
+        let (before, account) = (client.identity.user.clone(), client.account);
+        let nobody = client.identity.name.is_empty();
+        if let Some(before) = before {
+            let Some(now) = access.same_user(&before) else { return Fate::Moved };
+            if now.account != account {
+                return Fate::Moved;
+            }
+            if !access.still_believes(&before, &now) {
+                return Fate::TurnedAway;
+            }
+            let changed = before.permissions != now.permissions;
+            let client = self.client(conn).map(|client| &mut client.identity.user);
+            match client {
+                Some(user) if !changed => *user = Some(now),
+                _ => self.come_in(conn, Some(now)),
+            }
+            return Fate::Stays;
+        }
+        if !access.required {
+            return Fate::Stays;
+        }
+        if !nobody {
+            let still = access.still_believes_single(&client.identity.name);
+            return if still { Fate::Stays } else { Fate::TurnedAway };
+        }
+        match self.judge(conn, &Connect::default()) {
+            Verdict::In(user) if user.as_ref().is_none_or(|user| user.account == account) => {
+                self.come_in(conn, user);
+                Fate::Stays
+            }
+            Verdict::In(_) => Fate::Moved,
+            _ => Fate::TurnedAway,
+        }
+    }
+
+    /// May it stay, and must what it gets be looked at?
+    fn recheck_subscription(&mut self, slot: usize, sub: SubId, out: &mut Effects) {
+        let Some(conn) = self.clients[slot].as_ref().map(|client| client.conn) else { return };
+        let Some(subscription) = self.subs.find(sub, conn) else { return };
+        if subscription.leaving {
+            return;
+        }
+        let (account, pattern) = (subscription.account.0 as usize, subscription.pattern);
+        let (queue, was_guarded) = (subscription.queue.clone(), subscription.guarded);
+        let sid = subscription.sid.clone();
+        let subject = self.accounts[account].pattern(pattern).to_vec();
+        let Some(client) = self.client(conn) else { return };
+        let queue = queue.as_deref();
+        let guard = client.guard.as_ref();
+        if guard.is_some_and(|guard| !guard.permissions.may_subscribe(&subject, queue)) {
+            let who = client.described_user();
+            client.sids.remove(sid.as_bytes());
+            self.settle_for(conn, out);
+            self.drop_or_leave(sub, out);
+            let text = error_text::permissions_violation_removed(&subject, queue, sid.as_bytes());
+            self.send_err(conn, &text, out);
+            let what = text.trim_start_matches("Permissions Violation for Subscription to ");
+            return self.note(conn, Event::Removed(format!("{what} for {who}")), out);
+        }
+        let guarded = guard.is_some_and(|guard| guard.watches(&subject, queue));
+        if guarded != was_guarded {
+            self.settle_for(conn, out);
+            self.subs.of(sub).guarded = guarded;
+            self.accounts[account].reweigh(pattern);
+        }
+    }
+}
