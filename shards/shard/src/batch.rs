@@ -17,6 +17,11 @@ pub(crate) struct Delivery<'a> {
     pub plain: bool,
     /// The queue groups for which this peer was chosen.
     pub groups: Groups<'a>,
+    /// How many messages there are: all as long as `publication`, which is the first, and like it
+    /// but for their payloads.
+    pub msgs: usize,
+    /// Their tails, one after the other.
+    pub tails: &'a [u8],
 }
 
 /// Length-prefixed group names.
@@ -29,7 +34,7 @@ const CLAIMED: u32 = 1 << 31;
 /// Before each group name: its length, and whether it was claimed.
 const GROUP_HEAD_LEN: usize = 4;
 
-const HEAD_LEN: usize = 37;
+const HEAD_LEN: usize = 41;
 
 /// Appends one record.
 pub(crate) fn write(
@@ -43,6 +48,47 @@ pub(crate) fn write(
     let subject = publication.subject;
     let len = HEAD_LEN + groups_len + subject.len() + publication.tail.len();
     out.reserve(len);
+    out.extend_from_slice(&head(publication, origin, plain, groups_len, 1));
+    for (name, claimed) in groups {
+        let mark = if *claimed { CLAIMED } else { 0 };
+        out.extend_from_slice(&(name.len() as u32 | mark).to_le_bytes());
+        out.extend_from_slice(name);
+    }
+    out.extend_from_slice(subject);
+    out.extend_from_slice(publication.tail);
+    len
+}
+
+/// Appends one record of publications that are like `first` but for their payloads, for plain
+/// subscriptions. The last bytes of every `stride` bytes of `messages` are a tail.
+pub(crate) fn write_alike(
+    out: &mut Vec<u8>,
+    first: &Publication<'_>,
+    messages: &[u8],
+    stride: usize,
+    origin: ConnId,
+) -> usize {
+    let (subject, tail_len) = (first.subject, first.tail.len());
+    let msgs = messages.len() / stride;
+    let len = HEAD_LEN + subject.len() + msgs * tail_len;
+    out.reserve(len);
+    out.extend_from_slice(&head(first, origin, true, 0, msgs));
+    out.extend_from_slice(subject);
+    for message in messages.chunks_exact(stride) {
+        out.extend_from_slice(&message[stride - tail_len..]);
+    }
+    len
+}
+
+fn head(
+    publication: &Publication<'_>,
+    origin: ConnId,
+    plain: bool,
+    groups_len: usize,
+    msgs: usize,
+) -> [u8; HEAD_LEN] {
+    let subject = publication.subject;
+    let len = HEAD_LEN + groups_len + subject.len() + msgs * publication.tail.len();
     let mut head = [0u8; HEAD_LEN];
     head[0..4].copy_from_slice(&word(len));
     head[4..8].copy_from_slice(&publication.account.0.to_le_bytes());
@@ -53,15 +99,8 @@ pub(crate) fn write(
     head[28..32].copy_from_slice(&word(publication.header_len));
     head[32..36].copy_from_slice(&word(publication.payload.len()));
     head[36] = u8::from(plain);
-    out.extend_from_slice(&head);
-    for (name, claimed) in groups {
-        let mark = if *claimed { CLAIMED } else { 0 };
-        out.extend_from_slice(&(name.len() as u32 | mark).to_le_bytes());
-        out.extend_from_slice(name);
-    }
-    out.extend_from_slice(subject);
-    out.extend_from_slice(publication.tail);
-    len
+    head[37..41].copy_from_slice(&word(msgs));
+    head
 }
 
 /// Takes the first record off a batch.
@@ -76,7 +115,9 @@ pub(crate) fn read<'a>(batch: &mut &'a [u8]) -> Option<Delivery<'a>> {
     let len_at = |at: usize| word_at(at) as usize;
     let (record, rest) = batch.split_at(len_at(0));
     let (groups, text) = record[HEAD_LEN..].split_at(len_at(16));
-    let (subject, tail) = text.split_at(len_at(20));
+    let (subject, tails) = text.split_at(len_at(20));
+    let msgs = len_at(37);
+    let tail = &tails[..tails.len() / msgs];
     let payload_len = len_at(32);
     let payload_at = tail.len() - 2 - payload_len;
     let delivery = Delivery {
@@ -91,6 +132,8 @@ pub(crate) fn read<'a>(batch: &mut &'a [u8]) -> Option<Delivery<'a>> {
         origin: ConnId::from_bits(u64::from(word_at(12)) << 32 | u64::from(word_at(8))),
         plain: record[36] == 1,
         groups: Groups(groups),
+        msgs,
+        tails,
     };
     *batch = rest;
     Some(delivery)
@@ -141,5 +184,26 @@ mod tests {
         let second = read(&mut batch).expect("second");
         assert_eq!((second.plain, second.groups.count()), (false, 0));
         assert!(read(&mut batch).is_none());
+    }
+
+    #[test]
+    fn publications_that_are_alike_share_a_record() {
+        let messages = b"PUB a 1\r\nx\r\nPUB a 1\r\ny\r\n";
+        let (stride, tail) = (12, &messages[6..12]);
+        let first = Publication {
+            account: AccountId(0),
+            subject: b"a",
+            reply: &[],
+            header_len: 0,
+            payload: b"x",
+            tail,
+        };
+        let mut bytes = Vec::new();
+        let origin = ConnId { slot: 1, generation: 2 };
+        let len = write_alike(&mut bytes, &first, messages, stride, origin);
+        assert_eq!(len, bytes.len());
+        let read = read(&mut &bytes[..]).expect("a record");
+        assert_eq!((read.publication, read.msgs, read.plain), (first, 2, true));
+        assert_eq!(read.tails, b"1\r\nx\r\n1\r\ny\r\n");
     }
 }

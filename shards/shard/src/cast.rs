@@ -24,13 +24,24 @@ pub(crate) struct Casting {
     cast: Rc<Cast>,
     /// Whose messages they are.
     publishers: Vec<Publisher>,
-    block: Vec<u8>,
+    pub block: Vec<u8>,
     msgs: u64,
     payload_bytes: u64,
     /// Every receiver understands headers.
     headers: bool,
     /// Some receiver is there.
     reaches: bool,
+}
+
+impl Casting {
+    /// Notes messages that were written to the block.
+    pub fn count(&mut self, msgs: u64, payload_bytes: u64, publisher: Publisher) {
+        self.msgs += msgs;
+        self.payload_bytes += payload_bytes;
+        if self.publishers.last() != Some(&publisher) && !self.publishers.contains(&publisher) {
+            self.publishers.push(publisher);
+        }
+    }
 }
 
 impl Shard {
@@ -67,11 +78,7 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        let known = self.castings.iter().position(|casting| Rc::ptr_eq(&casting.cast, cast));
-        let at = match known {
-            Some(at) => at,
-            None => self.open_casting(cast, out),
-        };
+        let at = self.casting(cast, out);
         let casting = &mut self.castings[at];
         if (publication.header_len > 0 && !casting.headers) || self.options.trace {
             return self.deliver_each(cast, publication, publisher, true, out);
@@ -79,17 +86,18 @@ impl Shard {
         let Publication { subject, reply, header_len, payload, tail, .. } = *publication;
         let sid = cast.sid.as_bytes();
         emit::message(&mut casting.block, subject, sid, reply, header_len, payload, tail, true);
-        casting.msgs += 1;
-        casting.payload_bytes += payload.len() as u64;
-        if casting.publishers.last() != Some(&publisher) && !casting.publishers.contains(&publisher)
-        {
-            casting.publishers.push(publisher);
-        }
+        casting.count(1, payload.len() as u64, publisher);
         let reaches = casting.reaches;
         if casting.block.len() >= self.cast_bytes_max {
             self.settle_castings(out);
         }
         reaches
+    }
+
+    /// Where the cast's casting is, opened if need be.
+    pub(crate) fn casting(&mut self, cast: &Rc<Cast>, out: &mut Effects) -> usize {
+        let known = self.castings.iter().position(|casting| Rc::ptr_eq(&casting.cast, cast));
+        known.unwrap_or_else(|| self.open_casting(cast, out))
     }
 
     fn open_casting(&mut self, cast: &Rc<Cast>, out: &mut Effects) -> usize {

@@ -145,6 +145,10 @@ pub(crate) struct Plan {
     pub crosses: bool,
     /// It needs no ring, has no group, and its subject is not a reserved one.
     pub is_plain: bool,
+    /// No connection of this shard gets more than one plain copy.
+    pub locals_apart: bool,
+    /// That, no group, and its subject is not a reserved one.
+    pub is_apart: bool,
     stale: Cell<bool>,
     generation: u64,
     /// Plain subscriptions of this shard, by matching pattern.
@@ -162,6 +166,8 @@ pub(crate) struct Targets {
     pub singles: Vec<Target>,
     /// Those that can share what they are sent.
     pub casts: Vec<Rc<Cast>>,
+    /// No connection is among them twice.
+    is_apart: bool,
 }
 
 /// Many subscriptions without a limit that go by the same sid.
@@ -430,8 +436,14 @@ impl Account {
         plan.groups
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
-        plan.is_plain =
-            !plan.crosses && plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
+        let simple = plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
+        plan.is_plain = simple && !plan.crosses;
+        plan.locals_apart = match &plan.locals[..] {
+            [] => true,
+            [targets] => targets.is_apart,
+            _ => false,
+        };
+        plan.is_apart = simple && plan.locals_apart;
         self.matched = matched;
         plan
     }
@@ -551,7 +563,7 @@ impl Targets {
     fn of(plain: &[SubId], subs: &Subscriptions) -> Targets {
         let all = plain.iter().map(|sub| target(*sub, subs));
         if plain.len() < CAST_MIN {
-            return Targets { singles: all.collect(), casts: Vec::new() };
+            return Targets { singles: all.collect(), casts: Vec::new(), is_apart: true };
         }
         let mut targets = Targets::default();
         let mut by_sid: HashMap<Sid, usize, FixedState> =
@@ -576,6 +588,9 @@ impl Targets {
                 _ => targets.singles.extend(set),
             }
         }
+        let mut conns: Vec<ConnId> = targets.iter().map(|target| target.conn).collect();
+        conns.sort_unstable();
+        targets.is_apart = conns.windows(2).all(|pair| pair[0] != pair[1]);
         targets
     }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod alike;
 mod batch;
 mod cast;
 mod claim;

@@ -144,13 +144,15 @@ impl Outbound {
         Some(receiver.append(conn, now, &mut self.pool, dirty, write))
     }
 
-    /// As [`Outbound::write`], for a message of `payload_bytes`; refuses a receiver with
-    /// `behind_bytes` or more waiting, unless it is stuck.
+    /// As [`Outbound::write`], for `msgs` messages of `payload_bytes` together; refuses a receiver
+    /// with `behind_bytes` or more waiting, unless it is stuck.
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "what is delivered, to whom, and when")]
     pub fn deliver(
         &mut self,
         conn: ConnId,
         now: Nanos,
+        msgs: u64,
         payload_bytes: u64,
         behind_bytes: u64,
         dirty: &mut Vec<ConnId>,
@@ -163,7 +165,7 @@ impl Outbound {
         if receiver.pending_bytes >= behind_bytes && !receiver.stuck {
             return Taken::Behind;
         }
-        receiver.out_msgs += 1;
+        receiver.out_msgs += msgs;
         receiver.out_bytes += payload_bytes;
         receiver.append(conn, now, &mut self.pool, dirty, write);
         Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }

@@ -49,7 +49,7 @@ impl Shard {
     #[inline]
     pub(crate) fn publish(&mut self, who: Admitted, op: &Pub<'_>, out: &mut Effects) -> Flow {
         let conn = who.conn();
-        let Some((plan, account)) = self.plain_plan(conn, op) else {
+        let Some((plan, account)) = self.simple_plan(conn, op, |plan| plan.is_plain.into()) else {
             return self.publish_with_care(conn, op, out);
         };
         let Pub { subject, reply, header_len, payload, tail } = *op;
@@ -65,15 +65,20 @@ impl Shard {
         Flow::Done
     }
 
-    /// The connection's last plan, if that is all there is to a publication: nothing to check, no
-    /// group, no ring. Counts the message then.
+    /// The connection's last plan, if it is right for a publication with nothing to check. Counts as
+    /// many messages like this one as `count` says, if any.
     #[inline]
-    fn plain_plan(&mut self, conn: ConnId, op: &Pub<'_>) -> Option<(Rc<Plan>, AccountId)> {
+    pub(crate) fn simple_plan(
+        &mut self,
+        conn: ConnId,
+        op: &Pub<'_>,
+        count: impl FnOnce(&Plan) -> u64,
+    ) -> Option<(Rc<Plan>, AccountId)> {
         let client = self.clients.get_mut(conn.index())?.as_deref_mut()?;
         let plan = client.last_plan.as_ref()?;
         if !client.is_plain
+            || client.is_waiting()
             || !client.claims.is_empty()
-            || !plan.is_plain
             || *plan.subject != *op.subject
             || op.tail.is_empty()
             || is_reserved_reply(op.reply)
@@ -81,11 +86,15 @@ impl Shard {
         {
             return None;
         }
-        let payload_bytes = op.payload.len() as u64;
-        client.in_msgs += 1;
+        let msgs = count(plan);
+        if msgs == 0 {
+            return None;
+        }
+        let payload_bytes = msgs * op.payload.len() as u64;
+        client.in_msgs += msgs;
         client.in_bytes += payload_bytes;
         client.last_activity = self.now;
-        self.figures.in_msgs += 1;
+        self.figures.in_msgs += msgs;
         self.figures.in_bytes += payload_bytes;
         Some((plan.clone(), client.account))
     }
@@ -319,6 +328,9 @@ impl Shard {
         let publication = &delivery.publication;
         let publisher = Publisher { shard: from, conn: delivery.origin };
         let mut plan = self.plan_for_peer(from, publication);
+        if delivery.msgs > 1 {
+            return self.delivery_alike(delivery, &plan, publisher, out);
+        }
         if delivery.plain {
             for targets in &plan.locals {
                 self.deliver_to_all(targets, publication, publisher, true, out);
@@ -474,7 +486,7 @@ impl Shard {
         };
         let dirty = &mut out.dirty;
         let taken =
-            self.outbound.deliver(target.conn, now, payload_bytes, behind_bytes, dirty, write);
+            self.outbound.deliver(target.conn, now, 1, payload_bytes, behind_bytes, dirty, write);
         let Taken::Yes { pending_bytes, watched } = taken else {
             return taken == Taken::Behind
                 && self.deliver_behind(target, publication, publisher, out);

@@ -4,6 +4,9 @@ use crate::oracle::{Fault, Flags, Oracle, PubId, Publication, Session, SubId, qu
 use crate::prng::Prng;
 use crate::swarm::Swarm;
 
+/// Long enough for any message's number.
+const ALIKE_BODY_MIN: u64 = 12;
+
 /// Does it read what the server sends?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hears {
@@ -132,6 +135,10 @@ impl Client {
                 self.careful_ping(p, swarm, oracle, out);
             }
             2 => self.act_limit(p, oracle, out),
+            3 if p.chance(swarm.alike_per_mille) => {
+                self.publish_alike(p, swarm, oracle, out);
+                self.careful_ping(p, swarm, oracle, out);
+            }
             3 => {
                 for _ in 0..p.between(1, swarm.burst_max) {
                     let subject = self.draw_subject(p, swarm, oracle.next_pub());
@@ -298,6 +305,28 @@ impl Client {
         };
         write_pub(p, &what, out);
         oracle.sent_pub(self.session, what);
+    }
+
+    /// A burst of messages that differ in their payloads alone, as sensors send them.
+    fn publish_alike(
+        &mut self,
+        p: &mut Prng,
+        swarm: &Swarm,
+        oracle: &mut Oracle,
+        out: &mut Vec<u8>,
+    ) {
+        let subject = self.draw_subject(p, swarm, oracle.next_pub()).into_bytes();
+        let len = p.between(ALIKE_BODY_MIN, swarm.body_max.max(ALIKE_BODY_MIN)) as usize;
+        for _ in 0..p.between(2, 3 * swarm.burst_max) {
+            let what = Publication {
+                subject: subject.clone(),
+                reply: Vec::new(),
+                header: Vec::new(),
+                body: body(oracle.next_pub(), len, false),
+            };
+            write_line(&what, " ", out);
+            oracle.sent_pub(self.session, what);
+        }
     }
 
     /// Asks on a subject, with a body that says nothing else.

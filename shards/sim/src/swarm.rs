@@ -39,6 +39,8 @@ pub struct Swarm {
     pub big_per_mille: u32,
     /// Most messages written in one go.
     pub burst_max: u64,
+    /// Bursts of messages that differ in their payloads alone, in a thousand.
+    pub alike_per_mille: u32,
     /// Bytes a read or write takes at most.
     pub cut_max: u64,
     /// Bytes the kernel holds for a client.
@@ -91,6 +93,7 @@ impl Swarm {
             big_body_max: if big { payload_max - 64 } else { (payload_max - 64).min(5000) },
             big_per_mille: if big { 300 } else { 10 },
             burst_max: *p.pick(&[1, 3, 10, 40]),
+            alike_per_mille: *p.pick(&[0, 300, 900]),
             cut_max: *p.pick(&[7, 100, 4096, 65_536, 65_536]),
             down_capacity: *p.pick(&[64, 2048, 16_384, 1 << 20]),
             settle_per_mille: *p.pick(&[1000, 1000, 300, 30]),

@@ -64,6 +64,30 @@ pub fn message(
     out.extend_from_slice(tail);
 }
 
+/// Appends deliveries of publications that are `stride` bytes long each and differ in their
+/// payloads alone; the last `tail_len` bytes of each are its [`Pub::tail`](crate::Pub::tail).
+#[inline]
+pub fn messages(
+    out: &mut Vec<u8>,
+    subject: &[u8],
+    sid: &[u8],
+    publications: &[u8],
+    stride: usize,
+    tail_len: usize,
+) {
+    let from = out.len();
+    let head_len = subject.len() + sid.len() + 6;
+    out.reserve((head_len + tail_len) * (publications.len() / stride));
+    let mut rest = publications.chunks_exact(stride).map(|one| &one[stride - tail_len..]);
+    let Some(first) = rest.next() else { return };
+    head(out, subject, sid, false);
+    out.extend_from_slice(first);
+    for tail in rest {
+        out.extend_from_within(from..from + head_len);
+        out.extend_from_slice(tail);
+    }
+}
+
 /// Appends `MSG <subject> <sid> ` or `HMSG …`: all of a delivery that comes before its tail.
 #[inline]
 pub fn head(out: &mut Vec<u8>, subject: &[u8], sid: &[u8], header: bool) {

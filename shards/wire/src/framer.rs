@@ -70,6 +70,12 @@ impl ClientParser {
         Self::default()
     }
 
+    /// Whether the next byte begins an operation.
+    #[inline]
+    pub fn is_at_start(&self) -> bool {
+        self.place == Place::Start
+    }
+
     /// Whether `bytes` begin an operation that can't be `CONNECT`. While a connection has still to
     /// authenticate, nats-server refuses at this first byte, before it looks at the verb.
     pub fn begins_without_connect(&self, bytes: &[u8]) -> bool {

@@ -82,6 +82,17 @@ fn with_header<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(Pub<'a>, usize)>
     Some((publication, used))
 }
 
+/// How many publications follow the one in the first `stride` of `bytes`, whole and the same but
+/// for their payloads of `payload_len`; `most` at most. A parser that was at the start of an
+/// operation there would find just those.
+#[inline]
+pub fn alike(bytes: &[u8], stride: usize, payload_len: usize, most: usize) -> usize {
+    let Some(line_len) = stride.checked_sub(payload_len + 2) else { return 0 };
+    let line = &bytes[..line_len];
+    let same = |message: &&[u8]| message[..line_len] == *line && message.ends_with(b"\r\n");
+    bytes.chunks_exact(stride).skip(1).take(most).take_while(same).count()
+}
+
 /// `a b` with `\r` after: both numbers and where the `\r` is.
 #[inline(always)]
 fn two_numbers(bytes: &[u8], from: usize) -> Option<(usize, usize, usize)> {

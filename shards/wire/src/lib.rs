@@ -23,6 +23,7 @@ pub use client_op::{ClientOp, Pub};
 pub use connect::{Connect, SubjectPermission};
 pub use errors::{CloseReason, Fault, PubFault, error_text};
 pub use framer::{ClientParser, Limits, Next};
+pub use hot::alike;
 pub use info::ServerInfo;
 pub use quote::quoted;
 pub use verb::Verb;

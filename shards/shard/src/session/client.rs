@@ -309,9 +309,16 @@ impl Shard {
                 (admitted, limits) = (self.admitted(conn), self.limits(conn));
             }
             let before = parser.clone();
+            let is_whole = parser.is_at_start();
             match parser.next(&bytes[at..], &limits) {
-                Next::Op { op, used } => {
+                Next::Op { op, mut used } => {
                     let flow = self.operate(conn, admitted, &op, out);
+                    if let (true, Some(who), ClientOp::Pub(publication)) = (is_whole, admitted, &op)
+                        && flow == Flow::Done
+                        && self.ended.is_empty()
+                    {
+                        used += self.publish_alike(who, publication, &bytes[at..], used, out);
+                    }
                     if !self.ended.is_empty() {
                         self.end_subscriptions();
                     }
