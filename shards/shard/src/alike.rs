@@ -73,11 +73,19 @@ impl Shard {
         let is_next = bytes.len() >= 2 * stride
             && op.reply.is_empty()
             && op.header_len == 0
+            && self.may_run(who.conn())
             && bytes[stride..stride + line_len] == bytes[..line_len];
         if !is_next {
             return 0;
         }
         self.publish_run(who.conn(), op, bytes, stride, out)
+    }
+
+    /// Would the plan of the last publication allow it?
+    #[inline]
+    fn may_run(&self, conn: ConnId) -> bool {
+        let client = self.clients.get(conn.index()).and_then(Option::as_deref);
+        client.and_then(|client| client.last_plan.as_deref()).is_some_and(|plan| plan.is_apart)
     }
 
     #[inline(never)]
