@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crossbeam_channel::Receiver;
+use runtime::tls::TlsSettings;
 
 use crate::cli::{self, Command};
 use crate::config::options::{self, Options};
@@ -117,14 +118,32 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
 /// Says where the server listens, once it does.
 fn announce(options: &Options, clients: SocketAddr, http: Option<SocketAddr>) -> Option<PortsFile> {
     if let (Some(wanted), Some(address)) = (&options.http, http) {
-        log::info!("Starting http monitor on {}", host_port(&wanted.host, address.port()));
+        let scheme = if wanted.secure { "https" } else { "http" };
+        log::info!("Starting {scheme} monitor on {}", host_port(&wanted.host, address.port()));
     }
     let ports_file = options.ports_file_dir.as_deref().and_then(|directory| {
         PortsFile::write(directory, clients, http).inspect_err(|why| log::error!("{why}")).ok()
     });
     log::info!("Listening for client connections on {}", host_port(&options.host, clients.port()));
+    if let Some(tls) = &options.tls {
+        announce_tls(tls);
+    }
     log::info!("Server is ready");
     ports_file
+}
+
+fn announce_tls(tls: &TlsSettings) {
+    let first_only = tls.first && tls.fallback_ns == 0;
+    if tls.optional && !first_only {
+        log::info!("TLS available for client connections");
+    } else {
+        log::info!("TLS required for client connections");
+    }
+    if first_only {
+        log::warn!(
+            "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+        );
+    }
 }
 
 fn wait_for_shutdown(events: &Receiver<Event>, logging: &Logging) {

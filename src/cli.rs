@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 
-use crate::config::options::{self, Raw};
+use crate::config::options::{self, Raw, TlsFlags};
 use crate::config::schema;
 
 /// The name operators, scripts and error messages know this program by.
@@ -17,6 +17,7 @@ pub const PROGRAM: &str = "nats-server";
 pub const NATS_VERSION: &str = "2.15.1";
 
 const USAGE: &str = include_str!("cli/usage.txt");
+const TLS_USAGE: &str = include_str!("cli/usage_tls.txt");
 
 /// What to do.
 #[derive(Debug, PartialEq)]
@@ -73,6 +74,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Action {
     if typed.help == Some(true) {
         return Action::Print(USAGE.to_string());
     }
+    if typed.help_tls == Some(true) {
+        return Action::Print(TLS_USAGE.to_string());
+    }
     if split.unsupported.is_none() {
         match word.as_deref() {
             Some("version") => return Action::Print(version_line()),
@@ -117,6 +121,20 @@ struct Arguments {
     ports_file_dir: Option<String>,
     #[arg(long, value_parser = flags::integer)]
     http_port: Option<i64>,
+    #[arg(long, value_parser = flags::integer)]
+    https_port: Option<i64>,
+    #[arg(long, value_parser = flags::boolean)]
+    help_tls: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    tls: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    tlsverify: Option<bool>,
+    #[arg(long)]
+    tlscert: Option<PathBuf>,
+    #[arg(long)]
+    tlskey: Option<PathBuf>,
+    #[arg(long)]
+    tlscacert: Option<PathBuf>,
     #[arg(long)]
     log: Option<String>,
     #[arg(long, value_parser = flags::boolean)]
@@ -152,6 +170,14 @@ impl Arguments {
             port: self.port,
             server_name: self.server_name,
             http_port: self.http_port,
+            https_port: self.https_port,
+            tls_flags: TlsFlags {
+                on: self.tls,
+                verify: self.tlsverify,
+                cert: self.tlscert,
+                key: self.tlskey,
+                ca: self.tlscacert,
+            },
             debug: self.debug_and_trace.or(self.debug),
             trace: self.debug_and_trace.or(self.trace),
             logtime: self.logtime,
@@ -283,10 +309,6 @@ mod tests {
         let refusals = [
             ("foo", "unrecognized command: \"foo\""),
             ("-t", "must specify [-c, --config] option to check configuration file syntax"),
-            (
-                "--tls",
-                "--tls is not supported yet; start without it, or keep TLS in a proxy in front",
-            ),
             ("-js", "-js is not supported yet; start without it; nothing is stored"),
             (
                 "--user=a",

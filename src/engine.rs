@@ -1,5 +1,7 @@
 //! The one place that calls the engine: options out, settings in.
 
+use std::sync::Arc;
+
 use runtime::{HttpSettings, Identity, Server, Settings};
 
 use crate::cli;
@@ -48,7 +50,14 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
         },
         config_digest: digest.to_string(),
         shard: Default::default(),
+        tls: options.tls.clone(),
     };
+    if let Some(tls) = &options.tls {
+        let access = Arc::make_mut(&mut settings.shard.access);
+        access.maps_certificates = tls.map;
+        // Unless it is set: as long as a handshake, and a second more.
+        access.auth_timeout_ns = tls.timeout_ns.saturating_add(1_000_000_000);
+    }
     let limits = &options.limits;
     settings.shard.control_line_max = limits.control_line_max;
     settings.shard.payload_max = limits.payload_max;
@@ -70,5 +79,5 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
 
 fn http_settings(http: &Http) -> HttpSettings {
     let base_path = if http.base_path == "/" { String::new() } else { http.base_path.clone() };
-    HttpSettings { host: http.host.clone(), port: http.port, base_path }
+    HttpSettings { host: http.host.clone(), port: http.port, base_path, secure: http.secure }
 }

@@ -69,7 +69,8 @@ fn versions_are_told() {
 #[test]
 fn what_is_missing_is_refused_by_name() {
     let table = [
-        ("--tls", "nats-server: --tls is not supported yet; "),
+        ("--tls", "nats-server: TLS Server certificate must be present and valid"),
+        ("--tlscert a", "nats-server: TLS Server private key must be present and valid"),
         ("-js", "nats-server: -js is not supported yet; "),
         ("--auth secret", "nats-server: --auth is not supported yet; "),
         ("--cluster nats://a:1", "nats-server: --cluster is not supported yet; "),

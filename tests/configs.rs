@@ -11,11 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::harness::server::Program;
+use crate::tls::files_for_configurations;
 use table::{CASES, Verdict};
 
 #[test]
 fn shipped_files_are_valid() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    // Some name files they find where they are run.
+    let scratch = Scratch::new("shipped");
     let mut checked = 0;
     for entry in fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
@@ -26,6 +29,7 @@ fn shipped_files_are_valid() {
             .arg("-t")
             .arg("-c")
             .arg(&path)
+            .current_dir(&scratch.0)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}: {}", path.display(), stderr(&output));
@@ -38,7 +42,7 @@ fn shipped_files_are_valid() {
 #[test]
 fn same_verdicts_as_nats_server() {
     let nats = nats_server();
-    let directory = Scratch::new();
+    let directory = Scratch::new("cases");
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let judge = || {
@@ -207,9 +211,9 @@ fn nats_server() -> PathBuf {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    fn new(name: &str) -> Scratch {
         let directory =
-            std::env::temp_dir().join(format!("ringbus-configs-{}", std::process::id()));
+            std::env::temp_dir().join(format!("ringbus-configs-{name}-{}", std::process::id()));
         fs::create_dir_all(directory.join("sub")).unwrap();
         for (name, text) in [
             ("ok.conf", "port: 4222\nmax_subs: 7\n"),
@@ -221,6 +225,7 @@ impl Scratch {
         ] {
             fs::write(directory.join(name), text).unwrap();
         }
+        files_for_configurations(&directory);
         Scratch(directory)
     }
 }

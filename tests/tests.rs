@@ -10,3 +10,4 @@ mod replay;
 mod scripts;
 mod stress;
 mod tidy;
+mod tls;

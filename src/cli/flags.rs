@@ -42,7 +42,6 @@ const fn no_value(names: &'static [&'static str], advice: &'static str) -> Flag 
 }
 
 const OPEN_ACCESS: &str = "start without it only if the network keeps strangers out";
-const PLAIN_TEXT: &str = "start without it, or keep TLS in a proxy in front";
 const STANDALONE: &str = "start without it to run one server";
 const NO_DISK: &str = "start without it; nothing is stored";
 const STDERR: &str = "start without it and let systemd or a log shipper read stderr, or use --log";
@@ -59,6 +58,7 @@ const FLAGS: &[Flag] = &[
     switch(&["T", "logtime"], "logtime"),
     switch(&["logtime_utc"], "logtime-utc"),
     valued(&["m", "http_port"], "http-port"),
+    valued(&["ms", "https_port"], "https-port"),
     valued(&["c", "config"], "config"),
     switch(&["t"], "test"),
     valued(&["P", "pid"], "pid"),
@@ -69,7 +69,6 @@ const FLAGS: &[Flag] = &[
     no_value(&["client_advertise"], STANDALONE),
     no_switch(&["VV", "DVV"], "use -V or -DV; there is no system account to trace"),
     no_value(&["user", "pass", "auth"], OPEN_ACCESS),
-    no_value(&["ms", "https_port"], "use --http_port, behind a TLS proxy if needed"),
     no_value(&["sl", "signal"], "use kill: -INT or -TERM to stop, -USR1 to reopen the log"),
     no_value(&["log_size_limit"], "let logrotate move the file and send SIGUSR1"),
     no_switch(&["s", "syslog"], STDERR),
@@ -87,9 +86,12 @@ const FLAGS: &[Flag] = &[
         STANDALONE,
     ),
     no_switch(&["no_advertise"], STANDALONE),
-    no_switch(&["help_tls"], "there are no TLS options to explain"),
-    no_switch(&["tls", "tlsverify"], PLAIN_TEXT),
-    no_value(&["tlscert", "tlskey", "tlscacert"], PLAIN_TEXT),
+    switch(&["help_tls"], "help-tls"),
+    switch(&["tls"], "tls"),
+    switch(&["tlsverify"], "tlsverify"),
+    valued(&["tlscert"], "tlscert"),
+    valued(&["tlskey"], "tlskey"),
+    valued(&["tlscacert"], "tlscacert"),
     no_switch(&["js", "jetstream"], NO_DISK),
     no_value(&["sd", "store_dir"], NO_DISK),
 ];
@@ -241,7 +243,7 @@ mod tests {
             ("-n a=b", &["--server-name=a=b"], &[]),
             ("version", &[], &["version"]),
             ("- -D", &[], &["-", "-D"]),
-            ("--tls=false -js=0", &[], &[]),
+            ("--tls=false -js=0", &["--tls=false"], &[]),
         ];
         for (line, arguments, rest) in table {
             let split = split(&words(line)).unwrap();

@@ -3,6 +3,10 @@
 
 use std::path::PathBuf;
 
+use runtime::tls::{CertificateFiles, TlsSettings};
+
+use super::schema::Stapling;
+
 pub const PORT_DEFAULT: u16 = 4222;
 pub const HOST_DEFAULT: &str = "0.0.0.0";
 pub const SHARDS_MAX: usize = 256;
@@ -19,7 +23,14 @@ pub struct Raw {
     pub http_host: Option<String>,
     /// -1 = any port, 0 = no monitoring.
     pub http_port: Option<i64>,
+    /// -1 = any port, 0 = no monitoring over TLS.
+    pub https_port: Option<i64>,
     pub http_base_path: Option<String>,
+    pub tls: Option<TlsSettings>,
+    /// What the command line says of TLS; it replaces the files and `verify` of the rest.
+    pub tls_flags: TlsFlags,
+    pub allow_non_tls: Option<bool>,
+    pub stapling: Stapling,
     pub debug: Option<bool>,
     pub trace: Option<bool>,
     pub logtime: Option<bool>,
@@ -46,6 +57,46 @@ pub struct Raw {
     pub spin_ns: Option<i64>,
 }
 
+/// The flags that begin with `--tls`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsFlags {
+    pub on: Option<bool>,
+    pub verify: Option<bool>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
+}
+
+impl TlsFlags {
+    /// TLS as these flags and a configuration file have it.
+    ///
+    /// # Errors
+    /// A flag that asks for TLS without a certificate or a key.
+    fn resolve(&self, file: Option<TlsSettings>) -> Result<Option<TlsSettings>, String> {
+        if self.on == Some(false) {
+            return Ok(None);
+        }
+        if *self == TlsFlags::default() {
+            return Ok(file);
+        }
+        let cert_file = self.cert.clone().filter(|path| !path.as_os_str().is_empty());
+        let key_file = self.key.clone().filter(|path| !path.as_os_str().is_empty());
+        Ok(Some(TlsSettings {
+            certificates: vec![CertificateFiles {
+                cert_file: cert_file.ok_or("TLS Server certificate must be present and valid")?,
+                key_file: key_file.ok_or("TLS Server private key must be present and valid")?,
+            }],
+            ca_file: self.ca.clone().filter(|path| !path.as_os_str().is_empty()),
+            verify: self.verify.unwrap_or(false),
+            cipher_suites: Vec::new(),
+            curves: Vec::new(),
+            only_1_3: false,
+            ocsp_staple_file: None,
+            ..file.unwrap_or_default()
+        }))
+    }
+}
+
 impl Raw {
     /// What `over` says, and what `self` says where `over` is silent.
     pub fn overlaid(self, over: Raw) -> Raw {
@@ -55,7 +106,12 @@ impl Raw {
             server_name: over.server_name.or(self.server_name),
             http_host: over.http_host.or(self.http_host),
             http_port: over.http_port.or(self.http_port),
+            https_port: over.https_port.or(self.https_port),
             http_base_path: over.http_base_path.or(self.http_base_path),
+            tls: over.tls.or(self.tls),
+            tls_flags: over.tls_flags,
+            allow_non_tls: over.allow_non_tls.or(self.allow_non_tls),
+            stapling: self.stapling,
             debug: over.debug.or(self.debug),
             trace: over.trace.or(self.trace),
             logtime: over.logtime.or(self.logtime),
@@ -90,6 +146,7 @@ pub struct Options {
     /// 0 = any.
     pub port: u16,
     pub http: Option<Http>,
+    pub tls: Option<TlsSettings>,
     /// `None`: the server's id is its name.
     pub server_name: Option<String>,
     pub log: Log,
@@ -112,6 +169,8 @@ pub struct Http {
     pub port: u16,
     /// Starts with `/`, and ends with one only if it is all there is.
     pub base_path: String,
+    /// Over TLS.
+    pub secure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -156,6 +215,10 @@ impl Options {
         let host = named(raw.host.as_ref()).unwrap_or_else(|| HOST_DEFAULT.to_string());
         Ok(Options {
             http: Http::resolve(raw, &host)?,
+            tls: raw
+                .tls_flags
+                .resolve(raw.tls.clone())?
+                .map(|tls| TlsSettings { optional: raw.allow_non_tls.unwrap_or(false), ..tls }),
             port: match raw.port {
                 None | Some(0) => PORT_DEFAULT,
                 Some(port) => listen_port("port", port)?,
@@ -183,13 +246,22 @@ impl Options {
 
 impl Http {
     fn resolve(raw: &Raw, host: &str) -> Result<Option<Http>, String> {
-        let Some(port) = raw.http_port.filter(|port| *port != 0) else {
-            return Ok(None);
+        let wanted = |port: Option<i64>| port.filter(|port| *port != 0);
+        let (port, secure) = match (wanted(raw.http_port), wanted(raw.https_port)) {
+            (None, None) => return Ok(None),
+            (Some(port), None) => (port, false),
+            (None, Some(port)) => (port, true),
+            (Some(plain), Some(secure)) => {
+                return Err(format!(
+                    "can't specify both HTTP ({plain}) and HTTPs ({secure}) ports"
+                ));
+            }
         };
         Ok(Some(Http {
             host: named(raw.http_host.as_ref()).unwrap_or_else(|| host.to_string()),
-            port: listen_port("http_port", port)?,
+            port: listen_port(if secure { "https_port" } else { "http_port" }, port)?,
             base_path: base_path(raw.http_base_path.as_deref().unwrap_or("")),
+            secure,
         }))
     }
 }
@@ -345,7 +417,10 @@ mod tests {
     fn monitoring_listens_where_clients_do() {
         let raw = Raw { host: Some("127.0.0.1".into()), http_port: Some(-1), ..Raw::default() };
         let http = Options::resolve(&raw).unwrap().http.unwrap();
-        assert_eq!(http, Http { host: "127.0.0.1".into(), port: 0, base_path: "/".into() });
+        assert_eq!(
+            http,
+            Http { host: "127.0.0.1".into(), port: 0, base_path: "/".into(), secure: false }
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What each top-level key means: a setting, or something this server does not do yet.
 
+mod tls;
+
 use super::duration;
 use super::options::{self, Raw, SHARDS_MAX};
 use super::value::{Data, Fault, Map, Value};
@@ -25,7 +27,19 @@ pub fn read(map: &Map) -> Findings {
             findings.errors.push(fault);
         }
     }
+    check_tls(map, &mut findings);
     findings
+}
+
+/// The files a `tls` block names, once the whole of it is understood.
+fn check_tls(map: &Map, findings: &mut Findings) {
+    let named = |name: &str| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let stapling = findings.raw.stapling;
+    if let (Some(settings), Some((_, value))) = (&mut findings.raw.tls, named("tls"))
+        && let Err(why) = tls::check(settings, stapling)
+    {
+        findings.errors.push(value.fault(why));
+    }
 }
 
 fn read_key(key: &str, value: &Value, findings: &mut Findings) -> Result<(), Fault> {
@@ -70,7 +84,6 @@ const fn unsupported(names: &'static [&'static str], advice: &'static str) -> Ru
 }
 
 const OPEN_ACCESS: &str = "every client is let in; remove it only if the network keeps others out";
-const PLAIN_TEXT: &str = "connections are plain text; remove it, or keep TLS in a proxy in front";
 const STANDALONE: &str = "this server runs alone; remove it to start one server";
 const NO_OPERATOR: &str = "operator mode (JWT) is absent; remove it and the keys that belong to it";
 const NO_DISK: &str = "nothing is stored; remove it, and use clients without JetStream";
@@ -163,7 +176,15 @@ const RULES: &[Rule] = &[
         &["syslog", "remote_syslog"],
         "let systemd or a log shipper read stderr, or write logfile",
     ),
-    unsupported(&["https", "https_port"], "write http or http_port, behind a TLS proxy if needed"),
+    sets(&["https"], |raw, field| {
+        let (host, port) = field.listen()?;
+        (raw.http_host, raw.https_port) = (Some(host), Some(port));
+        Ok(())
+    }),
+    sets(&["https_port"], |raw, field| field.port().map(|port| raw.https_port = Some(port))),
+    sets(&["tls"], |raw, field| tls::read(field).map(|tls| raw.tls = Some(tls))),
+    sets(&["allow_non_tls"], |raw, field| field.flag().map(|on| raw.allow_non_tls = Some(on))),
+    sets(&["ocsp"], |raw, field| tls::ocsp(field).map(|stapling| raw.stapling = stapling)),
     unsupported(&["prof_port", "prof_block_rate"], "remove it and profile with perf"),
     unsupported(&["write_timeout"], "remove it; a client past write_deadline is closed"),
     unsupported(&["proxy_protocol"], "remove it and let the proxy forward plain TCP"),
@@ -186,7 +207,7 @@ const RULES: &[Rule] = &[
         NO_OPERATOR,
     ),
     unsupported(&["resolver_tls", "resolver_preload", "resolver_pinned_accounts"], NO_OPERATOR),
-    unsupported(&["tls", "allow_non_tls", "ocsp", "ocsp_cache"], PLAIN_TEXT),
+    unsupported(&["ocsp_cache"], "clients' certificates are not checked for revocation; remove it"),
     unsupported(
         &["lame_duck_duration", "lame_duck_grace_period"],
         "remove it; SIGTERM ends the server at once",
@@ -418,6 +439,8 @@ fn split_host_port(text: &str) -> Result<(String, i64), String> {
     let port = port.parse().map_err(|_| format!("could not parse port {port:?}"))?;
     Ok((host.to_string(), port))
 }
+
+pub use tls::Stapling;
 
 #[cfg(test)]
 mod tests {

@@ -93,8 +93,7 @@ fn faults_say_what_to_write() {
         ("http: {}", "t.conf:1:1: http expects a port or host:port, got a map"),
         (
             "\n tls {}",
-            "t.conf:2:2: tls is not supported yet: connections are plain text; \
-             remove it, or keep TLS in a proxy in front",
+            "t.conf:2:2: missing 'cert_file' and 'key_file': no client could connect without",
         ),
         (
             "shards: 0",

@@ -328,7 +328,119 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("no_auth_user: a", Unsupported("no_auth_user")),
     ("system_account: S", Unsupported("system_account")),
     ("prof_port: 6060", Unsupported("prof_port")),
-    ("https_port: 8443", Unsupported("https_port")),
+    ("https_port: 8443", Same),
+    ("https: \"127.0.0.1:8443\"", Same),
+    ("https_port: a", Same),
+    // TLS
+    ("tls { cert_file: server.pem, key_file: server.key }", Same),
+    (
+        "tls { cert_file: ./server.pem, key_file: ./server.key, ca_file: ca.pem, verify: true }",
+        Same,
+    ),
+    ("tls { cert_file: server.pem }", Same),
+    ("tls { key_file: server.key }", Same),
+    ("tls {}", Stricter("no client could connect")),
+    ("tls: true", Elsewhere),
+    ("tls { cert_file: nowhere.pem, key_file: server.key }", Same),
+    ("tls { cert_file: server.pem, key_file: client.key }", Same),
+    ("tls { cert_file: server.key, key_file: server.pem }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, ca_file: nowhere }", Same),
+    (
+        "tls { cert_file: server.pem, key_file: server.key, verify: true, ca_file: server.key }",
+        Same,
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, nonsense: 1 }", Same),
+    ("tls { cert_file: 1 }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, verify: 1 }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, timeout: 0.5 }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, timeout: \"5s\" }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, timeout: x }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, timeout: true }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, handshake_first: true }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, first: auto }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, immediate: \"300ms\" }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, handshake_first: 5 }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, handshake_first: soon }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, min_version: \"1.3\" }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, min_version: \"1.1\" }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, min_version: 1.3 }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, min_version: \"2\" }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, connection_rate_limit: 9 }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, connection_rate_limit: a }", Same),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256] }",
+        Same,
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, cipher_suites: [] }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key\n cipher_suites: [TLS_NONE] }", Same),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA] }",
+        Unsupported("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"),
+    ),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256] }",
+        Elsewhere,
+    ),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         curve_preferences: [X25519, CurveP256, CurveP384] }",
+        Same,
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, curve_preferences: [] }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key\n curve_preferences: [P256] }", Same),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         curve_preferences: [X25519MLKEM768, X25519] }",
+        Unsupported("X25519MLKEM768"),
+    ),
+    (
+        "tls { cert_file: server.pem, key_file: server.key, pinned_certs: [\n\
+         \"6fE4B8Ce5e4bB0c2a8f4c7d5e9a1b3c4d6e8f0a2b4c6d8e0f1a3b5c7d9e1f3a5\" ] }",
+        Same,
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, pinned_certs: [\nabc ] }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, pinned_certs: abc }", Same),
+    ("tls { certs: [ { cert_file: server.pem, key_file: server.key } ] }", Same),
+    (
+        "tls { certificates: [ { cert_file: server.pem, key_file: server.key }\n\
+         { cert_file: client.pem, key_file: client.key } ] }",
+        Same,
+    ),
+    ("tls { certs: [ { cert_file: server.pem } ] }", Elsewhere),
+    ("tls { certs: [ { cert_file: server.pem, key: server.key } ] }", Elsewhere),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         certs: [ { cert_file: server.pem, key_file: server.key } ] }",
+        Elsewhere,
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, verify_and_map: true }", Same),
+    ("tls { cert_file: server.pem, key_file: server.key, insecure: true }", Same),
+    (
+        "tls { cert_file: server.pem, key_file: server.key\n\
+         verify_cert_and_check_known_urls: true }",
+        Same,
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, ocsp_peer: false }", Same),
+    (
+        "tls { cert_file: server.pem, key_file: server.key, ocsp_peer: true }",
+        Unsupported("ocsp_peer"),
+    ),
+    (
+        "tls { cert_file: server.pem, key_file: server.key, cert_match: a }",
+        Unsupported("cert_match"),
+    ),
+    ("tls { cert_file: server.pem, key_file: server.key, ocsp_staple_file: server.pem }", Ours),
+    ("allow_non_tls: true", Same),
+    ("allow_non_tls: 1", Same),
+    ("ocsp: false", Same),
+    ("ocsp: true", Same),
+    ("ocsp { mode: auto }", Same),
+    ("ocsp { mode: never }", Same),
+    ("ocsp { mode: sometimes }", Same),
+    ("ocsp { mode: always, url: \"http://a\" }", Unsupported("url")),
     ("write_timeout: retry", Unsupported("write_timeout")),
     ("write_timeout: default", Same),
     ("proxy_protocol: true", Unsupported("proxy_protocol")),

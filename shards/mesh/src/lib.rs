@@ -17,8 +17,10 @@
 mod counter;
 mod doorbell;
 mod primitives;
+mod rate;
 mod ring;
 
 pub use counter::{Counter, Padded};
 pub use doorbell::Doorbell;
+pub use rate::Rate;
 pub use ring::{Receiver, Sender, ring};

@@ -291,6 +291,14 @@ struct ConnInfo<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     version: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
+    tls_version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tls_cipher_suite: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_peer_certs: Vec<TlsPeerCert<'a>>,
+    #[serde(skip_serializing_if = "json::is_default")]
+    tls_first: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
     authorized_user: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a str>,
@@ -342,6 +350,10 @@ impl<'a> ConnInfo<'a> {
             name: &it.name,
             lang: &it.lang,
             version: &it.version,
+            tls_version: it.tls.as_ref().map_or("", |tls| tls.version),
+            tls_cipher_suite: it.tls.as_ref().map_or("", |tls| tls.cipher),
+            tls_peer_certs: peer_certs(it, query),
+            tls_first: it.tls.as_ref().is_some_and(|tls| tls.first),
             authorized_user: if query.auth { &it.authorized_user } else { "" },
             account: (query.auth && !global).then_some(&it.account),
             subscriptions_list: subjects,
@@ -350,6 +362,25 @@ impl<'a> ConnInfo<'a> {
             name_tag: (query.auth && (it.closed.is_none() || !global)).then_some(&it.account),
         }
     }
+}
+
+/// A certificate a client has shown.
+#[derive(Serialize)]
+struct TlsPeerCert<'a> {
+    subject: &'a str,
+    spki_sha256: &'a str,
+    cert_sha256: &'a str,
+}
+
+/// Shown to whoever asks who the clients are, while they are there.
+fn peer_certs<'a>(it: &'a Connection, query: &ConnzQuery) -> Vec<TlsPeerCert<'a>> {
+    let tls = it.tls.as_ref().filter(|_| query.auth && it.closed.is_none());
+    let shown = |certificate: &'a shard::PeerCertificate| TlsPeerCert {
+        subject: &certificate.subject,
+        spki_sha256: &certificate.spki_sha256,
+        cert_sha256: &certificate.cert_sha256,
+    };
+    tls.map_or_else(Vec::new, |tls| tls.certificates.iter().map(shown).collect())
 }
 
 /// Whole microseconds below a millisecond.

@@ -43,6 +43,8 @@ pub struct Site {
     pub auth_timeout_s: f64,
     /// How long a TLS handshake may take, seconds.
     pub tls_timeout_s: f64,
+    /// When the server's certificate expires, seconds since 1970; left out without one.
+    pub tls_cert_not_after_unix_s: Option<u64>,
     /// The limits of the engine.
     pub options: Options,
     /// Wall clock at start, nanoseconds since 1970.
@@ -89,6 +91,7 @@ impl Default for Site {
             https_port: 0,
             auth_timeout_s: 2.0,
             tls_timeout_s: 2.0,
+            tls_cert_not_after_unix_s: None,
             options: Options::default(),
             start_unix_ns: 0,
             config_load_unix_ns: 0,

@@ -33,6 +33,8 @@ pub(crate) struct Varz<'a> {
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskIoWait,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -182,6 +184,7 @@ pub(crate) fn body<'a>(
         http_req_stats: requests,
         configuration: configuration(site),
         disk_io_wait_stats: DiskIoWait::default(),
+        tls_cert_not_after: site.tls_cert_not_after_unix_s.map(|s| rfc3339_nano(s * 1_000_000_000)),
     }
 }
 

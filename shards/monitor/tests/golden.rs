@@ -340,6 +340,7 @@ fn orders() -> Connection {
         name: "orders".to_owned(),
         lang: "go".to_owned(),
         version: "1.2.3".to_owned(),
+        tls: None,
         authorized_user: "derek".to_owned(),
         subscriptions_list: vec![
             Subscription { msgs: 3, ..subscription(5, "orders.*", None, "1") },
@@ -376,6 +377,7 @@ fn gone() -> Connection {
         last_activity: 11 * S,
         subscriptions: 1,
         name: "guest".to_owned(),
+        tls: None,
         authorized_user: "guest".to_owned(),
         subscriptions_list: vec![subscription(8, "gone.>", Some("g"), "5")],
         ..connection(8)
@@ -412,6 +414,7 @@ fn connection(cid: u64) -> Connection {
         name: String::new(),
         lang: String::new(),
         version: String::new(),
+        tls: None,
         authorized_user: String::new(),
         subscriptions_list: Vec::new(),
     }

@@ -12,13 +12,19 @@ fn main() -> Result<(), String> {
     let settings = Settings {
         listen_host: "127.0.0.1".to_owned(),
         listen_port: argument(1, 4222) as u16,
-        http: Some(HttpSettings { host: "127.0.0.1".into(), port: 0, base_path: String::new() }),
+        http: Some(HttpSettings {
+            host: "127.0.0.1".into(),
+            port: 0,
+            base_path: String::new(),
+            secure: false,
+        }),
         cores: (0..shards).map(|shard| shard % cpus).collect(),
         pin: true,
         spin_ns: argument(3, 0) as u64 * 1000,
         identity: Identity { server_id: "NSERVE".to_owned(), ..Identity::default() },
         config_digest: String::new(),
         shard: shard::Options::default(),
+        tls: None,
     };
     let server = start(settings).map_err(|error| error.to_string())?;
     println!("{} {:?}", server.client_addr(), server.http_addr());

@@ -12,6 +12,7 @@ use shard::{ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
 use crate::proofs::Proofs;
+use crate::tls::Tls;
 
 /// Messages that may wait for one shard.
 pub(crate) const MESSAGES_MAX: usize = 4096;
@@ -24,6 +25,8 @@ pub(crate) enum Message {
     Ask(Ask),
     /// What came of a check.
     Checked { conn: ConnId, passed: bool },
+    /// What TLS new connections are offered from now on.
+    Secure(Option<Arc<Tls>>),
 }
 
 /// A connection that has just come in.

@@ -243,6 +243,7 @@ impl<E: Engine> Driver<E> {
         for _ in 0..MESSAGES_PER_TURN {
             match self.messages.try_recv() {
                 Ok(Message::Accepted(accepted)) => self.open(accepted, now),
+                Ok(Message::Secure(tls)) => self.engine.secure_with(tls),
                 Ok(Message::Ask(ask)) => {
                     if matches!(ask, Ask::Shutdown) {
                         self.stop(now);

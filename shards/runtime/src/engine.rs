@@ -1,6 +1,10 @@
 //! What a shard's loop drives.
 
+use std::sync::Arc;
+
 use shard::{ConnId, Effects, Input, Nanos, Shard};
+
+use crate::tls::Tls;
 
 /// A state machine without I/O. [`Shard`] is the one in production.
 ///
@@ -26,6 +30,9 @@ pub unsafe trait Engine {
 
     /// [`Input::Turn`] is needed soon.
     fn has_work(&self) -> bool;
+
+    /// Connections to come are offered this TLS, or none.
+    fn secure_with(&mut self, _tls: Option<Arc<Tls>>) {}
 }
 
 // SAFETY: a shard's chunk owns bytes on the heap that nobody changes while it is there: a `Vec<u8>`

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures_rustls::TlsAcceptor;
 use glommio::channels::local_channel::{self, LocalSender};
 use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
@@ -23,6 +24,8 @@ use crate::control::{Commons, Message};
 use crate::executor::{self, Handle};
 use crate::lanes::strike;
 use crate::process::{self, Process};
+use crate::server::show_tls;
+use crate::tls::Tls;
 
 /// Requests that may wait for the shards at once; further ones are answered with 503.
 pub(crate) const REPORTS_MAX: usize = 64;
@@ -33,6 +36,8 @@ const IDLE: Duration = Duration::from_secs(120);
 /// How long all shards may take to report.
 const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 8 * 1024;
+/// Changes of TLS that may wait to be taken notice of.
+const TLS_CHANGES_MAX: usize = 16;
 
 /// What the monitoring executor needs.
 pub(crate) struct Http {
@@ -40,30 +45,40 @@ pub(crate) struct Http {
     pub site: Site,
     pub commons: Arc<Commons>,
     pub reports: Receiver<Report>,
+    /// Connections use TLS.
+    pub secure: Option<Arc<Tls>>,
 }
 
 /// Ends the monitoring executor.
 pub(crate) struct Stop {
-    stop: Sender<()>,
+    /// Ends it when it goes.
+    tls: Sender<Option<Arc<Tls>>>,
     news: Arc<File>,
 }
 
 impl Stop {
     /// Returns at once.
     pub fn stop(self) {
-        drop(self.stop);
+        drop(self.tls);
+        strike(&self.news);
+    }
+
+    /// What clients are offered has changed, and so have the server's certificates.
+    pub fn secure(&self, tls: Option<Arc<Tls>>) {
+        // Fails if it has ended already.
+        let _ = self.tls.send(tls);
         strike(&self.news);
     }
 }
 
 /// Starts it.
 pub(crate) fn spawn(http: Http) -> Result<(Handle, Stop), String> {
-    let (stop, stopped) = bounded(0);
+    let (tls, changes) = bounded(TLS_CHANGES_MAX);
     let news = http.commons.answers.arrived();
-    let stop = Stop { stop, news };
+    let stop = Stop { tls, news };
     let handle = executor::builder("control", None)
         .spawn(move || async move {
-            serve(http, stopped).await.map_err(|error| format!("monitoring: {error}"))
+            serve(http, changes).await.map_err(|error| format!("monitoring: {error}"))
         })
         .map_err(|error| format!("control: {error}"))?;
     Ok((handle, stop))
@@ -77,6 +92,7 @@ struct Desk {
     tickets: u64,
     waiting: HashMap<u64, Waiting>,
     connections: usize,
+    secure: Option<Arc<Tls>>,
 }
 
 /// A request that waits for the shards.
@@ -85,7 +101,7 @@ struct Waiting {
     done: LocalSender<Vec<Report>>,
 }
 
-async fn serve(http: Http, stopped: Receiver<()>) -> io::Result<()> {
+async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()> {
     let news = http.commons.answers.arrived();
     let desk = Rc::new(RefCell::new(Desk {
         monitor: Monitor::new(http.site),
@@ -94,6 +110,7 @@ async fn serve(http: Http, stopped: Receiver<()>) -> io::Result<()> {
         tickets: 0,
         waiting: HashMap::new(),
         connections: 0,
+        secure: http.secure,
     }));
     // SAFETY: the descriptor is nobody else's any more.
     let listener = unsafe { Listener::from_raw_fd(http.socket.into_raw_fd()) };
@@ -101,7 +118,12 @@ async fn serve(http: Http, stopped: Receiver<()>) -> io::Result<()> {
     let fd = news.try_clone()?.into_raw_fd();
     // SAFETY: as above.
     let news = unsafe { BufferedFile::from_raw_fd(fd) };
-    while stopped.try_recv() != Err(TryRecvError::Disconnected) {
+    loop {
+        match changes.try_recv() {
+            Ok(tls) => desk.borrow_mut().change_tls(tls),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => break,
+        }
         news.read_at(0, 8).await.map_err(io::Error::from)?;
         while let Ok(report) = http.reports.try_recv() {
             desk.borrow_mut().file(report);
@@ -118,7 +140,7 @@ async fn accept(listener: Listener, desk: Rc<RefCell<Desk>>) {
                 desk.borrow_mut().connections += 1;
                 let desk = Rc::clone(&desk);
                 let task = async move {
-                    if let Err(error) = converse(stream, &desk).await {
+                    if let Err(error) = receive(stream, &desk).await {
                         log::debug!("Monitoring connection: {error}");
                     }
                     desk.borrow_mut().connections -= 1;
@@ -134,10 +156,26 @@ async fn accept(listener: Listener, desk: Rc<RefCell<Desk>>) {
     }
 }
 
-/// One connection, until either side has had enough.
-async fn converse(mut stream: TcpStream, desk: &Rc<RefCell<Desk>>) -> io::Result<()> {
+/// One connection, with or without TLS.
+async fn receive(stream: TcpStream, desk: &Rc<RefCell<Desk>>) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE))?;
     stream.set_write_timeout(Some(IDLE))?;
+    let secure = desk.borrow().secure.clone();
+    let Some(tls) = secure else { return converse(stream, desk).await };
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.monitoring));
+    let greeting = async { Ok::<_, GlommioError<()>>(acceptor.accept(stream).await) };
+    let timeout = Duration::from_nanos(tls.settings.timeout_ns);
+    match timer::timeout(timeout, greeting).await {
+        Ok(stream) => converse(stream?, desk).await,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// What is said, until either side has had enough.
+async fn converse<S>(mut stream: S, desk: &Rc<RefCell<Desk>>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut requests = Requests::new();
     let mut buffer = vec![0; READ_BYTES];
     let mut out = Vec::new();
@@ -164,6 +202,7 @@ async fn converse(mut stream: TcpStream, desk: &Rc<RefCell<Desk>>) -> io::Result
             }
         };
         stream.write_all(&out).await?;
+        stream.flush().await?;
         out.clear();
         if !framing.keep_alive {
             return stream.close().await;
@@ -191,6 +230,13 @@ async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
 }
 
 impl Desk {
+    fn change_tls(&mut self, tls: Option<Arc<Tls>>) {
+        show_tls(self.monitor.site_mut(), tls.as_deref());
+        if self.secure.is_some() && tls.is_some() {
+            self.secure = tls;
+        }
+    }
+
     /// Asks all shards. None if too much is asked already or a shard is gone.
     fn ask(
         &mut self,

@@ -19,6 +19,7 @@ mod process;
 mod proofs;
 mod ring;
 mod server;
+pub mod tls;
 
 pub use engine::Engine;
 pub use preflight::preflight;

@@ -15,13 +15,18 @@ pub(crate) fn write(note: &Note) {
 
 fn level(event: &Event) -> Level {
     match event {
-        Event::Fault(_) => Level::Error,
+        Event::Fault(_) | Event::TlsFailed { probe: false, .. } => Level::Error,
         Event::Stalled { .. } => Level::Warn,
         Event::Removed(_) | Event::SlowPendingBytes { .. } | Event::SlowWriteDeadline { .. } => {
             Level::Info
         }
         Event::Created | Event::Closed(_) | Event::PingTimer | Event::Stale => Level::Debug,
         Event::Late | Event::TurnedAway(_) => Level::Debug,
+        Event::TlsStarted
+        | Event::TlsComplete
+        | Event::TlsAgreed { .. }
+        | Event::TlsTimedOut
+        | Event::TlsFailed { probe: true, .. } => Level::Debug,
         Event::TraceIn(_) | Event::TraceOut(_) | Event::TraceDelete(_) => Level::Trace,
     }
 }
@@ -65,6 +70,13 @@ fn text(event: &Event) -> String {
             let stalled = go_duration((for_ns + MILLIS / 2) / MILLIS * MILLIS);
             format!("Producer was stalled for a total of {stalled}")
         }
+        Event::TlsStarted => "Starting TLS client connection handshake".to_owned(),
+        Event::TlsComplete => "TLS handshake complete".to_owned(),
+        Event::TlsAgreed { version, cipher } => {
+            format!("TLS version {version}, cipher suite {cipher}")
+        }
+        Event::TlsTimedOut => "TLS handshake timeout".to_owned(),
+        Event::TlsFailed { why, .. } => format!("TLS handshake error: {why}"),
         Event::PingTimer => "Client Ping Timer".to_owned(),
         Event::Stale => "Stale Client Connection - Closing".to_owned(),
         Event::TraceIn(line) => format!("<<- {line}"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, bounded};
-use mesh::{Counter, Padded};
+use mesh::{Counter, Padded, Rate};
 use shard::limits::SHARDS_MAX;
 use shard::report::{Ask, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
@@ -23,6 +23,7 @@ use crate::lanes::{self, Bell, Peer};
 use crate::listener::{self, Listener};
 use crate::preflight::raise_open_files;
 use crate::proofs::Proofs;
+use crate::tls::{Secure, TIMEOUT_NS, Tls, TlsSettings};
 
 /// What an operator decides about a server.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Settings {
     pub config_digest: String,
     /// The limits of the engine.
     pub shard: shard::Options,
+    /// How clients are to use TLS, if they are.
+    pub tls: Option<TlsSettings>,
 }
 
 /// Where the monitoring endpoints are.
@@ -57,6 +60,8 @@ pub struct HttpSettings {
     pub port: u16,
     /// What their paths begin with; usually empty.
     pub base_path: String,
+    /// Over TLS, with the certificates of [`Settings::tls`].
+    pub secure: bool,
 }
 
 /// What the server says it is.
@@ -156,6 +161,22 @@ impl Server {
         self.stopper.clone()
     }
 
+    /// Reads certificates and keys anew and uses them for handshakes to come, of monitoring too.
+    /// Connections keep what they have. `None` turns TLS off, for clients only.
+    ///
+    /// # Errors
+    /// As [`TlsSettings::load`]; then everything stays as it is.
+    pub fn reload_tls(&self, settings: Option<&TlsSettings>) -> Result<(), String> {
+        let tls = settings.map(TlsSettings::load).transpose()?.map(Arc::new);
+        for mailbox in &self.stopper.commons.mailboxes {
+            mailbox.post(Message::Secure(tls.clone()));
+        }
+        if let Some((_, monitoring)) = &self.http {
+            monitoring.secure(tls);
+        }
+        Ok(())
+    }
+
     /// As [`Stopper::shutdown`].
     pub fn shutdown(&self) {
         self.stopper.shutdown();
@@ -206,7 +227,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     options.nonce_key = nonce_key();
     let identity = settings.identity.clone();
     let host = settings.listen_host.clone();
-    start_with(settings, move |id, port, now| {
+    let tls = settings.tls.as_ref().map(TlsSettings::load).transpose();
+    let tls = tls.map_err(StartError::Settings)?.map(Arc::new);
+    let (offered, rate) = (tls.clone(), Arc::new(Rate::default()));
+    start_all(settings, tls, move |id, port, now| {
         let info = ServerInfo {
             server_id: identity.server_id.clone(),
             server_name: identity.server_name.clone(),
@@ -222,14 +246,9 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
             xkey: identity.xkey.clone(),
             ..ServerInfo::default()
         };
-        Shard::new(
-            id,
-            shards,
-            options.clone(),
-            info,
-            RandomState::new().build_hasher().finish(),
-            now,
-        )
+        let seed = RandomState::new().build_hasher().finish();
+        let shard = Shard::new(id, shards, options.clone(), info, seed, now);
+        Secure::new(shard, offered.clone(), Arc::clone(&rate))
     })
 }
 
@@ -244,7 +263,7 @@ fn nonce_key() -> shard::access::Secret {
 }
 
 /// As [`start`], with engines made by `make` from the shard's number, the client port and the time;
-/// it is called on each shard's own thread.
+/// it is called on each shard's own thread. They have no TLS.
 ///
 /// # Errors
 /// As [`start`].
@@ -253,10 +272,21 @@ where
     E: Engine + 'static,
     F: Fn(ShardId, u16, Nanos) -> E + Clone + Send + 'static,
 {
+    start_all(settings, None, make)
+}
+
+fn start_all<E, F>(settings: Settings, tls: Option<Arc<Tls>>, make: F) -> Result<Server, StartError>
+where
+    E: Engine + 'static,
+    F: Fn(ShardId, u16, Nanos) -> E + Clone + Send + 'static,
+{
     let shards = settings.cores.len();
     if !(1..=SHARDS_MAX).contains(&shards) {
         let why = format!("{shards} shards: from 1 to {SHARDS_MAX} are possible");
         return Err(StartError::Settings(why));
+    }
+    if tls.is_none() && settings.http.as_ref().is_some_and(|http| http.secure) {
+        return Err(StartError::Settings("TLS cert and key required for HTTPS".to_owned()));
     }
     raise_open_files();
     let client = bind(&settings.listen_host, settings.listen_port, listener::bind)?;
@@ -278,8 +308,9 @@ where
     };
     if let Some(socket) = monitoring {
         server.http_addr = Some(address(&socket)?);
-        let site = site(&settings, client_addr, server.http_addr);
-        match http::spawn(Http { socket, site, commons, reports }) {
+        let site = site(&settings, client_addr, server.http_addr, tls.as_deref());
+        let secure = tls.filter(|_| settings.http.as_ref().is_some_and(|http| http.secure));
+        match http::spawn(Http { socket, site, commons, reports, secure }) {
             Ok(http) => server.http = Some(http),
             Err(why) => {
                 server.shutdown();
@@ -402,7 +433,20 @@ fn introduce(addresses: Receiver<(usize, OwnedFd)>, commons: &Commons) -> Option
     peers.collect::<Option<Vec<Peer>>>().map(Arc::new)
 }
 
-fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> monitor::Site {
+/// What a site says of TLS.
+pub(crate) fn show_tls(site: &mut monitor::Site, tls: Option<&Tls>) {
+    site.tls_required = tls.is_some_and(|tls| tls.offer().required);
+    site.tls_verify = tls.is_some_and(|tls| tls.offer().verify);
+    site.tls_timeout_s = tls.map_or(TIMEOUT_NS, |tls| tls.settings.timeout_ns) as f64 / 1e9;
+    site.tls_cert_not_after_unix_s = tls.map(|tls| tls.not_after_unix_s.unsigned_abs());
+}
+
+fn site(
+    settings: &Settings,
+    client: SocketAddr,
+    http: Option<SocketAddr>,
+    tls: Option<&Tls>,
+) -> monitor::Site {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start_unix_ns = since.as_nanos() as u64;
     let identity = settings.identity.clone();
@@ -410,7 +454,9 @@ fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> mo
         .http
         .as_ref()
         .map_or_else(Default::default, |http| (http.host.clone(), http.base_path.clone()));
-    monitor::Site {
+    let secure = settings.http.as_ref().is_some_and(|http| http.secure);
+    let monitored = |over_tls: bool| http.filter(|_| over_tls == secure).map_or(0, |a| a.port());
+    let mut site = monitor::Site {
         server_id: identity.server_id,
         server_name: identity.server_name,
         version: identity.version,
@@ -419,7 +465,8 @@ fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> mo
         host: settings.listen_host.clone(),
         port: client.port(),
         http_host,
-        http_port: http.map_or(0, |http| http.port()),
+        http_port: monitored(false),
+        https_port: monitored(true),
         http_base_path,
         options: settings.shard.clone(),
         auth_required: settings.shard.access.required,
@@ -431,5 +478,7 @@ fn site(settings: &Settings, client: SocketAddr, http: Option<SocketAddr>) -> mo
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         shards: settings.cores.len(),
         ..monitor::Site::default()
-    }
+    };
+    show_tls(&mut site, tls);
+    site
 }

@@ -6,6 +6,7 @@ use crate::access::DistinguishedName;
 use crate::frame::Frame;
 use crate::ids::{ConnId, ShardId};
 use crate::report::Ask;
+use crate::security::{Secured, TlsOffer};
 
 /// One event. The driver calls [`crate::Shard::step`] with each, in the order they happened.
 #[derive(Debug)]
@@ -16,14 +17,6 @@ pub enum Input<'a> {
         conn: ConnId,
         /// What is known of it.
         peer: Peer,
-    },
-    /// A connection that was opened with [`Peer::awaits_tls`] has ended its handshake. Before any
-    /// bytes.
-    Secured {
-        /// Whose.
-        conn: ConnId,
-        /// What the session says of itself and of the peer.
-        tls: Box<TlsFacts>,
     },
     /// What came of a check of [`crate::Effects::checks`].
     Checked {
@@ -38,6 +31,13 @@ pub enum Input<'a> {
         conn: ConnId,
         /// Any cut of the stream.
         bytes: &'a [u8],
+    },
+    /// The encryption of a connection that was opened with an offer of TLS has come on, or failed.
+    Secured {
+        /// Whose.
+        conn: ConnId,
+        /// How it fares.
+        what: Secured,
     },
     /// The kernel took this many bytes of what [`crate::Shard::take_chunk`] gave out.
     Sent {
@@ -90,21 +90,8 @@ pub struct Peer {
     pub start_unix_ns: u64,
     /// There are too many already: greet it, say so and close.
     pub refused: bool,
-    /// A handshake comes before its first bytes: [`Input::Secured`] will tell of its end, and the
-    /// time to authenticate runs from then on.
-    pub awaits_tls: bool,
-}
-
-/// A TLS session as a shard knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFacts {
-    /// As connz shows it, `1.3`.
-    pub version: String,
-    /// As connz shows it, `TLS_AES_128_GCM_SHA256`.
-    pub cipher: String,
-    /// What the peer's verified certificate calls it, in the order in which users are looked for:
-    /// e-mail addresses, DNS names, URIs, then the subject in its forms. Empty without one.
-    pub names: Vec<Name>,
+    /// It is to use TLS, or may.
+    pub tls: Option<TlsOffer>,
 }
 
 /// One name in a certificate.

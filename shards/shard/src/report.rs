@@ -8,6 +8,7 @@ pub use wire::CloseReason;
 
 use crate::access::Access;
 use crate::ids::{ConnId, Nanos, ShardId};
+use crate::security::TlsFacts;
 
 /// A request of the control plane. Every ask for a report is answered by exactly one [`Report`].
 #[derive(Clone, Debug)]
@@ -194,6 +195,8 @@ pub struct Connection {
     pub subscriptions: u32,
     /// Its account's name.
     pub account: String,
+    /// What was agreed, if it uses TLS.
+    pub tls: Option<Arc<TlsFacts>>,
     /// From its CONNECT.
     pub name: String,
     /// From its CONNECT.
@@ -248,6 +251,26 @@ pub struct Note {
 pub enum Event {
     /// It was accepted. Debug.
     Created,
+    /// Its TLS handshake begins. Debug.
+    TlsStarted,
+    /// Its TLS handshake is done. Debug.
+    TlsComplete,
+    /// What came of it. Debug.
+    TlsAgreed {
+        /// `1.2` or `1.3`.
+        version: &'static str,
+        /// By Go's name.
+        cipher: &'static str,
+    },
+    /// Its TLS handshake took too long. Debug.
+    TlsTimedOut,
+    /// Its TLS handshake went wrong. Debug if it is a probe.
+    TlsFailed {
+        /// How.
+        why: String,
+        /// It does not know TLS at all.
+        probe: bool,
+    },
     /// It ended. Debug.
     Closed(CloseReason),
     /// Too many bytes were waiting for it.

@@ -176,6 +176,7 @@ impl Shard {
             stalls: client.stalls,
             subscriptions: client.sids.len() as u32,
             account: self.account_name(client.account).to_owned(),
+            tls: client.identity.tls.clone(),
             name: client.connect.name.clone(),
             lang: client.connect.lang.clone(),
             version: client.connect.version.clone(),

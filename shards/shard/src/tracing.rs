@@ -16,6 +16,11 @@ impl Shard {
         let wanted = match what {
             Event::Created | Event::Closed(_) | Event::Stalled { .. } | Event::PingTimer => debug,
             Event::Late | Event::TurnedAway(_) => debug,
+            Event::TlsStarted
+            | Event::TlsComplete
+            | Event::TlsAgreed { .. }
+            | Event::TlsTimedOut
+            | Event::TlsFailed { probe: true, .. } => debug,
             Event::TraceIn(_) | Event::TraceOut(_) | Event::TraceDelete(_) => trace,
             _ => true,
         };

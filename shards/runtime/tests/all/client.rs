@@ -104,6 +104,7 @@ pub fn settings(shards: usize) -> Settings {
         identity: Identity { server_id: "NTEST".to_owned(), ..Identity::default() },
         config_digest: String::new(),
         shard: shard::Options::default(),
+        tls: None,
     }
 }
 

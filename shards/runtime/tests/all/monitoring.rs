@@ -6,8 +6,12 @@ use crate::client::{Client, end, settings};
 
 fn serve() -> Server {
     let mut settings = settings(2);
-    settings.http =
-        Some(HttpSettings { host: "127.0.0.1".to_owned(), port: 0, base_path: String::new() });
+    settings.http = Some(HttpSettings {
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        base_path: String::new(),
+        secure: false,
+    });
     start(settings).expect("it starts")
 }
 
@@ -77,8 +81,12 @@ fn a_monitoring_port_in_use_is_an_error() {
     let server = serve();
     let mut settings = settings(1);
     let port = server.http_addr().expect("asked for").port();
-    settings.http =
-        Some(HttpSettings { host: "127.0.0.1".to_owned(), port, base_path: String::new() });
+    settings.http = Some(HttpSettings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        base_path: String::new(),
+        secure: false,
+    });
     let error = start(settings).map(end).expect_err("one of two");
     assert!(error.to_string().contains(&port.to_string()), "{error}");
     end(server);

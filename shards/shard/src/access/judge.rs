@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::check::Check;
 use super::secret::Secret;
 use super::{Access, ConnectionTypes, Proof, User};
-use crate::input::{Name, TlsFacts};
+use crate::input::Name;
+use crate::security::TlsFacts;
 
 /// What a client has shown of itself.
 pub(crate) struct Presented<'a> {

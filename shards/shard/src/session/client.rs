@@ -10,6 +10,7 @@ use crate::fence::Why;
 use crate::interest::{Plan, Subscription};
 use crate::limits::{GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use crate::report::Event;
+use crate::security::TlsOffer;
 use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
 use crate::sid::{Sid, Sids, SubId};
@@ -27,6 +28,8 @@ pub(crate) struct Client {
     pub identity: Identity,
     /// Without one it may do anything.
     pub guard: Option<Box<Guard>>,
+    /// What INFO says of TLS, if there is any.
+    pub offer: Option<TlsOffer>,
     parser: ClientParser,
     /// Bytes not parsed yet, from `carry_at` on.
     carry: Vec<u8>,
@@ -111,6 +114,7 @@ impl Client {
             standing: Standing::default(),
             identity: Identity::default(),
             guard: None,
+            offer: peer.tls,
             parser: ClientParser::new(),
             carry: Vec::new(),
             carry_at: 0,
@@ -205,13 +209,23 @@ impl Shard {
         self.figures.connections += 1;
         self.figures.connections_total += 1;
         self.note(conn, Event::Created, out);
-        self.begin_login(conn, peer.awaits_tls);
-        self.send_info(conn, out);
+        self.begin_login(conn);
+        if peer.tls.is_none_or(|offer| !offer.first) {
+            self.send_info(conn, out);
+        }
         if peer.refused {
             self.send_err(conn, error_text::MAXIMUM_CONNECTIONS, out);
             self.close(conn, wire::CloseReason::MaximumConnectionsExceeded, out);
             return;
         }
+        if peer.tls.is_none() {
+            self.begin(conn);
+        }
+    }
+
+    /// Whatever had to be settled beneath the protocol is: from now on the client's time counts.
+    pub(crate) fn begin(&mut self, conn: ConnId) {
+        self.expect_login(conn);
         self.first_ping_timer(conn, false);
     }
 
@@ -661,7 +675,7 @@ impl Shard {
         }
     }
 
-    fn send_info(&mut self, conn: ConnId, out: &mut Effects) {
+    pub(crate) fn send_info(&mut self, conn: ConnId, out: &mut Effects) {
         let info = self.info_for(conn);
         self.write(conn, out, |bytes| emit::info(bytes, &info));
     }
@@ -672,6 +686,12 @@ impl Shard {
             info.client_id = client.cid;
             info.client_ip = client.addr.ip().to_string();
             info.nonce = client.identity.nonce.to_string();
+            if let Some(offer) = client.offer {
+                // Where TLS comes first, who reads this has it.
+                info.tls_required = offer.required || offer.first;
+                info.tls_available = !offer.required;
+                info.tls_verify = offer.verify;
+            }
         }
         info
     }

@@ -14,9 +14,9 @@ use super::guard::Guard;
 use crate::access::{Check, ConnectionTypes, Presented, Proof, User, Verdict};
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
-use crate::input::TlsFacts;
 use crate::limits::CHECKS_MAX;
 use crate::report::Event;
+use crate::security::TlsFacts;
 use crate::shard::Shard;
 use crate::timers::Due;
 
@@ -61,7 +61,7 @@ pub(crate) struct Identity {
     pub label: Box<str>,
     /// What it was asked to sign.
     pub nonce: Box<str>,
-    pub tls: Option<Box<TlsFacts>>,
+    pub tls: Option<Arc<TlsFacts>>,
 }
 
 /// Checks that are out, and connections whose turn has not come.
@@ -88,23 +88,20 @@ impl Shard {
     }
 
     /// A connection is there: nobody is asked anything if everybody is let in.
-    pub(crate) fn begin_login(&mut self, conn: ConnId, awaits_tls: bool) {
+    pub(crate) fn begin_login(&mut self, conn: ConnId) {
         let access = self.options.access.clone();
         let nonce = access.needs_nonce().then(|| self.nonce());
         let Some(client) = self.client(conn) else { return };
         client.identity.nonce = nonce.unwrap_or_default();
         if !access.required {
             client.standing = Standing::In;
-        } else if !awaits_tls {
-            self.timers.set(self.now + access.auth_timeout_ns, Due::Login, conn);
         }
     }
 
-    /// The handshake is done.
-    pub(crate) fn secured(&mut self, conn: ConnId, tls: Box<TlsFacts>) {
+    /// From now on its time to log in runs.
+    pub(crate) fn expect_login(&mut self, conn: ConnId) {
         let at = self.now + self.options.access.auth_timeout_ns;
         let Some(client) = self.client(conn) else { return };
-        client.identity.tls = Some(tls);
         if !client.is_in() {
             self.timers.set(at, Due::Login, conn);
         }

@@ -194,7 +194,7 @@ impl<B: Bus> Driver<B> {
             addr: ([127, 0, 0, 1], 40_000).into(),
             start_unix_ns: self.now,
             refused,
-            awaits_tls: false,
+            tls: None,
         };
         self.step(at, Input::Open { conn, peer }, links)
     }
