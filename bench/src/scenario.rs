@@ -385,6 +385,46 @@ mod tests {
         }
     }
 
+    /// The targets as they were set: name, nats at least, floor at most (0: none).
+    const TARGETS: &[(&str, f64, f64)] = &[
+        ("pub-16", 3.5, 0.0),
+        ("one-16", 5.0, 1.7),
+        ("one-128", 6.0, 1.6),
+        ("one-1k", 5.0, 1.2),
+        ("one-64k", 2.5, 1.1),
+        ("fan-100", 4.5, 1.4),
+        ("fan-1000", 6.0, 1.6),
+        ("fan-1000-paced", 1.6, 1.1),
+        ("one-16-paced", 1.8, 1.2),
+        ("pairs-50", 5.0, 1.5),
+        ("pairs-50-bursts", 4.0, 1.2),
+        ("request-1", 5.0, 1.3),
+        ("request-50", 7.0, 1.5),
+        ("telemetry", 4.0, 0.0),
+        ("subjects-100k", 6.0, 0.0),
+        ("subjects-1m", 6.0, 0.0),
+        ("churn", 4.0, 0.0),
+        ("storm", 3.0, 0.0),
+    ];
+
+    #[test]
+    fn targets_are_not_moved_by_accident() {
+        let all = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
+        for (name, nats, floor) in TARGETS {
+            let scenario = all.iter().find(|s| s.name == *name).unwrap();
+            let target = scenario.target.as_ref().unwrap_or_else(|| panic!("{name}: no target"));
+            assert_eq!(target.nats_at_least, Some(*nats), "{name}");
+            assert_eq!(target.floor_at_most.unwrap_or(0.0), *floor, "{name}");
+            let has_floor = !scenario.skip.contains(&"floor".to_string());
+            assert!(has_floor || *floor == 0.0, "{name}: no floor to compare with");
+        }
+        let rows = all.iter().filter_map(|s| s.target.as_ref());
+        let others = rows.flat_map(|t| [&t.cost_of, &t.rate_of, &t.memory_above]).flatten();
+        for other in others {
+            assert!(all.iter().any(|s| s.name == other.row), "{}", other.row);
+        }
+    }
+
     #[test]
     fn units_follow_from_what_is_there() {
         let unit = |tail| with(tail).unwrap().unit();

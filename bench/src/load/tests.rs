@@ -9,6 +9,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 fn load(port: u16, threads: usize, text: &str) -> Load {
+    load_over(Protocol::Nats, port, threads, text)
+}
+
+fn load_over(protocol: Protocol, port: u16, threads: usize, text: &str) -> Load {
     let head = "name='t'\ntitle='t'\ngroup='g'\ndrain_s=2.0\n";
     let scenario = Scenario::parse(&format!("{head}{text}")).unwrap();
     let plan = scenario.publish.as_ref().map(|_| Plan::new(&scenario, false).unwrap());
@@ -17,7 +21,7 @@ fn load(port: u16, threads: usize, text: &str) -> Load {
     let job = Job {
         scenario: &scenario,
         plan: plan.as_ref(),
-        protocol: Protocol::Nats,
+        protocol,
         port,
         pid: std::process::id(),
         threads,
@@ -189,4 +193,82 @@ fn disorder_and_damage_are_found_by_verifying() {
         let load = load(liar(lie), 1, &format!("receive='verify'\n{ONE}"));
         assert!(load.faults.iter().any(|f| f.contains(word)), "{word}: {:?}", load.faults);
     }
+}
+
+/// A number behind its sign, on a line of its own.
+fn resp_number(lines: &mut impl BufRead, sign: char) -> Option<usize> {
+    let mut line = String::new();
+    lines.read_line(&mut line).ok()?;
+    line.trim_end().strip_prefix(sign)?.parse().ok()
+}
+
+/// The words of the next command: an array of bulk strings.
+fn resp_command(lines: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
+    let count = resp_number(lines, '*')?;
+    let mut word = |_| {
+        let size = resp_number(lines, '$')?;
+        let mut word = vec![0; size + 2];
+        lines.read_exact(&mut word).ok()?;
+        word.truncate(size);
+        Some(word)
+    };
+    (0..count).map(&mut word).collect()
+}
+
+/// A server of one channel that speaks RESP, a thread per connection; every `lossy`th publication
+/// is lost.
+fn channel(lossy: Option<u64>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let subscribers: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let subscribers = Arc::clone(&subscribers);
+            std::thread::spawn(move || serve_channel(stream, &subscribers, lossy));
+        }
+    });
+    port
+}
+
+fn serve_channel(
+    stream: TcpStream,
+    subscribers: &Mutex<Vec<TcpStream>>,
+    lossy: Option<u64>,
+) -> Option<()> {
+    let mut out = stream.try_clone().ok()?;
+    let mut lines = BufReader::new(stream);
+    let (mut count, mut subscribed) = (0, false);
+    loop {
+        let words = resp_command(&mut lines)?;
+        let mut all = subscribers.lock().ok()?;
+        match (&words[0][..], subscribed) {
+            (b"SUBSCRIBE", _) => {
+                subscribed = true;
+                all.push(out.try_clone().ok()?);
+                out.write_all(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n").ok()?;
+            }
+            (b"PING", true) => out.write_all(Protocol::Resp.subscribers_pong()).ok()?,
+            (b"PING", false) => out.write_all(b"+PONG\r\n").ok()?,
+            (b"PUBLISH", _) => {
+                count += 1;
+                let payload = String::from_utf8_lossy(&words[2]);
+                let size = payload.len();
+                let frame = format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${size}\r\n{payload}\r\n");
+                for mut to in all.iter().filter(|_| lossy.is_none_or(|n| count % n != 0)) {
+                    to.write_all(frame.as_bytes()).ok()?;
+                }
+                out.write_all(format!(":{}\r\n", all.len()).as_bytes()).ok()?;
+            }
+            _ => return None,
+        }
+    }
+}
+
+#[test]
+fn a_server_of_channels_is_counted_exactly_too() {
+    let text = "payload=20\n[publish]\nsubject='c'\nrate=5000.0\n\
+        [[subscribe]]\nsubject='c'\nconnections=3\n";
+    exact(&load_over(Protocol::Resp, channel(None), 1, text));
+    let lossy = load_over(Protocol::Resp, channel(Some(100)), 1, text);
+    assert!(!lossy.faults.is_empty() && lossy.account.came < lossy.account.owed);
 }
