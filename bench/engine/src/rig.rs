@@ -83,8 +83,7 @@ impl Rig {
         let conn = Conn { shard, id: ConnId { generation: id.generation + 1, ..id } };
         self.cids += 1;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
-        let peer =
-            Peer { cid: self.cids, addr, start_unix_ns: 0, refused: false, awaits_tls: false };
+        let peer = Peer { cid: self.cids, addr, start_unix_ns: 0, refused: false, tls: None };
         self.step(shard, Input::Open { conn: conn.id, peer });
         let connect = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\
             \"no_responders\":true,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1}\r\n";
