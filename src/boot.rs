@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crossbeam_channel::Receiver;
 use runtime::tls::TlsSettings;
 
 use crate::cli::{self, Command};
@@ -13,8 +12,10 @@ use crate::config::{self, File};
 use crate::cores;
 use crate::engine::{self, GIT_COMMIT};
 use crate::files::{self, PortsFile};
+use crate::life::Life;
 use crate::logging::{Logging, fatal};
-use crate::signals::{self, Event};
+use crate::notify;
+use crate::signals;
 
 /// Why the server did not run to its orderly end.
 #[derive(Debug)]
@@ -41,10 +42,11 @@ pub fn run(command: Command) -> Result<(), Failure> {
         return Ok(());
     }
     let (from_file, digest) = file.map(|file| (file.raw, file.digest)).unwrap_or_default();
-    let options =
-        Options::resolve(&from_file.overlaid(command.raw)).map_err(Failure::BeforeLogging)?;
-    let source = command.config.map(|path| Source { path: path.display().to_string(), digest });
-    serve(&options, source.as_ref())
+    let options = Options::resolve(&from_file.overlaid(command.raw.clone()))
+        .map_err(Failure::BeforeLogging)?;
+    let source =
+        command.config.as_deref().map(|path| Source { path: path.display().to_string(), digest });
+    serve(command, options, source.as_ref())
 }
 
 /// The configuration file in use.
@@ -55,21 +57,30 @@ struct Source {
 
 /// Warnings keep a check from passing, but not a server from starting.
 fn load(path: &Path, check: bool) -> Result<File, Failure> {
-    let lines =
-        |faults: &[Fault]| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
-    let file = config::load(path, &|name| std::env::var(name).ok())
-        .map_err(|faults| Failure::BeforeLogging(lines(&faults)))?;
-    if file.warnings.is_empty() {
-        return Ok(file);
+    let (file, warnings) = read(path).map_err(Failure::BeforeLogging)?;
+    if check && !warnings.is_empty() {
+        return Err(Failure::BeforeLogging(warnings));
     }
-    if check {
-        return Err(Failure::BeforeLogging(lines(&file.warnings)));
+    if !warnings.is_empty() {
+        eprintln!("{warnings}");
     }
-    eprintln!("{}", lines(&file.warnings));
     Ok(file)
 }
 
-fn serve(options: &Options, source: Option<&Source>) -> Result<(), Failure> {
+/// A configuration file and what it warns of, one line each.
+///
+/// # Errors
+/// Everything that is wrong with it, one line each.
+pub fn read(path: &Path) -> Result<(File, String), String> {
+    let lines =
+        |faults: &[Fault]| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
+    let file =
+        config::load(path, &|name| std::env::var(name).ok()).map_err(|faults| lines(&faults))?;
+    let warnings = lines(&file.warnings);
+    Ok((file, warnings))
+}
+
+fn serve(command: Command, options: Options, source: Option<&Source>) -> Result<(), Failure> {
     let logging = Logging::start(&options.log).map_err(Failure::BeforeLogging)?;
     let events = signals::listen().map_err(|error| Failure::BeforeLogging(error.to_string()))?;
     let fail = |why: String| {
@@ -78,24 +89,18 @@ fn serve(options: &Options, source: Option<&Source>) -> Result<(), Failure> {
     };
     let placement = cores::place(options.shards, options.pin);
     let id = nkeys::KeyPair::new_server().public_key();
-    banner(options, source, &id);
+    banner(&options, source, &id);
     if let Some(path) = &options.pid_file {
         files::write_pid(path)
             .map_err(|error| fail(format!("Could not write pidfile: {error}")))?;
     }
     engine::preflight(&placement).map_err(fail)?;
     let digest = source.map(|source| source.digest.as_str()).unwrap_or_default();
-    let server = engine::start(options, digest, placement, id).map_err(fail)?;
-    let ports_file = announce(options, server.client_addr(), server.http_addr());
-    wait_for_shutdown(&events, &logging);
-    log::info!("Initiating Shutdown...");
-    server.shutdown();
-    let ended = server.join();
-    if let Some(Err(why)) = ports_file.map(PortsFile::remove) {
-        log::error!("{why}");
-    }
-    log::info!("Server Exiting..");
-    ended.map_err(fail)
+    let server = engine::start(&options, digest, placement, id).map_err(fail)?;
+    let ports_file = announce(&options, server.client_addr(), server.http_addr());
+    notify::ready();
+    let life = Life { command, options, logging, server, ports_file };
+    life.live(&events).map_err(|_| Failure::Logged)
 }
 
 fn banner(options: &Options, source: Option<&Source>, id: &str) {
@@ -121,9 +126,7 @@ fn announce(options: &Options, clients: SocketAddr, http: Option<SocketAddr>) ->
         let scheme = if wanted.secure { "https" } else { "http" };
         log::info!("Starting {scheme} monitor on {}", host_port(&wanted.host, address.port()));
     }
-    let ports_file = options.ports_file_dir.as_deref().and_then(|directory| {
-        PortsFile::write(directory, clients, http).inspect_err(|why| log::error!("{why}")).ok()
-    });
+    let ports_file = write_ports(options, clients, http);
     log::info!("Listening for client connections on {}", host_port(&options.host, clients.port()));
     if let Some(tls) = &options.tls {
         announce_tls(tls);
@@ -146,19 +149,14 @@ fn announce_tls(tls: &TlsSettings) {
     }
 }
 
-fn wait_for_shutdown(events: &Receiver<Event>, logging: &Logging) {
-    for event in events {
-        match event {
-            Event::Shutdown => return,
-            Event::ReopenLog => logging.reopen(),
-            Event::Reload => log::error!(
-                "Failed to reload server configuration: not supported yet, restart the server"
-            ),
-            Event::LameDuck => {
-                log::error!("Lame duck mode is not supported yet, send SIGTERM to stop the server")
-            }
-        }
-    }
+/// The ports file, if one is wanted.
+pub fn write_ports(
+    options: &Options,
+    clients: SocketAddr,
+    http: Option<SocketAddr>,
+) -> Option<PortsFile> {
+    let directory = options.ports_file_dir.as_deref()?;
+    PortsFile::write(directory, clients, http).inspect_err(|why| log::error!("{why}")).ok()
 }
 
 /// `host:port`, with brackets around an IPv6 address.

@@ -1,6 +1,7 @@
 //! The operator's words: the command line, its flags and what it asks for.
 
 mod flags;
+pub mod signal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub enum Action {
     Complain(String),
     /// A command line that asks for something this server can't do: one line, exit 1.
     Refuse(String),
+    /// Send this to a server that runs already.
+    Signal(String),
     Run(Box<Command>),
 }
 
@@ -147,14 +150,31 @@ struct Arguments {
     trace: Option<bool>,
     #[arg(long, value_parser = flags::boolean)]
     debug_and_trace: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    verbose_trace: Option<bool>,
+    #[arg(long, value_parser = flags::boolean)]
+    debug_and_verbose_trace: Option<bool>,
+    #[arg(long, value_parser = flags::integer)]
+    log_size_limit: Option<i64>,
+    #[arg(long, value_parser = flags::boolean)]
+    syslog: Option<bool>,
+    #[arg(long)]
+    remote_syslog: Option<String>,
     #[arg(long, value_parser = flags::integer)]
     max_traced_msg_len: Option<i64>,
+    #[arg(long)]
+    client_advertise: Option<String>,
+    #[arg(long)]
+    signal: Option<String>,
     #[arg(long, value_parser = flags::integer)]
     shards: Option<i64>,
 }
 
 impl Arguments {
     fn into_action(self) -> Action {
+        if let Some(request) = self.signal.filter(|request| !request.is_empty()) {
+            return Action::Signal(request);
+        }
         if let Some(Err(message)) = self.shards.map(options::shard_count) {
             return Action::Refuse(format!("--{message}"));
         }
@@ -178,14 +198,24 @@ impl Arguments {
                 key: self.tlskey,
                 ca: self.tlscacert,
             },
-            debug: self.debug_and_trace.or(self.debug),
-            trace: self.debug_and_trace.or(self.trace),
+            // In nats-server's order: of the flags given, the one that sorts last decides.
+            debug: self.debug_and_verbose_trace.or(self.debug_and_trace).or(self.debug),
+            trace: self
+                .verbose_trace
+                .or(self.debug_and_verbose_trace)
+                .or(self.debug_and_trace)
+                .or(self.trace),
+            trace_verbose: self.verbose_trace.or(self.debug_and_verbose_trace),
+            log_size_limit: self.log_size_limit,
+            syslog: self.syslog,
+            remote_syslog: self.remote_syslog,
             logtime: self.logtime,
             logtime_utc: self.logtime_utc,
             log_file: self.log,
             pid_file: self.pid,
             ports_file_dir: self.ports_file_dir,
             traced_msg_len_max: self.max_traced_msg_len,
+            client_advertise: self.client_advertise,
             shards: self.shards,
             ..Raw::default()
         };
@@ -272,7 +302,7 @@ mod tests {
         for line in ["--addr x", "-net x", "--a=x", "-a y -net x"] {
             assert_eq!(command(line).raw.host.as_deref(), Some("x"), "{line}");
         }
-        for line in ["-DV", "-D -V", "--debug --trace", "-DV=true -D=false"] {
+        for line in ["-DV", "-D -V", "--debug --trace", "-DV=true -D=false", "-DVV", "-VV -D"] {
             let raw = command(line).raw;
             assert_eq!((raw.debug, raw.trace), (Some(true), Some(true)), "{line}");
         }

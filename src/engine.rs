@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use runtime::{HttpSettings, Identity, Server, Settings};
+use runtime::{Changed, HttpSettings, Identity, Server, Settings};
 
 use crate::cli;
-use crate::config::options::{Http, Options};
+use crate::config::options::{self, Http, Options};
 use crate::cores::Placement;
 
 /// Given at build time; a build from an archive has none.
@@ -49,32 +49,58 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
             go: format!("rust{}", env!("CARGO_PKG_RUST_VERSION")),
         },
         config_digest: digest.to_string(),
+        advertise: advertise(options),
+        tags: options.tags.clone(),
+        metadata: options.metadata.clone(),
         shard: Default::default(),
         tls: options.tls.clone(),
     };
+    set_limits(&mut settings.shard, options);
+    settings
+}
+
+/// What a running server takes over from options read again.
+pub fn changed(options: &Options, digest: &str) -> Changed {
+    let mut changed = Changed {
+        advertise: advertise(options),
+        tags: options.tags.clone(),
+        metadata: options.metadata.clone(),
+        digest: digest.to_string(),
+        ..Changed::default()
+    };
+    set_limits(&mut changed.shard, options);
+    changed
+}
+
+fn advertise(options: &Options) -> Option<(String, u16)> {
+    let advertise = options.client_advertise.as_deref()?;
+    options::host_and_port(advertise).ok()
+}
+
+fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
     if let Some(tls) = &options.tls {
-        let access = Arc::make_mut(&mut settings.shard.access);
+        let access = Arc::make_mut(&mut shard.access);
         access.maps_certificates = tls.map;
         // Unless it is set: as long as a handshake, and a second more.
         access.auth_timeout_ns = tls.timeout_ns.saturating_add(1_000_000_000);
     }
     let limits = &options.limits;
-    settings.shard.control_line_max = limits.control_line_max;
-    settings.shard.payload_max = limits.payload_max;
-    settings.shard.connections_max = Some(limits.connections_max);
-    settings.shard.subscriptions_max = limits.subscriptions_max;
-    settings.shard.sub_tokens_max = limits.sub_tokens_max;
-    settings.shard.pending_bytes_max = limits.pending_bytes_max;
-    settings.shard.write_deadline_ns = limits.write_deadline_ns;
-    settings.shard.ping_interval_ns = limits.ping_interval_ns;
-    settings.shard.pings_out_max = limits.pings_out_max;
-    settings.shard.no_fast_producer_stall = options.no_fast_producer_stall;
-    settings.shard.headers = options.headers;
-    settings.shard.debug = options.log.debug;
-    settings.shard.trace = options.log.trace;
-    settings.shard.traced_msg_len_max = limits.traced_msg_len_max;
-    settings.shard.closed_clients_max = limits.closed_clients_max;
-    settings
+    shard.control_line_max = limits.control_line_max;
+    shard.payload_max = limits.payload_max;
+    shard.connections_max = Some(limits.connections_max);
+    shard.subscriptions_max = limits.subscriptions_max;
+    shard.sub_tokens_max = limits.sub_tokens_max;
+    shard.pending_bytes_max = limits.pending_bytes_max;
+    shard.write_deadline_ns = limits.write_deadline_ns;
+    shard.ping_interval_ns = limits.ping_interval_ns;
+    shard.pings_out_max = limits.pings_out_max;
+    shard.no_fast_producer_stall = options.no_fast_producer_stall;
+    shard.headers = options.headers;
+    shard.debug = options.log.debug;
+    shard.trace = options.log.trace;
+    shard.trace_headers_only = options.log.trace_headers_only;
+    shard.traced_msg_len_max = limits.traced_msg_len_max;
+    shard.closed_clients_max = limits.closed_clients_max;
 }
 
 fn http_settings(http: &Http) -> HttpSettings {

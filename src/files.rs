@@ -8,6 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+/// What this program was called as, directories left out.
+pub fn program_name() -> String {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| "ringbus".to_string(), |name| name.to_string_lossy().into_owned())
+}
+
 /// Writes the process id, decimal, with no line end.
 ///
 /// # Errors
@@ -37,13 +44,7 @@ impl PortsFile {
         nats: SocketAddr,
         monitoring: Option<SocketAddr>,
     ) -> Result<PortsFile, String> {
-        let program = std::env::args_os().next().map(PathBuf::from);
-        let program = program
-            .as_deref()
-            .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy().into_owned());
-        let name =
-            format!("{}_{}.ports", program.unwrap_or_else(|| "ringbus".into()), std::process::id());
+        let name = format!("{}_{}.ports", program_name(), std::process::id());
         let path = directory.join(name);
         let interfaces = interface_addresses();
         let ports = Ports {

@@ -7,7 +7,9 @@ mod config;
 mod cores;
 mod engine;
 mod files;
+mod life;
 mod logging;
+mod notify;
 mod signals;
 
 use std::io::Write;
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Action::Refuse(reason) => refused(&reason),
+        Action::Signal(request) => match cli::signal::send(&request) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => refused(&reason),
+        },
         Action::Run(command) => match boot::run(*command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(boot::Failure::BeforeLogging(reason)) => refused(&reason),

@@ -9,7 +9,8 @@ use signal_hook::iterator::Signals;
 /// What an operator asks of the running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    Shutdown,
+    Interrupt,
+    Terminate,
     ReopenLog,
     Reload,
     LameDuck,
@@ -40,7 +41,7 @@ fn meaning(signal: i32) -> (&'static str, Event) {
         SIGUSR1 => ("user defined signal 1", Event::ReopenLog),
         SIGUSR2 => ("user defined signal 2", Event::LameDuck),
         SIGHUP => ("hangup", Event::Reload),
-        SIGTERM => ("terminated", Event::Shutdown),
-        _ => ("interrupt", Event::Shutdown),
+        SIGTERM => ("terminated", Event::Terminate),
+        _ => ("interrupt", Event::Interrupt),
     }
 }

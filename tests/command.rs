@@ -187,26 +187,41 @@ fn sigterm_ends_it_in_order() {
     }
 }
 
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Running {
-    fn start(program: &Program, directory: &Path) -> Running {
+    pub fn start(program: &Program, directory: &Path) -> Running {
+        Running::start_with(program, directory, &["-P", "pid", "-l", "log"])
+    }
+
+    /// With these flags too, of which none names the configuration, an address or a port.
+    pub fn start_with(program: &Program, directory: &Path, flags: &[&str]) -> Running {
         let mut command = Command::new(&program.path);
         command
             .args(["-c", "c.conf", "-a", "127.0.0.1", "-p", "-1", "-m", "-1"])
-            .args(["-P", "pid", "-l", "log", "--ports_file_dir", "."])
+            .args(["--ports_file_dir", "."])
+            .args(flags)
+            .env("NOTIFY_SOCKET", directory.join("notify"))
             .current_dir(directory)
             .stdin(Stdio::null());
         Running(command.spawn().unwrap())
     }
 
-    fn signal(&self, name: &str) {
+    /// The first URL of this kind in its ports file, without the scheme.
+    pub fn address(&self, kind: &str, program: &Program, directory: &Path) -> String {
+        let name = program.path.file_name().unwrap().to_string_lossy().into_owned();
+        let path = directory.join(format!("{name}_{}.ports", self.0.id()));
+        let json: serde_json::Value = serde_json::from_str(&await_text(&path, "}")).unwrap();
+        json[kind][0].as_str().unwrap().split_once("://").unwrap().1.to_string()
+    }
+
+    pub fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.0.id());
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
     }
 
     /// The exit code, once it is there.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         let mut status = None;
         await_that("the process ends", || {
             status = self.0.try_wait().unwrap();
@@ -223,14 +238,14 @@ impl Drop for Running {
     }
 }
 
-fn answer(program: &Program, line: &str) -> Output {
+pub fn answer(program: &Program, line: &str) -> Output {
     let mut command = Command::new(&program.path);
     command.args(line.split_whitespace()).stdin(Stdio::null());
     command.output().unwrap_or_else(|error| panic!("{}: {error}", program.path.display()))
 }
 
 /// The text of a file, once it holds these words.
-fn await_text(path: &Path, words: &str) -> String {
+pub fn await_text(path: &Path, words: &str) -> String {
     let mut text = String::new();
     await_that(&format!("{words} in {}", path.display()), || {
         text = fs::read_to_string(path).unwrap_or_default();
@@ -239,7 +254,7 @@ fn await_text(path: &Path, words: &str) -> String {
     text
 }
 
-fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIME_MAX;
     while !holds() {
         assert!(Instant::now() < deadline, "not within {TIME_MAX:?}: {what}");
@@ -247,7 +262,7 @@ fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn first_line(bytes: &[u8]) -> String {
+pub fn first_line(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_string()
 }
 
@@ -261,10 +276,10 @@ fn last_words(line: &str) -> String {
 }
 
 /// A directory of one test, removed at the end.
-struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
+    pub fn new(name: &str) -> Scratch {
         let name = format!("ringbus-command-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&path);

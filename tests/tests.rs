@@ -6,6 +6,7 @@ mod configs;
 mod differential;
 mod harness;
 mod monitoring;
+mod operations;
 mod replay;
 mod scripts;
 mod stress;

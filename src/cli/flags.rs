@@ -44,7 +44,6 @@ const fn no_value(names: &'static [&'static str], advice: &'static str) -> Flag 
 const OPEN_ACCESS: &str = "start without it only if the network keeps strangers out";
 const STANDALONE: &str = "start without it to run one server";
 const NO_DISK: &str = "start without it; nothing is stored";
-const STDERR: &str = "start without it and let systemd or a log shipper read stderr, or use --log";
 
 const FLAGS: &[Flag] = &[
     switch(&["h", "help"], "help"),
@@ -55,6 +54,8 @@ const FLAGS: &[Flag] = &[
     switch(&["D", "debug"], "debug"),
     switch(&["V", "trace"], "trace"),
     switch(&["DV"], "debug-and-trace"),
+    switch(&["VV"], "verbose-trace"),
+    switch(&["DVV"], "debug-and-verbose-trace"),
     switch(&["T", "logtime"], "logtime"),
     switch(&["logtime_utc"], "logtime-utc"),
     valued(&["m", "http_port"], "http-port"),
@@ -64,15 +65,14 @@ const FLAGS: &[Flag] = &[
     valued(&["P", "pid"], "pid"),
     valued(&["ports_file_dir"], "ports-file-dir"),
     valued(&["l", "log"], "log"),
+    valued(&["log_size_limit"], "log-size-limit"),
+    switch(&["s", "syslog"], "syslog"),
+    valued(&["r", "remote_syslog"], "remote-syslog"),
     valued(&["max_traced_msg_len"], "max-traced-msg-len"),
     valued(&["shards"], "shards"),
-    no_value(&["client_advertise"], STANDALONE),
-    no_switch(&["VV", "DVV"], "use -V or -DV; there is no system account to trace"),
+    valued(&["client_advertise"], "client-advertise"),
+    valued(&["sl", "signal"], "signal"),
     no_value(&["user", "pass", "auth"], OPEN_ACCESS),
-    no_value(&["sl", "signal"], "use kill: -INT or -TERM to stop, -USR1 to reopen the log"),
-    no_value(&["log_size_limit"], "let logrotate move the file and send SIGUSR1"),
-    no_switch(&["s", "syslog"], STDERR),
-    no_value(&["r", "remote_syslog"], STDERR),
     no_value(&["profile"], "start without it and profile with perf"),
     no_value(
         &[

@@ -42,6 +42,32 @@ pub fn parse(text: &str) -> Result<i64, String> {
     signed.ok_or_else(invalid)
 }
 
+/// As Go prints a duration: `2m0s`, `1.5s`, `250ms`.
+pub fn format(ns: u64) -> String {
+    let fraction = |value: u64, unit: u64, name: &str| {
+        let digits = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
+        match digits.trim_end_matches('0') {
+            "" => format!("{}{name}", value / unit),
+            digits => format!("{}.{digits}{name}", value / unit),
+        }
+    };
+    match ns {
+        0 => "0s".to_string(),
+        1..1_000 => format!("{ns}ns"),
+        1_000..1_000_000 => fraction(ns, 1_000, "µs"),
+        1_000_000..1_000_000_000 => fraction(ns, 1_000_000, "ms"),
+        _ => {
+            let minutes = ns / 60_000_000_000;
+            let seconds = fraction(ns % 60_000_000_000, 1_000_000_000, "s");
+            match minutes {
+                0 => seconds,
+                1..60 => format!("{minutes}m{seconds}"),
+                _ => format!("{}h{}m{seconds}", minutes / 60, minutes % 60),
+            }
+        }
+    }
+}
+
 fn decimal(text: &str) -> IResult<&str, &str> {
     recognize((digit0, opt((char('.'), digit0)))).parse(text)
 }
@@ -79,7 +105,23 @@ fn scaled(digits: &str, unit_ns: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{format, parse};
+
+    #[test]
+    fn printed_as_go_does() {
+        let table: &[(u64, &str)] = &[
+            (0, "0s"),
+            (9, "9ns"),
+            (1_500, "1.5µs"),
+            (250_000_000, "250ms"),
+            (1_500_000_000, "1.5s"),
+            (120_000_000_000, "2m0s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ];
+        for (ns, text) in table {
+            assert_eq!(format(*ns), *text);
+        }
+    }
 
     #[test]
     fn durations() {

@@ -5,6 +5,7 @@ pub mod digest;
 mod duration;
 mod number;
 pub mod options;
+pub mod reload;
 mod scan;
 pub mod schema;
 pub mod toml;

@@ -1,11 +1,13 @@
 //! From what the operator wrote (`Raw`, once from the file and once from the command line) to what
 //! the server runs with (`Options`).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runtime::tls::{CertificateFiles, TlsSettings};
 
-use super::schema::Stapling;
+use super::duration;
+use super::schema::{self, Stapling};
 
 pub const PORT_DEFAULT: u16 = 4222;
 pub const HOST_DEFAULT: &str = "0.0.0.0";
@@ -36,6 +38,12 @@ pub struct Raw {
     pub logtime: Option<bool>,
     pub logtime_utc: Option<bool>,
     pub log_file: Option<String>,
+    pub log_size_limit: Option<i64>,
+    pub log_files_max: Option<i64>,
+    pub syslog: Option<bool>,
+    pub remote_syslog: Option<String>,
+    pub trace_headers: Option<bool>,
+    pub trace_verbose: Option<bool>,
     pub pid_file: Option<String>,
     pub ports_file_dir: Option<String>,
     pub control_line_max: Option<i64>,
@@ -52,6 +60,11 @@ pub struct Raw {
     pub write_deadline_ns: Option<i64>,
     pub no_fast_producer_stall: Option<bool>,
     pub no_header_support: Option<bool>,
+    pub client_advertise: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub metadata: Option<BTreeMap<String, String>>,
+    pub lame_duck_ns: Option<i64>,
+    pub lame_duck_grace_ns: Option<i64>,
     pub shards: Option<i64>,
     pub pin: Option<bool>,
     pub spin_ns: Option<i64>,
@@ -117,6 +130,12 @@ impl Raw {
             logtime: over.logtime.or(self.logtime),
             logtime_utc: over.logtime_utc.or(self.logtime_utc),
             log_file: over.log_file.or(self.log_file),
+            log_size_limit: over.log_size_limit.or(self.log_size_limit),
+            log_files_max: over.log_files_max.or(self.log_files_max),
+            syslog: over.syslog.or(self.syslog),
+            remote_syslog: over.remote_syslog.or(self.remote_syslog),
+            trace_headers: over.trace_headers.or(self.trace_headers),
+            trace_verbose: over.trace_verbose.or(self.trace_verbose),
             pid_file: over.pid_file.or(self.pid_file),
             ports_file_dir: over.ports_file_dir.or(self.ports_file_dir),
             control_line_max: over.control_line_max.or(self.control_line_max),
@@ -132,6 +151,11 @@ impl Raw {
             write_deadline_ns: over.write_deadline_ns.or(self.write_deadline_ns),
             no_fast_producer_stall: over.no_fast_producer_stall.or(self.no_fast_producer_stall),
             no_header_support: over.no_header_support.or(self.no_header_support),
+            client_advertise: over.client_advertise.or(self.client_advertise),
+            tags: over.tags.or(self.tags),
+            metadata: over.metadata.or(self.metadata),
+            lame_duck_ns: over.lame_duck_ns.or(self.lame_duck_ns),
+            lame_duck_grace_ns: over.lame_duck_grace_ns.or(self.lame_duck_grace_ns),
             shards: over.shards.or(self.shards),
             pin: over.pin.or(self.pin),
             spin_ns: over.spin_ns.or(self.spin_ns),
@@ -155,6 +179,11 @@ pub struct Options {
     pub limits: Limits,
     pub no_fast_producer_stall: bool,
     pub headers: bool,
+    /// `host` or `host:port` that clients are sent to.
+    pub client_advertise: Option<String>,
+    pub tags: Vec<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub lame_duck: LameDuck,
     /// `None`: one per core this process may use.
     pub shards: Option<usize>,
     /// `None`: pin when every shard has a core of its own.
@@ -177,9 +206,87 @@ pub struct Http {
 pub struct Log {
     pub debug: bool,
     pub trace: bool,
+    /// Trace the system account's clients too.
+    pub trace_system: bool,
+    /// Of a message trace the headers only.
+    pub trace_headers_only: bool,
     pub time: bool,
     pub utc: bool,
-    pub file: Option<PathBuf>,
+    pub place: LogPlace,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            debug: false,
+            trace: false,
+            trace_system: false,
+            trace_headers_only: false,
+            time: true,
+            utc: false,
+            place: LogPlace::Stderr,
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogPlace {
+    Stderr,
+    File {
+        path: PathBuf,
+        /// Bytes after which the file is put aside; 0 = never.
+        size_limit: u64,
+        /// The file and those put aside; 0 = all are kept.
+        files_max: usize,
+    },
+    Syslog(SyslogAddress),
+}
+
+/// Where a syslog daemon listens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SyslogAddress {
+    /// The one of this host.
+    Local,
+    /// `host:port`.
+    Udp(String),
+    /// `host:port`.
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+impl SyslogAddress {
+    /// # Errors
+    /// One line: it is none.
+    pub fn parse(url: &str) -> Result<SyslogAddress, String> {
+        let (scheme, rest) =
+            url.split_once("://").unwrap_or((url.split(':').next().unwrap_or(""), ""));
+        match scheme {
+            "udp" => Ok(SyslogAddress::Udp(rest.to_string())),
+            "tcp" => Ok(SyslogAddress::Tcp(rest.to_string())),
+            "unix" => Ok(SyslogAddress::Unix(PathBuf::from(rest))),
+            _ => Err(format!(
+                "error invalid network type: {scheme:?}: write udp://host:514, tcp://host:514 or \
+                 unix:///dev/log"
+            )),
+        }
+    }
+
+    /// Is the daemon to be told which host this is?
+    pub fn is_remote(&self) -> bool {
+        matches!(self, SyslogAddress::Udp(_) | SyslogAddress::Tcp(_))
+    }
+}
+
+impl std::fmt::Display for SyslogAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SyslogAddress::Local => f.write_str("syslog"),
+            SyslogAddress::Udp(host) => write!(f, "udp://{host}"),
+            SyslogAddress::Tcp(host) => write!(f, "tcp://{host}"),
+            SyslogAddress::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
 }
 
 /// Bounds the shards enforce. Durations in nanoseconds, sizes in bytes.
@@ -225,21 +332,96 @@ impl Options {
             },
             host,
             server_name,
-            log: Log {
-                debug: raw.debug.unwrap_or(false),
-                trace: raw.trace.unwrap_or(false),
-                time: raw.logtime.unwrap_or(true),
-                utc: raw.logtime_utc.unwrap_or(false),
-                file: named(raw.log_file.as_ref()).map(PathBuf::from),
-            },
+            log: Log::resolve(raw)?,
             pid_file: named(raw.pid_file.as_ref()).map(PathBuf::from),
             ports_file_dir: named(raw.ports_file_dir.as_ref()).map(PathBuf::from),
             limits,
             no_fast_producer_stall: raw.no_fast_producer_stall.unwrap_or(false),
             headers: !raw.no_header_support.unwrap_or(false),
+            client_advertise: advertised(raw)?,
+            tags: raw.tags.clone().unwrap_or_default(),
+            metadata: raw.metadata.clone().unwrap_or_default(),
+            lame_duck: LameDuck::resolve(raw)?,
             shards: raw.shards.map(shard_count).transpose()?,
             pin: raw.pin,
             spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
+        })
+    }
+}
+
+/// How the server goes away at SIGUSR2.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LameDuck {
+    /// From the signal until the last client is closed.
+    pub duration_ns: u64,
+    /// From the signal until the first one is.
+    pub grace_ns: u64,
+}
+
+impl LameDuck {
+    fn resolve(raw: &Raw) -> Result<LameDuck, String> {
+        let duration_ns: u64 = clamp(or_default(raw.lame_duck_ns, 120_000_000_000));
+        let grace_ns: u64 = clamp(or_default(raw.lame_duck_grace_ns, 10_000_000_000));
+        if grace_ns >= duration_ns {
+            return Err(format!(
+                "lame duck grace period ({}) should be strictly lower than \
+                 lame duck duration ({})",
+                duration::format(grace_ns),
+                duration::format(duration_ns)
+            ));
+        }
+        Ok(LameDuck { duration_ns, grace_ns })
+    }
+}
+
+/// Checked, so that [`host_and_port`] understands it.
+fn advertised(raw: &Raw) -> Result<Option<String>, String> {
+    let advertise = named(raw.client_advertise.as_ref());
+    if let Some(text) = &advertise {
+        host_and_port(text).map_err(|why| format!("client_advertise {text:?}: {why}"))?;
+    }
+    Ok(advertise)
+}
+
+/// `host`, `host:port`, `[v6]:port`; 0 without a port.
+///
+/// # Errors
+/// One line: it is none of these.
+pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let bare = match text.strip_prefix('[') {
+        Some(bracketed) => bracketed.strip_suffix(']'),
+        None => Some(text).filter(|text| !text.contains(':')),
+    };
+    if let Some(host) = bare {
+        return Ok((host.trim().to_string(), 0));
+    }
+    let (host, port) = schema::split_host_port(text)?;
+    let port = if port == 0 { 0 } else { listen_port("port", port)? };
+    Ok((host.trim().to_string(), port))
+}
+
+impl Log {
+    fn resolve(raw: &Raw) -> Result<Log, String> {
+        let file = named(raw.log_file.as_ref()).map(PathBuf::from);
+        let remote = named(raw.remote_syslog.as_ref());
+        let place = match (file, remote) {
+            (Some(path), _) => LogPlace::File {
+                path,
+                size_limit: clamp(raw.log_size_limit.unwrap_or(0)),
+                files_max: clamp(raw.log_files_max.unwrap_or(0)),
+            },
+            (None, Some(url)) => LogPlace::Syslog(SyslogAddress::parse(&url)?),
+            (None, None) if raw.syslog == Some(true) => LogPlace::Syslog(SyslogAddress::Local),
+            (None, None) => LogPlace::Stderr,
+        };
+        Ok(Log {
+            debug: raw.debug.unwrap_or(false),
+            trace: raw.trace.unwrap_or(false),
+            trace_system: raw.trace_verbose.unwrap_or(false),
+            trace_headers_only: raw.trace_headers.unwrap_or(false),
+            time: raw.logtime.unwrap_or(true),
+            utc: raw.logtime_utc.unwrap_or(false),
+            place,
         })
     }
 }

@@ -2,8 +2,10 @@
 
 mod tls;
 
+use std::collections::BTreeMap;
+
 use super::duration;
-use super::options::{self, Raw, SHARDS_MAX};
+use super::options::{self, Raw, SHARDS_MAX, SyslogAddress};
 use super::value::{Data, Fault, Map, Value};
 
 /// A file's settings and what is wrong with it.
@@ -109,6 +111,31 @@ const RULES: &[Rule] = &[
     sets(&["logtime"], |raw, field| field.flag().map(|on| raw.logtime = Some(on))),
     sets(&["logtime_utc"], |raw, field| field.flag().map(|on| raw.logtime_utc = Some(on))),
     sets(&["logfile", "log_file"], |raw, field| field.text().map(|file| raw.log_file = Some(file))),
+    sets(&["trace_verbose"], |raw, field| {
+        let on = field.flag()?;
+        (raw.trace_verbose, raw.trace) = (Some(on), Some(on));
+        Ok(())
+    }),
+    sets(&["trace_headers"], |raw, field| {
+        let on = field.flag()?;
+        (raw.trace_headers, raw.trace) = (Some(on), Some(on));
+        Ok(())
+    }),
+    sets(&["logfile_size_limit", "log_size_limit"], |raw, field| {
+        field.integer().map(|n| raw.log_size_limit = Some(n))
+    }),
+    sets(&["logfile_max_num", "log_max_num"], |raw, field| {
+        field.integer().map(|n| raw.log_files_max = Some(n))
+    }),
+    sets(&["syslog"], |raw, field| field.flag().map(|on| raw.syslog = Some(on))),
+    sets(&["remote_syslog"], |raw, field| {
+        let url = field.text()?;
+        if !url.is_empty() {
+            SyslogAddress::parse(&url).map_err(|message| field.value.fault(message))?;
+        }
+        raw.remote_syslog = Some(url);
+        Ok(())
+    }),
     sets(&["pidfile", "pid_file"], |raw, field| field.text().map(|file| raw.pid_file = Some(file))),
     sets(&["ports_file_dir"], |raw, field| field.text().map(|dir| raw.ports_file_dir = Some(dir))),
     sets(&["http"], |raw, field| {
@@ -126,7 +153,10 @@ const RULES: &[Rule] = &[
         field.size_31().map(|n| raw.control_line_max = Some(n))
     }),
     sets(&["max_payload"], |raw, field| field.size_31().map(|n| raw.payload_max = Some(n))),
-    sets(&["max_pending"], |raw, field| field.integer().map(|n| raw.pending_bytes_max = Some(n))),
+    // The second is what it was called once.
+    sets(&["max_pending", "max_pending_size"], |raw, field| {
+        field.integer().map(|n| raw.pending_bytes_max = Some(n))
+    }),
     sets(&["max_connections", "max_conn"], |raw, field| {
         field.integer().map(|n| raw.connections_max = Some(n))
     }),
@@ -164,18 +194,66 @@ const RULES: &[Rule] = &[
     sets(&["no_header_support"], |raw, field| {
         field.flag().map(|on| raw.no_header_support = Some(on))
     }),
+    sets(&["write_timeout"], |_, field| match field.text()?.as_str() {
+        "default" | "close" => Ok(()),
+        "retry" => Err(field.value.fault(
+            "write_timeout is not supported yet: retry keeps a client past write_deadline; \
+             write close, or remove it",
+        )),
+        _ => Err(field.value.fault("write_timeout must be 'default', 'close' or 'retry'")),
+    }),
+    sets(&["client_advertise"], |raw, field| {
+        let text = field.text()?;
+        if !text.is_empty() {
+            let checked = options::host_and_port(&text);
+            checked.map_err(|why| field.value.fault(format!("client_advertise: {why}")))?;
+        }
+        raw.client_advertise = Some(text);
+        Ok(())
+    }),
+    sets(&["server_tags"], |raw, field| field.tags().map(|tags| raw.tags = Some(tags))),
+    sets(&["server_metadata"], |raw, field| {
+        let Data::Map(map) = &field.value.data else { return Err(field.expected("a map")) };
+        let mut metadata = BTreeMap::new();
+        for (key, value) in map.iter() {
+            let Data::Text(text) = &value.data else {
+                return Err(value.fault(format!(
+                    "server_metadata.{key} expects a string, got {}",
+                    value.data.noun()
+                )));
+            };
+            metadata.insert(key.clone(), text.clone());
+        }
+        raw.metadata = Some(metadata);
+        Ok(())
+    }),
+    sets(&["lame_duck_duration"], |raw, field| {
+        let text = field.text()?;
+        let ns = field.any_duration(&text)?;
+        if ns < 30_000_000_000 {
+            let shown = duration::parse(&text).map(|ns| match u64::try_from(ns) {
+                Ok(ns) => duration::format(ns),
+                Err(_) => format!("-{}", duration::format(ns.unsigned_abs())),
+            });
+            return Err(field.value.fault(format!(
+                "invalid lame_duck_duration of {}, minimum is 30 seconds",
+                shown.unwrap_or_default()
+            )));
+        }
+        raw.lame_duck_ns = Some(ns);
+        Ok(())
+    }),
+    sets(&["lame_duck_grace_period"], |raw, field| {
+        let text = field.text()?;
+        let ns = field.any_duration(&text)?;
+        if ns < 0 {
+            let message = "invalid lame_duck_grace_period, needs to be positive";
+            return Err(field.value.fault(message));
+        }
+        raw.lame_duck_grace_ns = Some(ns);
+        Ok(())
+    }),
     sets(&["shards"], shards),
-    unsupported(&["client_advertise"], STANDALONE),
-    unsupported(&["trace_verbose"], "write trace: true; there is no system account to trace"),
-    unsupported(&["trace_headers"], "write trace: true"),
-    unsupported(
-        &["logfile_size_limit", "log_size_limit", "logfile_max_num", "log_max_num"],
-        "let logrotate move the file and send SIGUSR1",
-    ),
-    unsupported(
-        &["syslog", "remote_syslog"],
-        "let systemd or a log shipper read stderr, or write logfile",
-    ),
     sets(&["https"], |raw, field| {
         let (host, port) = field.listen()?;
         (raw.http_host, raw.https_port) = (Some(host), Some(port));
@@ -186,7 +264,6 @@ const RULES: &[Rule] = &[
     sets(&["allow_non_tls"], |raw, field| field.flag().map(|on| raw.allow_non_tls = Some(on))),
     sets(&["ocsp"], |raw, field| tls::ocsp(field).map(|stapling| raw.stapling = stapling)),
     unsupported(&["prof_port", "prof_block_rate"], "remove it and profile with perf"),
-    unsupported(&["write_timeout"], "remove it; a client past write_deadline is closed"),
     unsupported(&["proxy_protocol"], "remove it and let the proxy forward plain TCP"),
     unsupported(
         &["disable_sublist_cache", "no_sublist_cache"],
@@ -208,19 +285,14 @@ const RULES: &[Rule] = &[
     ),
     unsupported(&["resolver_tls", "resolver_preload", "resolver_pinned_accounts"], NO_OPERATOR),
     unsupported(&["ocsp_cache"], "clients' certificates are not checked for revocation; remove it"),
-    unsupported(
-        &["lame_duck_duration", "lame_duck_grace_period"],
-        "remove it; SIGTERM ends the server at once",
-    ),
     unsupported(&["cluster", "gateway", "leafnodes", "leaf"], STANDALONE),
     unsupported(&["connect_error_reports", "reconnect_error_reports"], STANDALONE),
     unsupported(&["websocket", "ws", "mqtt"], "clients connect over TCP; remove it"),
     unsupported(&["jetstream", "store_dir", "storedir", "default_js_domain"], NO_DISK),
     unsupported(
-        &["server_tags", "server_metadata"],
-        "remove it; server_name is what tells servers apart",
+        &["feature_flags"],
+        "they switch parts of JetStream, and nothing is stored; remove it",
     ),
-    unsupported(&["feature_flags"], "remove it"),
 ];
 
 /// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us" }`.
@@ -256,7 +328,6 @@ fn is_off(name: &str, data: &Data) -> bool {
             "jetstream" => {
                 text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable")
             }
-            "write_timeout" => text == "default",
             _ => false,
         },
         _ => false,
@@ -375,10 +446,37 @@ impl Field<'_> {
         }
     }
 
+    /// One string or several; each once, in lower case.
+    fn tags(&self) -> Result<Vec<String>, Fault> {
+        let mut tags = Vec::new();
+        let mut add = |tag: &str| {
+            let tag = tag.trim().to_lowercase();
+            if !tag.is_empty() && !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        };
+        match &self.value.data {
+            Data::Text(tag) => add(tag),
+            Data::Array(items) => {
+                for item in items.iter() {
+                    match &item.data {
+                        Data::Text(tag) => add(tag),
+                        _ => return Err(self.expected("a string, or an array of strings")),
+                    }
+                }
+            }
+            _ => return Err(self.expected("a string, or an array of strings")),
+        }
+        Ok(tags)
+    }
+
+    fn any_duration(&self, text: &str) -> Result<i64, Fault> {
+        duration::parse(text)
+            .map_err(|message| self.value.fault(format!("error parsing {}: {message}", self.key)))
+    }
+
     fn duration(&self, text: &str) -> Result<i64, Fault> {
-        let ns = duration::parse(text).map_err(|message| {
-            self.value.fault(format!("error parsing {}: {message}", self.key))
-        })?;
+        let ns = self.any_duration(text)?;
         if ns < 0 {
             return Err(self.value.fault(format!("{} can not be negative, got {text}", self.key)));
         }
@@ -414,7 +512,7 @@ impl Field<'_> {
 }
 
 /// Go's `net.SplitHostPort`, and the port as a number.
-fn split_host_port(text: &str) -> Result<(String, i64), String> {
+pub fn split_host_port(text: &str) -> Result<(String, i64), String> {
     let invalid = || {
         format!(
             "could not parse address string {text:?}: write host:port, :port, or [v6 address]:port"

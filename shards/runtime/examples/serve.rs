@@ -23,6 +23,9 @@ fn main() -> Result<(), String> {
         spin_ns: argument(3, 0) as u64 * 1000,
         identity: Identity { server_id: "NSERVE".to_owned(), ..Identity::default() },
         config_digest: String::new(),
+        advertise: None,
+        tags: Vec::new(),
+        metadata: Default::default(),
         shard: shard::Options::default(),
         tls: None,
     };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use mesh::{Counter, Padded};
-use shard::report::{Ask, Report};
+use shard::report::{Ask, Reload, Report};
 use shard::{ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
@@ -27,6 +27,15 @@ pub(crate) enum Message {
     Checked { conn: ConnId, passed: bool },
     /// What TLS new connections are offered from now on.
     Secure(Option<Arc<Tls>>),
+    /// Other options from here on.
+    Reload(Box<Order>),
+}
+
+/// One shard's part of a reload.
+pub(crate) struct Order {
+    pub reload: Arc<Reload>,
+    /// Told when it is done.
+    pub done: Sender<()>,
 }
 
 /// A connection that has just come in.

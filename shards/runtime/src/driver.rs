@@ -32,6 +32,8 @@ const FLUSH_BYTES: usize = 8 * 1024 * 1024;
 const SLICE_BYTES_MIN: usize = 16 * 1024;
 /// How soon to look again whether a full ring has room.
 const FULL_RING_RETRY_NS: Nanos = 50_000;
+/// How often a lame duck looks whether anybody is left.
+const LAME_DUCK_LOOK_NS: Nanos = 50_000_000;
 /// How long connections may take to close when the server shuts down.
 const STOP_NS_MAX: Nanos = 3 * SECONDS;
 
@@ -70,6 +72,8 @@ pub(crate) struct Driver<E: Engine> {
     /// Input given to the engine at once.
     slice_bytes: usize,
     pub(crate) stop_at: Option<Nanos>,
+    /// On the accepting shard of a lame duck: when to look whether anybody is left.
+    lame_duck_look_at: Option<Nanos>,
     /// Times round the loop, sleeps, and time with nothing to do.
     turns: u64,
     wakes: u64,
@@ -111,6 +115,7 @@ impl<E: Engine> Driver<E> {
             taken_bytes: 0,
             slice_bytes: BUFFER_BYTES,
             stop_at: None,
+            lame_duck_look_at: None,
             turns: 0,
             wakes: 0,
             idle_ns: 0,
@@ -200,7 +205,8 @@ impl<E: Engine> Driver<E> {
 
     fn next_due(&mut self) -> Option<Nanos> {
         let retry = self.listener.as_ref().and_then(Listener::next_due);
-        let dues = [self.engine.deadline(), self.sockets.next_due(), retry, self.stop_at];
+        let look = self.lame_duck_look_at;
+        let dues = [self.engine.deadline(), self.sockets.next_due(), retry, self.stop_at, look];
         dues.into_iter().flatten().min()
     }
 
@@ -245,13 +251,24 @@ impl<E: Engine> Driver<E> {
                 Ok(Message::Accepted(accepted)) => self.open(accepted, now),
                 Ok(Message::Secure(tls)) => self.engine.secure_with(tls),
                 Ok(Message::Ask(ask)) => {
-                    if matches!(ask, Ask::Shutdown) {
-                        self.stop(now);
+                    match ask {
+                        Ask::Shutdown => self.stop(now),
+                        Ask::LameDuck(_) => self.begin_lame_duck(now),
+                        _ => {}
                     }
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
                 Ok(Message::Checked { conn, passed }) => {
                     self.engine.step(now, Input::Checked { conn, passed }, &mut self.effects);
+                }
+                Ok(Message::Reload(order)) => {
+                    if let Some(listener) = &mut self.listener {
+                        listener.set_connections_max(order.reload.options.connections_max);
+                    }
+                    let ask = Ask::Reload(order.reload);
+                    self.engine.step(now, Input::Ask(ask), &mut self.effects);
+                    // Fails if whoever gave the order has lost patience.
+                    let _ = order.done.try_send(());
                 }
                 Err(_) => return,
             }
@@ -260,6 +277,36 @@ impl<E: Engine> Driver<E> {
 
     fn stop(&mut self, now: Nanos) {
         self.stop_at.get_or_insert(now + STOP_NS_MAX);
+        self.stop_accepting();
+    }
+
+    /// No new clients; the accepting shard looks out for the last one to go.
+    fn begin_lame_duck(&mut self, now: Nanos) {
+        if self.listener.is_some() {
+            self.lame_duck_look_at = Some(now);
+        }
+        self.stop_accepting();
+    }
+
+    /// A lame duck without clients has nothing left to do.
+    fn look_for_last(&mut self, now: Nanos) {
+        if self.lame_duck_look_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if self.commons.open.iter().any(|open| open.value() > 0) {
+            self.lame_duck_look_at = Some(now + LAME_DUCK_LOOK_NS);
+            return;
+        }
+        self.lame_duck_look_at = None;
+        for mailbox in &self.commons.mailboxes {
+            if mailbox.try_post(Message::Ask(Ask::Shutdown)).is_err() {
+                // Its mailbox is full: again later. To shut down twice is no harm.
+                self.lame_duck_look_at = Some(now + LAME_DUCK_LOOK_NS);
+            }
+        }
+    }
+
+    fn stop_accepting(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.close();
             self.ring.cancel(Tag::of(Op::Accept, 0));
@@ -267,6 +314,7 @@ impl<E: Engine> Driver<E> {
     }
 
     fn take_time(&mut self, now: Nanos) {
+        self.look_for_last(now);
         if let Some(fd) = self.listener.as_mut().and_then(|listener| listener.wants_accept(now)) {
             self.ring.accept(fd);
         }

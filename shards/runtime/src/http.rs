@@ -1,7 +1,7 @@
 //! The monitoring listener, on an executor of its own so that no operator delays a shard.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
 use glommio::{GlommioError, timer};
 use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Site, Step};
-use shard::report::{Ask, Report};
+use shard::report::{Ask, Reload, Report};
 
 use crate::control::{Commons, Message};
 use crate::executor::{self, Handle};
@@ -47,6 +47,23 @@ pub(crate) struct Http {
     pub reports: Receiver<Report>,
     /// Connections use TLS.
     pub secure: Option<Arc<Tls>>,
+    pub changes: Receiver<Change>,
+}
+
+/// Changes of a running server that monitoring has not taken note of; further ones wait.
+pub(crate) const CHANGES_MAX: usize = 16;
+
+/// What monitoring tells differently from here on.
+pub(crate) enum Change {
+    /// The configuration was loaded again.
+    Reload {
+        reload: Arc<Reload>,
+        digest: String,
+        tags: Vec<String>,
+        metadata: BTreeMap<String, String>,
+    },
+    /// No new clients.
+    LameDuck,
 }
 
 /// Ends the monitoring executor.
@@ -89,6 +106,7 @@ struct Desk {
     monitor: Monitor,
     process: Process,
     commons: Arc<Commons>,
+    changes: Receiver<Change>,
     tickets: u64,
     waiting: HashMap<u64, Waiting>,
     connections: usize,
@@ -107,6 +125,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         monitor: Monitor::new(http.site),
         process: Process::new(),
         commons: http.commons,
+        changes: http.changes,
         tickets: 0,
         waiting: HashMap::new(),
         connections: 0,
@@ -125,6 +144,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
             Err(TryRecvError::Disconnected) => break,
         }
         news.read_at(0, 8).await.map_err(io::Error::from)?;
+        desk.borrow_mut().take_changes();
         while let Ok(report) = http.reports.try_recv() {
             desk.borrow_mut().file(report);
         }
@@ -211,6 +231,7 @@ where
 }
 
 async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
+    desk.borrow_mut().take_changes();
     let step = desk.borrow_mut().monitor.ask(request);
     let question = match step {
         Step::Answer(response) => return response,
@@ -234,6 +255,22 @@ impl Desk {
         show_tls(self.monitor.site_mut(), tls.as_deref());
         if self.secure.is_some() && tls.is_some() {
             self.secure = tls;
+        }
+    }
+
+    fn take_changes(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            match change {
+                Change::LameDuck => self.monitor.set_accepting(false),
+                Change::Reload { reload, digest, tags, metadata } => {
+                    let site = self.monitor.site_mut();
+                    site.options = reload.options.clone();
+                    site.config_digest = digest;
+                    site.config_load_unix_ns = now_unix_ns();
+                    site.tags = tags;
+                    site.metadata = metadata;
+                }
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub mod tls;
 pub use engine::Engine;
 pub use preflight::preflight;
 pub use server::{
-    HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,
+    Changed, HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,
 };
+pub use shard::Options as ShardOptions;
 pub use shard::access;
+pub use shard::report::LameDuck;

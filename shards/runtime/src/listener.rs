@@ -169,6 +169,11 @@ impl Listener {
         (self.cids, shard, refused)
     }
 
+    /// How many may be open from here on.
+    pub fn set_connections_max(&mut self, max: Option<u64>) {
+        self.connections_max = max;
+    }
+
     /// No further connections.
     pub fn close(&mut self) {
         self.socket = None;

@@ -5,11 +5,17 @@ use monitor::go_duration;
 use shard::limits::MILLIS;
 use shard::report::{Event, Note};
 
+/// Lines of this target are told at most once a second, whatever they say.
+const STALLED: &str = "ringbus::limited::stalled";
+
 /// Writes a note at the level it has in nats-server.
 pub(crate) fn write(note: &Note) {
     let level = level(&note.what);
     if level <= log::max_level() {
-        log::log!(level, "{}", line(note));
+        match note.what {
+            Event::Stalled { .. } => log::log!(target: STALLED, level, "{}", line(note)),
+            _ => log::log!(level, "{}", line(note)),
+        }
     }
 }
 

@@ -1,25 +1,26 @@
 //! A whole server: its threads, how they begin and how they end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use mesh::{Counter, Padded, Rate};
 use shard::limits::SHARDS_MAX;
-use shard::report::{Ask, Report};
+use shard::report::{Ask, LameDuck, Reload, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
 
-use crate::control::{Answers, Commons, MESSAGES_MAX, Mailbox, Message, Peers};
+use crate::control::{Answers, Commons, MESSAGES_MAX, Mailbox, Message, Order, Peers};
 use crate::driver::Parts;
 use crate::engine::Engine;
 use crate::executor::{self, Birth, Farewell, Handle};
 use crate::http::{self, Http, REPORTS_MAX};
-use crate::lanes::{self, Bell, Peer};
+use crate::lanes::{self, Bell, Peer, strike};
 use crate::listener::{self, Listener};
 use crate::preflight::raise_open_files;
 use crate::proofs::Proofs;
@@ -45,6 +46,12 @@ pub struct Settings {
     pub identity: Identity,
     /// `sha256:<hex>` of the configuration file; empty without one.
     pub config_digest: String,
+    /// Where INFO sends clients, if not to where this server listens; port 0 is the one it does.
+    pub advertise: Option<(String, u16)>,
+    /// What operators tell servers apart by; monitoring shows it.
+    pub tags: Vec<String>,
+    /// What operators tell servers apart by; monitoring shows it.
+    pub metadata: BTreeMap<String, String>,
     /// The limits of the engine.
     pub shard: shard::Options,
     /// How clients are to use TLS, if they are.
@@ -80,6 +87,9 @@ pub struct Identity {
     /// A public curve key, unique to this run.
     pub xkey: String,
 }
+
+/// How long a shard may take to take new settings.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What nats-server 2.15.1 says of its JetStream API, with JetStream off too.
 const API_LEVEL: i32 = 5;
@@ -128,6 +138,24 @@ pub struct Server {
     stopper: Stopper,
     threads: Threads,
     http: Option<(Handle, http::Stop)>,
+    changes: Sender<http::Change>,
+    /// Where clients find this server, unless it advertises another place.
+    host_and_port: (String, u16),
+}
+
+/// What an operator changes in a running server.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    /// All options of the engine, changed or not.
+    pub shard: shard::Options,
+    /// See [`Settings::advertise`].
+    pub advertise: Option<(String, u16)>,
+    /// `sha256:<hex>` of the configuration file.
+    pub digest: String,
+    /// See [`Settings::tags`].
+    pub tags: Vec<String>,
+    /// See [`Settings::metadata`].
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Ends a server from another thread.
@@ -175,6 +203,59 @@ impl Server {
             monitoring.secure(tls);
         }
         Ok(())
+    }
+
+    /// Hears of the first shard that has ended: then the whole server does.
+    pub fn ended(&self) -> Receiver<()> {
+        self.threads.ended.clone()
+    }
+
+    /// No new clients; those there are told, and closed by and by. When the last one is gone the
+    /// server ends. Returns at once.
+    pub fn lame_duck(&self, how: LameDuck) {
+        for mailbox in &self.stopper.commons.mailboxes {
+            mailbox.post(Message::Ask(Ask::LameDuck(how)));
+        }
+        self.tell_monitoring(http::Change::LameDuck);
+    }
+
+    /// Other settings from here on, on every shard when this returns. Each shard changes between
+    /// two of its steps, so that no operation of a client sees half of it. Gives how many
+    /// connections were closed because there were more than may be.
+    ///
+    /// # Errors
+    /// A shard that did not answer in time, or is gone.
+    pub fn reload(&self, change: Changed) -> Result<u64, String> {
+        let commons = &self.stopper.commons;
+        let max = change.shard.connections_max.unwrap_or(u64::MAX);
+        let mut excess = commons.open.iter().map(|open| open.value()).sum::<u64>();
+        excess = excess.saturating_sub(max);
+        let all = excess;
+        let (host, port) = advertised(change.advertise, self.host_and_port.clone());
+        let mut reload = Reload { options: change.shard, host, port, excess: 0 };
+        let (done, answers) = bounded(commons.mailboxes.len());
+        for (mailbox, open) in commons.mailboxes.iter().zip(&commons.open) {
+            let share = excess.min(open.value());
+            excess -= share;
+            reload.excess = usize::try_from(share).unwrap_or(usize::MAX);
+            let order = Order { reload: Arc::new(reload.clone()), done: done.clone() };
+            mailbox.post(Message::Reload(Box::new(order)));
+        }
+        drop(done);
+        for _ in &commons.mailboxes {
+            let answer = answers.recv_timeout(RELOAD_TIME_MAX);
+            answer.map_err(|_| "a shard did not take the new settings in time".to_owned())?;
+        }
+        let Changed { digest, tags, metadata, .. } = change;
+        let reload = Arc::new(reload);
+        self.tell_monitoring(http::Change::Reload { reload, digest, tags, metadata });
+        Ok(all)
+    }
+
+    fn tell_monitoring(&self, change: http::Change) {
+        // Fails if there is no monitoring.
+        let _ = self.changes.send_timeout(change, RELOAD_TIME_MAX);
+        strike(&self.stopper.commons.answers.arrived());
     }
 
     /// As [`Stopper::shutdown`].
@@ -230,7 +311,9 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let tls = settings.tls.as_ref().map(TlsSettings::load).transpose();
     let tls = tls.map_err(StartError::Settings)?.map(Arc::new);
     let (offered, rate) = (tls.clone(), Arc::new(Rate::default()));
+    let advertise = settings.advertise.clone();
     start_all(settings, tls, move |id, port, now| {
+        let (host, port) = advertised(advertise.clone(), (host.clone(), port));
         let info = ServerInfo {
             server_id: identity.server_id.clone(),
             server_name: identity.server_name.clone(),
@@ -238,7 +321,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
             proto: 1,
             git_commit: identity.git_commit.clone(),
             go: identity.go.clone(),
-            host: host.clone(),
+            host,
             port,
             headers: options.headers,
             max_payload: i32::try_from(options.payload_max).unwrap_or(i32::MAX),
@@ -299,18 +382,21 @@ where
     let port = client_addr.port();
     let listener = Listener::new(client, settings.shard.connections_max);
     let threads = spawn_all(&settings, &commons, messages, listener, port, make)?;
+    let (changes, changed) = bounded(http::CHANGES_MAX);
     let mut server = Server {
         client_addr,
         http_addr: None,
         stopper: Stopper { commons: Arc::clone(&commons) },
         threads,
         http: None,
+        changes,
+        host_and_port: (settings.listen_host.clone(), port),
     };
     if let Some(socket) = monitoring {
         server.http_addr = Some(address(&socket)?);
         let site = site(&settings, client_addr, server.http_addr, tls.as_deref());
         let secure = tls.filter(|_| settings.http.as_ref().is_some_and(|http| http.secure));
-        match http::spawn(Http { socket, site, commons, reports, secure }) {
+        match http::spawn(Http { socket, site, commons, reports, secure, changes: changed }) {
             Ok(http) => server.http = Some(http),
             Err(why) => {
                 server.shutdown();
@@ -320,6 +406,15 @@ where
         }
     }
     Ok(server)
+}
+
+/// What INFO says of where this server is.
+fn advertised(instead: Option<(String, u16)>, own: (String, u16)) -> (String, u16) {
+    match instead {
+        None => own,
+        Some((host, 0)) => (host, own.1),
+        Some(other) => other,
+    }
 }
 
 fn bind(
@@ -474,6 +569,8 @@ fn site(
         start_unix_ns,
         config_load_unix_ns: start_unix_ns,
         config_digest: settings.config_digest.clone(),
+        tags: settings.tags.clone(),
+        metadata: settings.metadata.clone(),
         command_line: std::env::args().collect(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         shards: settings.cores.len(),

@@ -16,6 +16,7 @@ mod input;
 mod interest;
 mod keepalive;
 pub mod limits;
+mod news;
 mod outbound;
 mod pressure;
 pub mod report;

@@ -58,6 +58,8 @@ pub const RECHECKED_PER_TURN: usize = 512;
 pub const TEARDOWN_PER_TURN: usize = 512;
 /// A closed connection with more subscriptions than this is remembered without their list.
 pub const CLOSED_SUBSCRIPTIONS_MAX: usize = 1024;
+/// Connections told of news, or closed because the server goes away, in one turn.
+pub const NEWS_PER_TURN: usize = 256;
 /// Connections looked at for a report in one turn.
 pub const REPORT_PER_TURN: usize = 512;
 
@@ -100,6 +102,8 @@ pub struct Options {
     pub debug: bool,
     /// Tell of every protocol line.
     pub trace: bool,
+    /// Show the headers of a traced message only.
+    pub trace_headers_only: bool,
     /// Longest payload shown in a trace, bytes; 0 is no limit.
     pub traced_msg_len_max: usize,
     /// Closed connections remembered for reports, on the whole server.
@@ -127,6 +131,7 @@ impl Default for Options {
             headers: true,
             debug: false,
             trace: false,
+            trace_headers_only: false,
             traced_msg_len_max: 0,
             closed_clients_max: 10_000,
             access: Arc::default(),

@@ -25,6 +25,32 @@ pub enum Ask {
     Access(Arc<Access>),
     /// Close every connection: the server is going away.
     Shutdown,
+    /// Other options from here on.
+    Reload(Arc<Reload>),
+    /// Tell every client that the server goes away, and close them by and by.
+    LameDuck(LameDuck),
+}
+
+/// What an operator changes while the server runs.
+#[derive(Clone, Debug, Default)]
+pub struct Reload {
+    /// All options, changed or not.
+    pub options: crate::limits::Options,
+    /// Where INFO says that this server is.
+    pub host: String,
+    /// Where INFO says that this server is.
+    pub port: u16,
+    /// Connections of this shard to close because there are more than may be.
+    pub excess: usize,
+}
+
+/// How a server goes away.
+#[derive(Clone, Copy, Debug)]
+pub struct LameDuck {
+    /// Nobody is closed before this has passed.
+    pub grace_ns: Nanos,
+    /// Over about this time all are closed.
+    pub duration_ns: Nanos,
 }
 
 /// The parts of a report.

@@ -13,6 +13,7 @@ use crate::ids::{AccountId, ConnId, Nanos, ShardId};
 use crate::input::Input;
 use crate::interest::{Account, Plan, Subscriptions, Weight, Wish};
 use crate::limits::Options;
+use crate::news::{Leaving, Telling};
 use crate::outbound::{Chunk, Outbound};
 use crate::report::{Ask, Figures};
 use crate::reporting::Writing;
@@ -45,6 +46,10 @@ pub struct Shard {
     pub(crate) closed: Closed,
     pub(crate) teardown: VecDeque<Teardown>,
     pub(crate) reports: VecDeque<Writing>,
+    /// A round of INFO under way.
+    pub(crate) telling: Option<Telling>,
+    /// Connections that are closed by and by.
+    pub(crate) leaving: Option<Leaving>,
     /// Connections that waited and may go on.
     pub(crate) runnable: VecDeque<ConnId>,
     pub(crate) lane_waiters: Vec<ConnId>,
@@ -102,6 +107,8 @@ impl Shard {
             closed: Closed::default(),
             teardown: VecDeque::new(),
             reports: VecDeque::new(),
+            telling: None,
+            leaving: None,
             runnable: VecDeque::new(),
             lane_waiters: Vec::new(),
             ended: Vec::new(),
@@ -250,6 +257,9 @@ impl Shard {
         self.tear_down(out);
         self.go_on_rechecking(out);
         self.write_reports(out);
+        if self.telling.is_some() || self.leaving.is_some() {
+            self.spread_news(out);
+        }
         let clients = &self.clients;
         self.timers.prune(self.figures.connections as usize, |conn| {
             clients[conn.index()].as_ref().is_some_and(|client| client.conn == conn)
@@ -260,6 +270,8 @@ impl Shard {
         match ask {
             Ask::Report { ticket, what } => self.begin_report(ticket, what),
             Ask::Access(access) => self.change_access(access, out),
+            Ask::Reload(reload) => self.reload(&reload, out),
+            Ask::LameDuck(how) => self.lame_duck(how),
             Ask::Shutdown => {
                 let open: Vec<ConnId> = self.clients.iter().flatten().map(|c| c.conn).collect();
                 for conn in open {
@@ -357,12 +369,13 @@ impl Shard {
 
     /// When [`Input::Turn`] is needed at the latest.
     pub fn deadline(&self) -> Option<Nanos> {
-        self.timers.next()
+        [self.timers.next(), self.leaving_due()].into_iter().flatten().min()
     }
 
     /// Long work is under way: [`Input::Turn`] again soon.
     pub fn has_work(&self) -> bool {
-        !self.teardown.is_empty() || !self.reports.is_empty() || self.recheck.is_some()
+        let asked_for = !self.reports.is_empty() || self.telling.is_some();
+        !self.teardown.is_empty() || self.recheck.is_some() || asked_for
     }
 
     /// What peers have been told this shard wants: pattern, group, weight. For checks.

@@ -73,26 +73,33 @@ impl Shard {
                     b"" => String::new(),
                     reply => format!("{} ", text(reply)),
                 };
-                self.note(
-                    conn,
-                    Event::TraceIn(format!(
-                        "[{verb} {} {reply}{sizes}]",
-                        text(publication.subject)
-                    )),
-                    out,
-                );
-                self.payload_shown(publication.payload)
+                let line = format!("[{verb} {} {reply}{sizes}]", text(publication.subject));
+                self.note(conn, Event::TraceIn(line), out);
+                match self.payload_shown(publication.header_len, publication.payload) {
+                    Some(line) => line,
+                    None => return,
+                }
             }
         };
         self.note(conn, Event::TraceIn(line), out);
     }
 
-    fn payload_shown(&self, payload: &[u8]) -> String {
-        let max = self.options.traced_msg_len_max;
-        if max > 0 && payload.len() > max {
-            return format!("MSG_PAYLOAD: [{:?}...]", String::from_utf8_lossy(&payload[..max]));
+    /// None where there is nothing to show.
+    fn payload_shown(&self, header_len: usize, payload: &[u8]) -> Option<String> {
+        let shown = match self.options.trace_headers_only {
+            // A header block ends with an empty line, which is not shown.
+            true => payload[..header_len].strip_suffix(b"\r\n\r\n").unwrap_or_default(),
+            false => payload,
+        };
+        if shown.is_empty() {
+            return None;
         }
-        format!("MSG_PAYLOAD: [{:?}]", String::from_utf8_lossy(payload))
+        let max = self.options.traced_msg_len_max;
+        if max > 0 && shown.len() > max {
+            let cut = wire::quoted(&shown[..max]);
+            return Some(format!("MSG_PAYLOAD: [{}...\"]", &cut[..cut.len() - 1]));
+        }
+        Some(format!("MSG_PAYLOAD: [{}]", wire::quoted(shown)))
     }
 
     pub(crate) fn trace_out(&mut self, conn: ConnId, line: &str, out: &mut Effects) {
@@ -111,13 +118,26 @@ impl Shard {
         publication: &Publication<'_>,
         out: &mut Effects,
     ) {
+        let headers = self.outbound.peek(target.conn).is_some_and(|receiver| receiver.headers);
+        let (header_len, payload) = match publication.header_len {
+            header_len if headers => (header_len, publication.payload),
+            stripped => (0, &publication.payload[stripped..]),
+        };
+        let reply = match publication.reply {
+            b"" => String::new(),
+            reply => format!("{} ", String::from_utf8_lossy(reply)),
+        };
         let line = format!(
-            "MSG {} {} {}",
+            "{} {} {} {reply}{}",
+            if header_len > 0 { "HMSG" } else { "MSG" },
             String::from_utf8_lossy(publication.subject),
             String::from_utf8_lossy(target.sid.as_bytes()),
-            sizes(publication.header_len, publication.payload.len()),
+            sizes(header_len, payload.len()),
         );
         self.trace_out(target.conn, &line, out);
+        if let Some(line) = self.payload_shown(header_len, payload) {
+            self.note(target.conn, Event::TraceOut(line), out);
+        }
     }
 }
 
@@ -127,20 +147,36 @@ fn sizes(header_len: usize, len: usize) -> String {
 
 /// A CONNECT line without what must never reach a log.
 fn redacted(json: &str) -> String {
-    const SECRETS: [&str; 5] =
-        ["\"pass\"", "\"auth_token\"", "\"jwt\"", "\"sig\"", "\"proxy_sig\""];
-    let mut shown = json.to_string();
-    for key in SECRETS {
-        let mut from = 0;
-        while let Some(at) = shown[from..].to_ascii_lowercase().find(key) {
-            let after = from + at + key.len();
-            let Some(open) = shown[after..].find('"').map(|quote| after + quote) else { break };
-            let close = closing_quote(&shown, open + 1);
-            shown.replace_range(open + 1..close, "[REDACTED]");
-            from = open + 1;
-        }
+    let mut shown = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(quote) = rest.find('"') {
+        let end = closing_quote(rest, quote + 1);
+        let (key, after) = (&rest[quote + 1..end], &rest[(end + 1).min(rest.len())..]);
+        shown.push_str(&rest[..rest.len() - after.len()]);
+        rest = after;
+        let value = after.trim_start().strip_prefix(':').map(str::trim_start);
+        let Some(value) = value.filter(|_| is_secret(key)) else { continue };
+        shown.push_str(&after[..after.len() - value.len()]);
+        rest = match value.strip_prefix('"') {
+            Some(text) => {
+                shown.push_str("\"[REDACTED]\"");
+                &text[(closing_quote(text, 0) + 1).min(text.len())..]
+            }
+            None => {
+                shown.push_str("[REDACTED]");
+                &value[value.find([',', '}']).unwrap_or(value.len())..]
+            }
+        };
     }
+    shown.push_str(rest);
     shown
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key.starts_with("pass")
+        || key.starts_with("auth_token")
+        || matches!(key.as_str(), "jwt" | "nkey" | "sig" | "proxy_sig")
 }
 
 /// Where the JSON string that starts at `at` ends.
@@ -162,9 +198,22 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let shown =
-            redacted(r#"{"user":"u","PASS":"s\"ecret","auth_token" : "tok","sig":"","x":1}"#);
-        assert!(!shown.contains("ecret") && !shown.contains("tok\""), "{shown}");
-        assert!(shown.contains(r#""user":"u""#) && shown.contains(r#""x":1"#), "{shown}");
+        let table = [
+            (
+                r#"{"user":"u","PASS":"s\"ecret","auth_token" : "tok","sig":"","x":1}"#,
+                concat!(
+                    r#"{"user":"u","PASS":"[REDACTED]","auth_token" : "#,
+                    r#""[REDACTED]","sig":"[REDACTED]","x":1}"#
+                ),
+            ),
+            (r#"{"name":"pass","pass":7,"x":"y"}"#, r#"{"name":"pass","pass":[REDACTED],"x":"y"}"#),
+            (r#"{"jwt":"a.b.c","nkey":"U"}"#, r#"{"jwt":"[REDACTED]","nkey":"[REDACTED]"}"#),
+            (r#"{"pass":"unfinished"#, r#"{"pass":"[REDACTED]""#),
+            (r#"{"pass":"#, r#"{"pass":[REDACTED]"#),
+            ("{}", "{}"),
+        ];
+        for (json, shown) in table {
+            assert_eq!(redacted(json), shown);
+        }
     }
 }

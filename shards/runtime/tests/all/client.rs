@@ -103,6 +103,9 @@ pub fn settings(shards: usize) -> Settings {
         spin_ns: 0,
         identity: Identity { server_id: "NTEST".to_owned(), ..Identity::default() },
         config_digest: String::new(),
+        advertise: None,
+        tags: Vec::new(),
+        metadata: Default::default(),
         shard: shard::Options::default(),
         tls: None,
     }

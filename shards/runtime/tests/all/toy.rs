@@ -127,7 +127,9 @@ unsafe impl Engine for Toy {
                     self.close(conn, cause == Hangup::Closed, effects);
                 }
             }
-            Input::Secured { .. } | Input::Checked { .. } | Input::Ask(Ask::Access(_)) => {
+            Input::Secured { .. }
+            | Input::Checked { .. }
+            | Input::Ask(Ask::Access(_) | Ask::Reload(_) | Ask::LameDuck(_)) => {
                 panic!("nobody has to say who they are here")
             }
             Input::Turn => self.turn(now, effects),

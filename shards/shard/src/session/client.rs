@@ -153,6 +153,11 @@ impl Client {
         self.wait != Wait::Nothing || self.stalled_by > 0
     }
 
+    /// May an INFO come at any time?
+    pub fn knows_news(&self) -> bool {
+        self.first_pong_sent && self.connect.protocol >= 1
+    }
+
     fn unparsed(&self) -> usize {
         self.carry.len() - self.carry_at
     }
@@ -680,7 +685,7 @@ impl Shard {
         self.write(conn, out, |bytes| emit::info(bytes, &info));
     }
 
-    fn info_for(&self, conn: ConnId) -> wire::ServerInfo {
+    pub(crate) fn info_for(&self, conn: ConnId) -> wire::ServerInfo {
         let mut info = self.info.clone();
         if let Some(client) = &self.clients[conn.index()] {
             info.client_id = client.cid;

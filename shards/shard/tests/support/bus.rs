@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use shard::report::Ask;
 use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
 use wire::ServerInfo;
 
@@ -94,6 +95,14 @@ impl Bus {
     /// As [`Bus::take`], whatever the bytes are.
     pub fn take_bytes(&mut self, id: Id) -> Vec<u8> {
         std::mem::take(&mut self.clients[id].got)
+    }
+
+    /// The control plane asks every shard for the same.
+    pub fn ask(&mut self, ask: &Ask) {
+        for shard in 0..self.shards.len() {
+            self.step(shard, Input::Ask(ask.clone()));
+        }
+        self.settle();
     }
 
     pub fn is_closed(&self, id: Id) -> bool {
