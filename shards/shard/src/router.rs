@@ -65,8 +65,8 @@ impl Shard {
         Flow::Done
     }
 
-    /// The connection's last plan, if it is right for a publication with nothing to check. Counts as
-    /// many messages like this one as `count` says, if any.
+    /// The connection's last plan, if it is right for a publication with nothing to check. Counts
+    /// as many messages like this one as `count` says, if any.
     #[inline]
     pub(crate) fn simple_plan(
         &mut self,
