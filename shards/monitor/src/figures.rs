@@ -39,6 +39,8 @@ fn add(sum: &mut Figures, more: &Figures) {
         stalled_clients,
         dropped_behind,
         dropped_no_member,
+        dropped_responses,
+        dropped_internal,
         forwarded_msgs,
         congested,
         inserts,
@@ -64,6 +66,8 @@ fn add(sum: &mut Figures, more: &Figures) {
     sum.stalled_clients += stalled_clients;
     sum.dropped_behind += dropped_behind;
     sum.dropped_no_member += dropped_no_member;
+    sum.dropped_responses += dropped_responses;
+    sum.dropped_internal += dropped_internal;
     sum.forwarded_msgs += forwarded_msgs;
     sum.congested += congested;
     sum.inserts += inserts;

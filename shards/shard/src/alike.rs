@@ -49,6 +49,7 @@ impl<'a> Alike<'a> {
             header_len: 0,
             payload: &message[self.stride - 2 - self.payload_len..self.stride - 2],
             tail: &message[self.stride - self.tail_len..],
+            from_service: false,
         })
     }
 

@@ -24,6 +24,11 @@ pub(crate) struct Delivery<'a> {
     pub tails: &'a [u8],
 }
 
+/// Flags of a record: it goes to plain subscriptions too.
+const PLAIN: u8 = 1;
+/// It came by an imported service.
+const FROM_SERVICE: u8 = 2;
+
 /// Length-prefixed group names.
 #[derive(Clone, Copy)]
 pub(crate) struct Groups<'a>(&'a [u8]);
@@ -98,7 +103,8 @@ fn head(
     head[24..28].copy_from_slice(&word(publication.reply.len()));
     head[28..32].copy_from_slice(&word(publication.header_len));
     head[32..36].copy_from_slice(&word(publication.payload.len()));
-    head[36] = u8::from(plain);
+    head[36] = if plain { PLAIN } else { 0 };
+    head[36] |= if publication.from_service { FROM_SERVICE } else { 0 };
     head[37..41].copy_from_slice(&word(msgs));
     head
 }
@@ -128,9 +134,10 @@ pub(crate) fn read<'a>(batch: &mut &'a [u8]) -> Option<Delivery<'a>> {
             header_len: len_at(28),
             payload: &tail[payload_at..payload_at + payload_len],
             tail,
+            from_service: record[36] & FROM_SERVICE != 0,
         },
         origin: ConnId::from_bits(u64::from(word_at(12)) << 32 | u64::from(word_at(8))),
-        plain: record[36] == 1,
+        plain: record[36] & PLAIN != 0,
         groups: Groups(groups),
         msgs,
         tails,
@@ -170,6 +177,7 @@ mod tests {
             header_len: 4,
             payload: &tail[13..22],
             tail,
+            from_service: true,
         };
         let origin = ConnId { slot: 9, generation: 4_000_000_000 };
         let mut bytes = Vec::new();
@@ -197,6 +205,7 @@ mod tests {
             header_len: 0,
             payload: b"x",
             tail,
+            from_service: false,
         };
         let mut bytes = Vec::new();
         let origin = ConnId { slot: 1, generation: 2 };

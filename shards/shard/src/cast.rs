@@ -67,6 +67,9 @@ impl Shard {
                 false => self.deliver_each(cast, publication, publisher, echo, out),
             };
         }
+        if !targets.imported.is_empty() {
+            delivered |= self.deliver_imported(&targets.imported, publication, publisher, out);
+        }
         delivered
     }
 

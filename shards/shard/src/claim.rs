@@ -8,14 +8,21 @@ use std::collections::BTreeMap;
 
 use crate::effect::Effects;
 use crate::frame::{Claim, Frame};
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{AccountId, ConnId, ShardId};
+use crate::router::Publication;
 use crate::session::client::{Held, Wait};
 use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
 
-/// One delivery held: the group, and the member that will get it.
-type Promise = (Box<[u8]>, SubId);
+/// One delivery held.
+struct Promise {
+    account: AccountId,
+    subject: Box<[u8]>,
+    queue: Box<[u8]>,
+    /// Who will get it.
+    member: SubId,
+}
 
 /// Deliveries held for publishers of other shards.
 #[derive(Default)]
@@ -24,15 +31,26 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    fn hold(&mut self, publisher: Publisher, queue: Box<[u8]>, sub: SubId) {
-        self.held.entry(publisher).or_default().push((queue, sub));
+    fn hold(&mut self, publisher: Publisher, claim: Claim, member: SubId) {
+        let Claim { account, subject, queue, .. } = claim;
+        let promise = Promise { account, subject, queue, member };
+        self.held.entry(publisher).or_default().push(promise);
     }
 
     /// The member held for this publisher's delivery to a group.
-    pub fn redeem(&mut self, publisher: Publisher, queue: &[u8]) -> Option<SubId> {
+    pub fn redeem(
+        &mut self,
+        publisher: Publisher,
+        publication: &Publication<'_>,
+        queue: &[u8],
+    ) -> Option<SubId> {
         let held = self.held.get_mut(&publisher)?;
-        let at = held.iter().position(|(name, _)| **name == *queue)?;
-        let (_, sub) = held.swap_remove(at);
+        let at = held.iter().position(|promise| {
+            promise.account == publication.account
+                && *promise.queue == *queue
+                && *promise.subject == *publication.subject
+        })?;
+        let sub = held.swap_remove(at).member;
         if held.is_empty() {
             self.held.remove(&publisher);
         }
@@ -42,7 +60,7 @@ impl Claims {
     /// Everything held for a publisher that will not come.
     fn give_back(&mut self, publisher: Publisher) -> Vec<SubId> {
         let held = self.held.remove(&publisher).unwrap_or_default();
-        held.into_iter().map(|(_, sub)| sub).collect()
+        held.into_iter().map(|promise| promise.member).collect()
     }
 
     /// Nothing is held.
@@ -53,7 +71,7 @@ impl Claims {
     /// The member is gone: nothing of it is held any more.
     pub fn forget(&mut self, sub: SubId) {
         self.held.retain(|_, held| {
-            held.retain(|(_, member)| *member != sub);
+            held.retain(|promise| promise.member != sub);
             !held.is_empty()
         });
     }
@@ -84,11 +102,11 @@ impl Shard {
                 subscription.reserved += 1;
                 let pattern = subscription.pattern;
                 self.accounts[claim.account.0 as usize].reweigh(pattern);
-                self.claims.hold(publisher, claim.queue, sub);
+                self.claims.hold(publisher, claim, sub);
             }
         }
         self.announce(out);
-        out.forward(from, Frame::Claimed { conn: claim.conn, granted: member.is_some() });
+        out.forward(from, Frame::Claimed { conn: publisher.conn, granted: member.is_some() });
     }
 
     /// A peer has answered a claim.
@@ -115,8 +133,8 @@ impl Shard {
         !self.claims_of(conn).is_empty()
     }
 
-    pub(crate) fn holds(&self, conn: ConnId, queue: &[u8]) -> bool {
-        self.claims_of(conn).iter().any(|held| *held.queue == *queue)
+    pub(crate) fn holds(&self, conn: ConnId, leg: u32, queue: &[u8]) -> bool {
+        self.claims_of(conn).iter().any(|held| held.leg == leg && *held.queue == *queue)
     }
 
     /// A publication went no further: peers need hold nothing for it.

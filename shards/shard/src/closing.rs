@@ -132,6 +132,9 @@ impl Shard {
 
     /// Takes a subscription out of its table.
     pub(crate) fn drop_subscription(&mut self, sub: SubId) {
+        for shadow in self.take_shadows(sub) {
+            self.drop_subscription(shadow);
+        }
         let subscription = self.subs.peek(sub);
         if subscription.reserved > 0 {
             self.claims.forget(sub);

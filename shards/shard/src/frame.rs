@@ -1,5 +1,6 @@
 //! What crosses a ring between two shards. Nothing else does.
 
+use crate::account::response::Answer;
 use crate::ids::{AccountId, ConnId};
 
 /// One slot of a ring.
@@ -38,6 +39,10 @@ pub enum Frame {
         /// Its claim was granted: the next delivery to the group is held for it.
         granted: bool,
     },
+    /// What is a publication on a reply subject of the receiver's a response to?
+    Question(Box<Question>),
+    /// The answer to a question, for the connection that publishes.
+    Answer(Box<(ConnId, Answer)>),
     /// What is still held for this publisher will not be used.
     Unclaim {
         /// The publisher, on the sending shard.
@@ -61,6 +66,19 @@ pub struct Interest {
     pub weight: u32,
     /// How many of those members take only a limited number of messages.
     pub limited: u32,
+}
+
+/// A publisher has a message for a subject that only the receiver can make sense of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The publisher, on the asking shard.
+    pub conn: ConnId,
+    /// Whose subjects.
+    pub account: AccountId,
+    /// The reply subject.
+    pub subject: Box<[u8]>,
+    /// The message is empty: the last of several.
+    pub is_last: bool,
 }
 
 /// A publisher asks for one delivery of a limited queue member.

@@ -12,7 +12,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use subject::{PatternId, Sublist};
 
-use crate::ids::{ConnId, ShardId};
+use crate::account::{Bonds, StreamImport};
+use crate::ids::{AccountId, ConnId, ShardId};
 use crate::limits::{CAST_MIN, PLANS_MAX};
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
@@ -41,6 +42,8 @@ pub(crate) struct Subscription {
     pub fenced: bool,
     /// What it gets is looked at one by one: its connection may not see all of it, or answers it.
     pub guarded: bool,
+    /// The shadow of a subscription of another account, which has this import.
+    pub import: Option<Rc<StreamImport>>,
 }
 
 impl Subscription {
@@ -137,19 +140,19 @@ pub(crate) struct PeerWeight {
 }
 
 /// What to do with one subject, made once and used until interest changes.
-#[derive(Default)]
 pub(crate) struct Plan {
     /// The subject it is for.
     pub subject: Box<[u8]>,
     /// It may need a ring.
     pub crosses: bool,
-    /// It needs no ring, has no group, and its subject is not a reserved one.
+    /// It needs no ring, has no group, and its subject is not a reserved one nor a tied one.
     pub is_plain: bool,
     /// No connection of this shard gets more than one plain copy.
     pub locals_apart: bool,
     /// That, no group, and its subject is not a reserved one.
     pub is_apart: bool,
     stale: Cell<bool>,
+    account: AccountId,
     generation: u64,
     /// Plain subscriptions of this shard, by matching pattern.
     pub locals: Vec<Rc<Targets>>,
@@ -168,6 +171,8 @@ pub(crate) struct Targets {
     pub casts: Vec<Rc<Cast>>,
     /// No connection is among them twice.
     is_apart: bool,
+    /// Shadows of other accounts' subscriptions.
+    pub imported: Vec<Target>,
 }
 
 /// Many subscriptions without a limit that go by the same sid.
@@ -195,6 +200,22 @@ pub(crate) struct GroupPlan {
 }
 
 impl Plan {
+    fn new(account: AccountId, subject: &[u8], generation: u64) -> Plan {
+        Plan {
+            subject: subject.into(),
+            crosses: false,
+            is_plain: false,
+            locals_apart: false,
+            is_apart: false,
+            stale: Cell::new(false),
+            account,
+            generation,
+            locals: Vec::new(),
+            peers: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
     pub fn group(&self, name: &[u8]) -> Option<&GroupPlan> {
         self.groups.iter().find(|group| *group.name == *name)
     }
@@ -202,6 +223,7 @@ impl Plan {
 
 /// An account's subjects as this shard sees them.
 pub(crate) struct Account {
+    id: AccountId,
     table: Sublist<Entry>,
     plans: HashMap<Box<[u8]>, Rc<Plan>, FixedState>,
     /// Counts changes that may concern any subject.
@@ -210,6 +232,10 @@ pub(crate) struct Account {
     matched: Vec<PatternId>,
     /// What its table has been asked, and what its closed connections have done.
     pub figures: Figures,
+    /// Its imported streams are not those that older subscriptions have shadows for.
+    pub recasts: bool,
+    /// None if its subjects are its own and mean what they say.
+    pub ties: Option<Rc<Bonds>>,
 }
 
 /// A change of this shard's own interest that peers must hear of.
@@ -220,14 +246,17 @@ pub(crate) struct Change {
 }
 
 impl Account {
-    pub fn new(seed: u64) -> Account {
+    pub fn new(id: AccountId, seed: u64) -> Account {
         Account {
+            id,
+            recasts: false,
             table: Sublist::new(seed),
             plans: HashMap::with_hasher(FixedState::with_seed(seed)),
             generation: 0,
             dirty: Vec::new(),
             matched: Vec::new(),
             figures: Figures::default(),
+            ties: None,
         }
     }
 
@@ -348,6 +377,14 @@ impl Account {
         }
     }
 
+    /// Gives the account other ties. Plans made under the old ones are void.
+    pub fn tie(&mut self, ties: Option<Rc<Bonds>>) {
+        let streams = |ties: &Option<Rc<Bonds>>| ties.as_ref().map(|ties| ties.streams.clone());
+        self.recasts = streams(&self.ties) != streams(&ties);
+        self.ties = ties;
+        self.generation += 1;
+    }
+
     /// Nothing is waiting to be announced.
     pub fn is_announced(&self) -> bool {
         self.dirty.is_empty()
@@ -410,15 +447,14 @@ impl Account {
     /// Is a plan made earlier still right?
     #[inline]
     pub fn is_current(&self, plan: &Plan) -> bool {
-        plan.generation == self.generation && !plan.stale.get()
+        plan.account == self.id && plan.generation == self.generation && !plan.stale.get()
     }
 
     fn make_plan(&mut self, subject: &[u8], subs: &Subscriptions) -> Plan {
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.table.matches(subject, &mut matched);
-        let mut plan =
-            Plan { subject: subject.into(), generation: self.generation, ..Plan::default() };
+        let mut plan = Plan::new(self.id, subject, self.generation);
         for id in &matched {
             let entry = &self.table[*id];
             if !entry.plain.is_empty() {
@@ -436,7 +472,8 @@ impl Account {
         plan.groups
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
-        let simple = plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
+        let is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(subject));
+        let simple = !is_tied && plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
         plan.is_plain = simple && !plan.crosses;
         plan.locals_apart = match &plan.locals[..] {
             [] => true,
@@ -562,15 +599,20 @@ impl Plan {
 impl Targets {
     fn of(plain: &[SubId], subs: &Subscriptions) -> Targets {
         let all = plain.iter().map(|sub| target(*sub, subs));
-        if plain.len() < CAST_MIN {
-            return Targets { singles: all.collect(), casts: Vec::new(), is_apart: true };
+        if plain.len() < CAST_MIN && !plain.iter().any(|sub| subs.peek(*sub).import.is_some()) {
+            return Targets { singles: all.collect(), is_apart: true, ..Targets::default() };
         }
         let mut targets = Targets::default();
         let mut by_sid: HashMap<Sid, usize, FixedState> =
             HashMap::with_hasher(FixedState::default());
         let mut sets: Vec<Vec<Target>> = Vec::new();
         for target in all {
-            if target.guarded || subs.peek(target.sub).max > 0 {
+            let subscription = subs.peek(target.sub);
+            if subscription.import.is_some() {
+                targets.imported.push(target);
+                continue;
+            }
+            if target.guarded || subscription.max > 0 {
                 targets.singles.push(target);
                 continue;
             }
@@ -590,15 +632,17 @@ impl Targets {
         }
         let mut conns: Vec<ConnId> = targets.iter().map(|target| target.conn).collect();
         conns.sort_unstable();
-        targets.is_apart = conns.windows(2).all(|pair| pair[0] != pair[1]);
+        targets.is_apart =
+            targets.imported.is_empty() && conns.windows(2).all(|pair| pair[0] != pair[1]);
         targets
     }
 
     fn len(&self) -> usize {
-        self.singles.len() + self.casts.iter().map(|cast| cast.targets.len()).sum::<usize>()
+        let casts = self.casts.iter().map(|cast| cast.targets.len()).sum::<usize>();
+        self.singles.len() + casts + self.imported.len()
     }
 
-    /// All of them.
+    /// All of them, but for the shadows.
     pub fn iter(&self) -> impl Iterator<Item = &Target> {
         self.singles.iter().chain(self.casts.iter().flat_map(|cast| &cast.targets))
     }
@@ -632,6 +676,7 @@ impl Subscription {
             leaving: false,
             fenced: false,
             guarded: false,
+            import: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod account;
 mod alike;
 mod batch;
 mod cast;
@@ -31,8 +32,9 @@ mod stall;
 mod timers;
 mod tracing;
 
+pub use account::response::Answer;
 pub use effect::{Close, Effects, Reads};
-pub use frame::{Claim, Frame, Interest};
+pub use frame::{Claim, Frame, Interest, Question};
 pub use ids::{AccountId, ConnId, Nanos, ShardId};
 pub use input::{Hangup, Input, Name, Peer};
 pub use interest::Wish;

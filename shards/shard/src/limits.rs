@@ -63,6 +63,14 @@ pub const NEWS_PER_TURN: usize = 256;
 /// Connections looked at for a report in one turn.
 pub const REPORT_PER_TURN: usize = 512;
 
+/// Ways of one publication: its own account, services, hops of a response. More are not followed.
+pub const LEGS_MAX: usize = 64;
+/// Requests to services of other accounts that wait for a response on one shard; with more, the
+/// one that would be given up first is forgotten.
+pub const RESPONSES_MAX: usize = 256 * 1024;
+/// Of those, how many are given up in one turn.
+pub const EXPIRE_PER_TURN: usize = 512;
+
 /// Subjects whose fan-out plan is remembered.
 pub const PLANS_MAX: usize = 8192;
 

@@ -162,6 +162,10 @@ pub struct Figures {
     pub dropped_behind: u64,
     /// Deliveries to a queue group whose last member here went away while they were on a ring.
     pub dropped_no_member: u64,
+    /// Requests of other accounts forgotten because too many waited for a response.
+    pub dropped_responses: u64,
+    /// Messages of the server itself dropped because a ring was full.
+    pub dropped_internal: u64,
     /// Publications carried to other shards, counted once per shard.
     pub forwarded_msgs: u64,
     /// Times a publisher waited for a full ring.

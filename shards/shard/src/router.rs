@@ -8,7 +8,7 @@ use crate::batch::{self, Delivery};
 use crate::interest::{GroupPlan, Plan, Target, target};
 use crate::outbound::Taken;
 use crate::report::Event;
-use crate::session::client::{Flow, Wait};
+use crate::session::client::{Flow, Held, Wait};
 use crate::session::guard::Right;
 use crate::session::login::Admitted;
 use crate::sid::SubId;
@@ -27,6 +27,8 @@ pub(crate) struct Publication<'a> {
     pub payload: &'a [u8],
     /// What follows `MSG <subject> <sid> ` in a delivery. Never empty.
     pub tail: &'a [u8],
+    /// It came by an imported service: not to be exported as a stream again.
+    pub from_service: bool,
 }
 
 /// Who gets a queue group's message.
@@ -53,7 +55,9 @@ impl Shard {
             return self.publish_with_care(conn, op, out);
         };
         let Pub { subject, reply, header_len, payload, tail } = *op;
-        let publication = Publication { account, subject, reply, header_len, payload, tail };
+        let from_service = false;
+        let publication =
+            Publication { account, subject, reply, header_len, payload, tail, from_service };
         let publisher = Publisher { shard: self.id, conn };
         let mut delivered = false;
         for targets in &plan.locals {
@@ -105,12 +109,15 @@ impl Shard {
         if self.is_reserved_for(conn, op.subject) || is_reserved_reply(op.reply) {
             // Before anything is claimed of a peer: what is held for it is as good as taken.
             let right = self.right(conn, op.subject);
-            self.admit(conn, op, right, out);
+            self.admit(conn, op, op.subject, right, out);
             return Flow::Done;
+        }
+        if self.is_tied(conn, op.subject) {
+            return self.publish_tied(conn, op, out);
         }
         let right = self.right(conn, op.subject);
         if right == Right::Never {
-            self.admit(conn, op, right, out);
+            self.admit(conn, op, op.subject, right, out);
             self.release_claims(conn, out);
             return Flow::Done;
         }
@@ -120,11 +127,14 @@ impl Shard {
         }
         let mut picks = std::mem::take(&mut self.picks);
         picks.clear();
-        if !plan.groups.is_empty() && !self.pick_groups(conn, op.subject, &plan, &mut picks, out) {
+        let place = (self.account_of(conn), 0);
+        if !plan.groups.is_empty()
+            && !self.pick_groups(conn, place, op.subject, &plan, &mut picks, out)
+        {
             self.picks = picks;
             return Flow::Again;
         }
-        let flow = self.admit(conn, op, right, out);
+        let flow = self.admit(conn, op, op.subject, right, out);
         if flow {
             let mut scratch = std::mem::take(&mut self.scratch);
             let tail = if op.tail.is_empty() {
@@ -134,14 +144,18 @@ impl Shard {
                 op.tail
             };
             let publication = Publication {
-                account: self.account_of(conn),
+                account: place.0,
                 subject: op.subject,
                 reply: op.reply,
                 header_len: op.header_len,
                 payload: op.payload,
                 tail,
+                from_service: false,
             };
-            self.fan_out(conn, &publication, &plan, &picks, out);
+            let delivered = self.fan_out(conn, &publication, &plan, &picks, 0, out);
+            if !delivered && !publication.reply.is_empty() {
+                self.no_responders(conn, &publication, out);
+            }
             self.scratch = scratch;
         }
         self.picks = picks;
@@ -151,7 +165,7 @@ impl Shard {
 
     /// May this connection publish to the subject?
     #[inline]
-    fn right(&mut self, conn: ConnId, subject: &[u8]) -> Right {
+    pub(crate) fn right(&mut self, conn: ConnId, subject: &[u8]) -> Right {
         let now = self.now;
         let Some(client) = self.client(conn) else { return Right::Never };
         client.guard.as_mut().map_or(Right::Always, |guard| guard.right(subject, now))
@@ -175,7 +189,7 @@ impl Shard {
     }
 
     /// A ring this publication may need is full: its connection waits.
-    fn lacks_room(&mut self, conn: ConnId, plan: &Plan, out: &mut Effects) -> bool {
+    pub(crate) fn lacks_room(&mut self, conn: ConnId, plan: &Plan, out: &mut Effects) -> bool {
         let groups = plan.groups.iter().flat_map(|group| &group.peers).map(|peer| peer.shard);
         let held = self.claims_of(conn).iter().map(|held| held.shard);
         let mut full = false;
@@ -185,9 +199,17 @@ impl Shard {
         full && self.wait_for_lane(conn)
     }
 
-    /// Counts the message and checks what nats-server checks. False if it goes no further.
+    /// Counts the message and checks what nats-server checks; `mapped` is its subject after the
+    /// account's mappings. False if it goes no further.
     #[inline]
-    fn admit(&mut self, conn: ConnId, op: &Pub<'_>, right: Right, out: &mut Effects) -> bool {
+    pub(crate) fn admit(
+        &mut self,
+        conn: ConnId,
+        op: &Pub<'_>,
+        mapped: &[u8],
+        right: Right,
+        out: &mut Effects,
+    ) -> bool {
         let now = self.now;
         let Some(client) = self.client(conn) else { return false };
         client.in_msgs += 1;
@@ -200,8 +222,8 @@ impl Shard {
         if pedantic && !told && !subject::valid_literal(op.subject) {
             self.send_err(conn, error_text::INVALID_PUBLISH_SUBJECT, out);
         }
-        if right == Right::Never || self.is_reserved_for(conn, op.subject) {
-            self.forbid_publication(conn, op.subject, out);
+        if right == Right::Never || self.is_reserved_for(conn, mapped) {
+            self.forbid_publication(conn, mapped, out);
             return false;
         }
         if is_reserved_reply(op.reply) {
@@ -214,7 +236,7 @@ impl Shard {
             && let Some(client) = self.client(conn)
             && let Some(guard) = &mut client.guard
         {
-            guard.answered(op.subject);
+            guard.answered(mapped);
         }
         if verbose {
             self.send_ok(conn, out);
@@ -230,20 +252,22 @@ impl Shard {
     }
 
     /// May clients of its account not publish to it? The system account may do more.
-    fn is_reserved_for(&self, conn: ConnId, subject: &[u8]) -> bool {
+    pub(crate) fn is_reserved_for(&self, conn: ConnId, subject: &[u8]) -> bool {
         is_reserved_subject(subject)
             && !(subject.starts_with(b"$NRG.")
                 && self.options.access.system == Some(self.account_of(conn)))
     }
 
-    fn fan_out(
+    /// Sends a message on one of its ways. False if nobody got it.
+    pub(crate) fn fan_out(
         &mut self,
         conn: ConnId,
         publication: &Publication<'_>,
         plan: &Plan,
         picks: &[Pick],
+        leg: u32,
         out: &mut Effects,
-    ) {
+    ) -> bool {
         let publisher = Publisher { shard: self.id, conn };
         let echo = self.echoes(conn);
         let mut delivered = false;
@@ -269,11 +293,9 @@ impl Shard {
         }
         if plan.crosses || self.holds_claims(conn) {
             self.announce(out);
-            delivered |= self.carry(conn, publication, plan, picks, out);
+            delivered |= self.carry(conn, publication, plan, picks, leg, out);
         }
-        if !delivered && !publication.reply.is_empty() {
-            self.no_responders(conn, publication, out);
-        }
+        delivered
     }
 
     /// One copy for each peer that has plain interest or was picked for a group.
@@ -283,12 +305,16 @@ impl Shard {
         publication: &Publication<'_>,
         plan: &Plan,
         picks: &[Pick],
+        leg: u32,
         out: &mut Effects,
     ) -> bool {
         let mut carried = false;
-        let claims =
-            self.clients[conn.index()].as_mut().map(|client| std::mem::take(&mut client.claims));
-        let claims = claims.unwrap_or_default();
+        let claims = self.client(conn).map(|client| std::mem::take(&mut client.claims));
+        let (claims, others): (Vec<Held>, Vec<Held>) =
+            claims.unwrap_or_default().into_iter().partition(|held| held.leg == leg);
+        if let Some(client) = self.client(conn) {
+            client.claims = others;
+        }
         let mut groups: Vec<(&[u8], bool)> = Vec::new();
         for peer in 0..self.shards {
             let to = ShardId(peer as u16);
@@ -387,7 +413,13 @@ impl Shard {
         (0..members.len()).any(|step| {
             let target = &members[(start + step) % members.len()];
             self.may_take(target, publication.subject, publisher, echo)
-                && self.deliver(target, publication, publisher, out)
+                && match self.subs.peek(target.sub).import {
+                    None => self.deliver(target, publication, publisher, out),
+                    Some(_) => {
+                        let shadow = std::slice::from_ref(target);
+                        self.deliver_imported(shadow, publication, publisher, out)
+                    }
+                }
         })
     }
 
@@ -564,7 +596,12 @@ impl Shard {
     }
 
     /// Nobody took a request: tell its publisher, if it listens for the answer itself.
-    fn no_responders(&mut self, conn: ConnId, publication: &Publication<'_>, out: &mut Effects) {
+    pub(crate) fn no_responders(
+        &mut self,
+        conn: ConnId,
+        publication: &Publication<'_>,
+        out: &mut Effects,
+    ) {
         let Some(client) = self.client(conn) else { return };
         if !client.connect.no_responders {
             return;
@@ -582,9 +619,10 @@ impl Shard {
     }
 
     /// Decides every group before anything is delivered. False if a peer must be asked first.
-    fn pick_groups(
+    pub(crate) fn pick_groups(
         &mut self,
         conn: ConnId,
+        (account, leg): (AccountId, u32),
         subject: &[u8],
         plan: &Plan,
         picks: &mut Vec<Pick>,
@@ -592,12 +630,12 @@ impl Shard {
     ) -> bool {
         let echo = self.echoes(conn);
         for group in &plan.groups {
-            let pick = match self.holds(conn, &group.name) {
+            let pick = match self.holds(conn, leg, &group.name) {
                 true => Pick::Held,
                 false => self.pick(conn, subject, group, echo),
             };
             if let Pick::Claim(shard) = pick {
-                self.claim(conn, shard, subject, &group.name, out);
+                self.claim(conn, (account, leg), shard, subject, &group.name, out);
                 return false;
             }
             picks.push(pick);
@@ -606,7 +644,13 @@ impl Shard {
     }
 
     /// Members count alike wherever they are: a random start, then the next that can take it.
-    fn pick(&mut self, conn: ConnId, subject: &[u8], group: &GroupPlan, echo: bool) -> Pick {
+    pub(crate) fn pick(
+        &mut self,
+        conn: ConnId,
+        subject: &[u8],
+        group: &GroupPlan,
+        echo: bool,
+    ) -> Pick {
         let publisher = Publisher { shard: self.id, conn };
         let locals = group.members.len();
         let remote: usize = group.peers.iter().map(|peer| peer.weight.members as usize).sum();
@@ -630,15 +674,15 @@ impl Shard {
     fn claim(
         &mut self,
         conn: ConnId,
+        (account, leg): (AccountId, u32),
         shard: ShardId,
         subject: &[u8],
         queue: &[u8],
         out: &mut Effects,
     ) {
-        let account = self.account_of(conn);
         let Some(client) = self.client(conn) else { return };
         client.wait = Wait::Claim(shard);
-        client.claims.push(crate::session::client::Held { shard, queue: queue.into() });
+        client.claims.push(Held { shard, queue: queue.into(), leg });
         let claim = Claim { account, subject: subject.into(), queue: queue.into(), conn };
         self.fences.forwarded(shard);
         out.forward(shard, Frame::Claim(Box::new(claim)));
@@ -652,7 +696,7 @@ impl Shard {
         publication: &Publication<'_>,
         out: &mut Effects,
     ) -> bool {
-        let Some(sub) = self.claims.redeem(publisher, queue) else { return false };
+        let Some(sub) = self.claims.redeem(publisher, publication, queue) else { return false };
         self.unreserve(sub);
         let target = target(sub, &self.subs);
         let delivered = self.deliver(&target, publication, publisher, out);

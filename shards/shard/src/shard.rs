@@ -3,6 +3,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::account::response::Responses;
 use crate::cast::{self, Casting};
 use crate::claim::Claims;
 use crate::closing::{Closed, Teardown};
@@ -37,6 +41,12 @@ pub struct Shard {
     pub(crate) clients: Vec<Option<Box<Client>>>,
     pub(crate) outbound: Outbound,
     pub(crate) accounts: Vec<Account>,
+    /// Subscriptions of other accounts that come with one, by imported streams.
+    pub(crate) shadows: HashMap<SubId, Vec<SubId>, FixedState>,
+    pub(crate) import_scratch: Vec<u8>,
+    /// A message with a header of the server's.
+    pub(crate) leg_message: Vec<u8>,
+    pub(crate) responses: Responses,
     pub(crate) subs: Subscriptions,
     pub(crate) fences: Fences,
     pub(crate) claims: Claims,
@@ -98,6 +108,10 @@ impl Shard {
             clients: Vec::new(),
             outbound: Outbound::default(),
             accounts: Vec::new(),
+            shadows: HashMap::with_hasher(FixedState::with_seed(seed)),
+            import_scratch: Vec::new(),
+            leg_message: Vec::new(),
+            responses: Responses::new(seed),
             subs: Subscriptions::default(),
             fences: Fences::new(shards),
             claims: Claims::default(),
@@ -173,6 +187,8 @@ impl Shard {
             Frame::Claim(claim) => self.claimed_by(from, *claim, out),
             Frame::Claimed { conn, granted } => self.claim_answered(from, conn, granted),
             Frame::Unclaim { conn } => self.unclaimed_by(from, conn, out),
+            Frame::Question(question) => self.asked_by(from, &question, out),
+            Frame::Answer(answer) => self.told(from, answer.0, answer.1),
         }
     }
 
@@ -256,6 +272,7 @@ impl Shard {
         }
         self.tear_down(out);
         self.go_on_rechecking(out);
+        self.expire_responses(out);
         self.write_reports(out);
         if self.telling.is_some() || self.leaving.is_some() {
             self.spread_news(out);
@@ -369,7 +386,8 @@ impl Shard {
 
     /// When [`Input::Turn`] is needed at the latest.
     pub fn deadline(&self) -> Option<Nanos> {
-        [self.timers.next(), self.leaving_due()].into_iter().flatten().min()
+        let due = [self.timers.next(), self.leaving_due(), self.responses.next()];
+        due.into_iter().flatten().min()
     }
 
     /// Long work is under way: [`Input::Turn`] again soon.

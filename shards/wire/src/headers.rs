@@ -37,9 +37,52 @@ pub fn field_into(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes a message with one field set, whatever it was set to before; gives the new length of the
+/// header. `message` begins with `header_len` bytes of header.
+pub fn set_into(
+    out: &mut Vec<u8>,
+    key: &str,
+    value: &[u8],
+    header_len: usize,
+    message: &[u8],
+) -> usize {
+    out.clear();
+    let (header, payload) = message.split_at(header_len);
+    let fields = header.strip_suffix(b"\r\n").unwrap_or_default();
+    for line in fields.split_inclusive(|byte| *byte == b'\n') {
+        let is_set = line.strip_prefix(key.as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
+        if out.is_empty() || !is_set {
+            out.extend_from_slice(line);
+        }
+    }
+    if out.is_empty() {
+        out.extend_from_slice(b"NATS/1.0\r\n");
+    }
+    field_into(out, key, value);
+    out.extend_from_slice(b"\r\n");
+    let len = out.len();
+    out.extend_from_slice(payload);
+    len
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_set_once() {
+        for (message, header_len, wanted) in [
+            ("hi", 0, "NATS/1.0\r\nK: v\r\n\r\nhi"),
+            ("NATS/1.0\r\n\r\nhi", 12, "NATS/1.0\r\nK: v\r\n\r\nhi"),
+            ("NATS/1.0\r\na: b\r\n\r\nhi", 18, "NATS/1.0\r\na: b\r\nK: v\r\n\r\nhi"),
+            ("NATS/1.0\r\nK: x\r\na: b\r\n\r\n", 24, "NATS/1.0\r\na: b\r\nK: v\r\n\r\n"),
+        ] {
+            let mut out = Vec::new();
+            let len = set_into(&mut out, "K", b"v", header_len, message.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&out), wanted);
+            assert!(out[..len].ends_with(b"\r\n\r\n"));
+        }
+    }
 
     #[test]
     fn no_responders_length_is_what_is_written() {

@@ -85,11 +85,16 @@ fn is_zero_i32(value: &i32) -> bool {
 impl ServerInfo {
     /// Appends the JSON object.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let mut serializer = Serializer::with_formatter(out, GoFormatter);
-        // Plain data into a Vec: neither serde nor the writer has a way to fail.
-        let written = self.serialize(&mut serializer);
-        debug_assert!(written.is_ok());
+        write_json(self, out);
     }
+}
+
+/// Appends plain data as Go's `json.Marshal` writes it.
+pub(crate) fn write_json(data: &impl Serialize, out: &mut Vec<u8>) {
+    let mut serializer = Serializer::with_formatter(out, GoFormatter);
+    // Plain data into a Vec: neither serde nor the writer has a way to fail.
+    let written = data.serialize(&mut serializer);
+    debug_assert!(written.is_ok());
 }
 
 /// Compact JSON with the characters that matter to HTML escaped, as Go writes it.

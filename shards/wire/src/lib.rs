@@ -5,6 +5,7 @@
 //! [`emit`] appends what a server answers to an output buffer. Nothing here opens a socket, reads a
 //! clock, or knows what an account or a subscription is.
 
+pub mod advisory;
 pub mod client_op;
 pub mod connect;
 pub mod emit;
@@ -17,8 +18,10 @@ mod args;
 mod hot;
 mod json;
 mod quote;
+mod stamp;
 mod verb;
 
+pub use advisory::{ClientInfo, ServiceLatency};
 pub use client_op::{ClientOp, Pub};
 pub use connect::{Connect, SubjectPermission};
 pub use errors::{CloseReason, Fault, PubFault, error_text};
@@ -26,4 +29,5 @@ pub use framer::{ClientParser, Limits, Next};
 pub use hot::alike;
 pub use info::ServerInfo;
 pub use quote::quoted;
+pub use stamp::rfc3339_nano;
 pub use verb::Verb;

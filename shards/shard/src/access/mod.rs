@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::account::{Limits, Ties};
 use crate::ids::{AccountId, Nanos};
 use crate::limits::SECONDS;
 
@@ -60,12 +61,16 @@ pub struct Access {
 }
 
 /// An account: subjects of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
     /// As configured.
     pub name: Box<str>,
     /// No longer configured: nobody is let in, its number is not used again.
     pub is_gone: bool,
+    /// What it has agreed with others.
+    pub ties: Ties,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// Somebody who may come in.
@@ -167,11 +172,18 @@ impl Access {
         if known.is_none() {
             self.accounts.push(Arc::default());
         }
-        let account = Account { name: name.into(), is_gone: false };
-        if *self.accounts[at] != account {
+        if known.is_none() || self.accounts[at].is_gone {
+            let account = Account { name: name.into(), ..Account::default() };
             self.accounts[at] = Arc::new(account);
         }
         AccountId(at as u32)
+    }
+
+    /// What an account has agreed with others, and what it may use.
+    pub fn bind(&mut self, account: AccountId, ties: Ties, limits: Limits) {
+        if let Some(bound) = self.accounts.get_mut(account.0 as usize) {
+            *bound = Arc::new(Account { ties, limits, ..(**bound).clone() });
+        }
     }
 
     /// All accounts by their numbers, those that are gone included.

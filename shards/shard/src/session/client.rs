@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
 
+use crate::account::service::Begun;
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::{Plan, Subscription};
@@ -58,6 +59,8 @@ pub(crate) struct Client {
     pub stalls: u64,
     /// Promises of peers for the publication that waits.
     pub claims: Vec<Held>,
+    /// What is decided of it, where mappings or imports have a say.
+    pub begun: Option<Box<Begun>>,
     reads_paused: bool,
     /// It will send nothing more: over as soon as it waits for nothing.
     pub hung_up: bool,
@@ -77,6 +80,8 @@ pub(crate) struct Client {
 pub(crate) struct Held {
     pub shard: ShardId,
     pub queue: Box<[u8]>,
+    /// Which of the publication's legs it is for.
+    pub leg: u32,
 }
 
 /// What a connection waits for before its next operation.
@@ -87,6 +92,8 @@ pub(crate) enum Wait {
     Fence,
     /// The peer's answer to a claim.
     Claim(ShardId),
+    /// What the peer says of a response.
+    Answer(ShardId),
     /// Room in a ring.
     Lane,
     /// What it has shown of itself is looked at.
@@ -134,6 +141,7 @@ impl Client {
             stalled_since: 0,
             stalls: 0,
             claims: Vec::new(),
+            begun: None,
             reads_paused: false,
             hung_up: false,
             last_in: now,
@@ -525,6 +533,7 @@ impl Shard {
             subscription.guarded = guarded;
             let sub = self.subs.insert(subscription);
             table.join(sub, &mut self.subs);
+            self.cast_shadows(sub);
             if let Some(client) = self.client(conn) {
                 client.sids.insert(sid, sub);
             }
@@ -597,11 +606,18 @@ impl Shard {
 
     /// Ends a subscription its client has given up. A queue member stays to take what is under way.
     pub(crate) fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
-        let subscription = self.subs.peek(sub);
-        let (conn, account) = (subscription.conn, subscription.account);
-        if subscription.queue.is_none() {
+        if self.subs.peek(sub).queue.is_none() {
             return self.drop_subscription(sub);
         }
+        for shadow in self.take_shadows(sub) {
+            self.end_shadow(shadow, out);
+        }
+        self.leave(sub, out);
+    }
+
+    pub(crate) fn leave(&mut self, sub: SubId, out: &mut Effects) {
+        let subscription = self.subs.peek(sub);
+        let (conn, account) = (subscription.conn, subscription.account);
         self.accounts[account.0 as usize].leave(sub, &mut self.subs);
         if self.park(conn, Why::Leave(sub), out) {
             return;

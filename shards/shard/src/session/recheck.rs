@@ -6,6 +6,7 @@ use wire::{CloseReason, Connect, error_text};
 
 use super::login::Standing;
 use crate::access::{Access, Verdict};
+use crate::account;
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Account;
@@ -38,17 +39,16 @@ impl Shard {
             self.recheck(usize::MAX, out);
         }
         self.info.auth_required = access.required && !access.is_open;
+        account::fit(&mut self.accounts, &access, self.seed);
         self.options.access = access;
-        self.ensure_accounts();
         self.recheck = Some(Recheck { slot: 0, subs: Vec::new() });
     }
 
     /// Tables for all accounts there are.
     pub(crate) fn ensure_accounts(&mut self) {
-        let wanted = self.options.access.accounts().len();
-        let seed = self.seed;
-        while self.accounts.len() < wanted {
-            self.accounts.push(Account::new(seed));
+        if self.accounts.len() < self.options.access.accounts().len() {
+            let access = self.options.access.clone();
+            account::fit(&mut self.accounts, &access, self.seed);
         }
     }
 
@@ -57,7 +57,8 @@ impl Shard {
     pub(crate) fn ensure_account(&mut self, account: AccountId) {
         let seed = self.seed;
         while self.accounts.len() <= account.0 as usize {
-            self.accounts.push(Account::new(seed));
+            let id = AccountId(self.accounts.len() as u32);
+            self.accounts.push(Account::new(id, seed));
         }
     }
 
@@ -171,11 +172,15 @@ impl Shard {
             let what = text.trim_start_matches("Permissions Violation for Subscription to ");
             return self.note(conn, Event::Removed(format!("{what} for {who}")), out);
         }
+        self.recast_shadows(sub, out);
+        let Some(client) = self.client(conn) else { return };
+        let guard = client.guard.as_ref();
         let guarded = guard.is_some_and(|guard| guard.watches(&subject, queue));
         if guarded != was_guarded {
             self.settle_for(conn, out);
             self.subs.of(sub).guarded = guarded;
             self.accounts[account].reweigh(pattern);
+            self.guard_shadows(sub, guarded);
         }
     }
 }

@@ -1,0 +1,190 @@
+//! What an account's subjects have to do with other accounts and with one another: mappings,
+//! imports of streams and services, limits. Plain data, alike on every shard, and what a shard
+//! does about it.
+
+mod agree;
+mod latency;
+mod requestor;
+pub(crate) mod response;
+pub(crate) mod service;
+mod shadow;
+mod trace_headers;
+
+use std::rc::Rc;
+
+use subject::{Mappings, Transform};
+
+use crate::access::Access;
+use crate::ids::{AccountId, Nanos};
+use crate::interest::Account;
+use crate::limits::SECONDS;
+
+pub use agree::{Agreements, Disagreement, ServiceTerms};
+
+/// How long a response may take, unless the export says otherwise.
+pub const RESPONSE_THRESHOLD: Nanos = 120 * SECONDS;
+
+/// What replies to requests of other accounts begin with.
+pub(crate) const REPLY_PREFIX: &[u8] = b"_R_.";
+
+/// What one account has agreed with others, and with itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ties {
+    /// Where published subjects really go.
+    pub mappings: Mappings,
+    /// Messages of other accounts that subscriptions of this one get too.
+    pub streams: Vec<StreamImport>,
+    /// Requests that other accounts answer.
+    pub services: Vec<ServiceImport>,
+    /// Some account may send requests here: replies to them go by `_R_.` subjects.
+    pub serves: bool,
+}
+
+impl Ties {
+    /// Its subjects are its own, and mean what they say.
+    pub fn is_empty(&self) -> bool {
+        let Ties { mappings, streams, services, serves } = self;
+        mappings.is_empty() && streams.is_empty() && services.is_empty() && !serves
+    }
+}
+
+/// [`Ties`] as one shard holds them.
+#[derive(Debug)]
+pub(crate) struct Bonds {
+    pub mappings: Mappings,
+    pub streams: Vec<Rc<StreamImport>>,
+    pub services: Vec<Rc<ServiceImport>>,
+    serves: bool,
+}
+
+impl Bonds {
+    /// None if there are none.
+    pub fn of(ties: &Ties) -> Option<Rc<Bonds>> {
+        (!ties.is_empty()).then(|| {
+            Rc::new(Bonds {
+                mappings: ties.mappings.clone(),
+                streams: ties.streams.iter().cloned().map(Rc::new).collect(),
+                services: ties.services.iter().cloned().map(Rc::new).collect(),
+                serves: ties.serves,
+            })
+        })
+    }
+
+    /// Have they something to say of a message published on this subject?
+    pub fn concern(&self, subject: &[u8]) -> bool {
+        self.may_answer(subject)
+            || self.mappings.find(subject).is_some()
+            || self.services.iter().any(|import| import.takes(subject))
+    }
+
+    /// May this be a response to a request of another account?
+    pub fn may_answer(&self, subject: &[u8]) -> bool {
+        self.serves && subject.starts_with(REPLY_PREFIX)
+    }
+}
+
+/// Messages of another account, under a subject of one's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamImport {
+    /// Whose messages.
+    pub account: AccountId,
+    /// Their pattern there.
+    pub from: Box<[u8]>,
+    /// Their pattern here.
+    pub to: Box<[u8]>,
+    /// From a subject there to one here; none if a subject is the same on both sides or `to` is
+    /// the only one there is.
+    pub transform: Option<Transform>,
+    /// The other way.
+    pub reverse: Option<Transform>,
+    /// Subjects are the same on both sides.
+    pub keeps_subject: bool,
+}
+
+/// Requests that another account answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceImport {
+    /// Who answers.
+    pub account: AccountId,
+    /// The pattern of requests here.
+    pub from: Box<[u8]>,
+    /// Their subject or pattern there.
+    pub to: Box<[u8]>,
+    /// From a subject here to one there; none if a subject is the same on both sides or `to` is
+    /// the only one there is.
+    pub transform: Option<Transform>,
+    /// Subjects are the same on both sides.
+    pub keeps_subject: bool,
+    /// The one who answers learns who asks.
+    pub share: bool,
+    /// What was exported.
+    pub service: ServiceExport,
+}
+
+impl ServiceImport {
+    /// Is a message on this subject a request for it?
+    pub(crate) fn takes(&self, subject: &[u8]) -> bool {
+        *self.from == *subject || subject::matches(&self.from, subject)
+    }
+}
+
+/// A service, whatever it is imported as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub u32);
+
+/// A service that other accounts may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceExport {
+    /// Among all exports.
+    pub id: ServiceId,
+    /// The pattern of requests.
+    pub subject: Box<[u8]>,
+    /// What an answer may consist of.
+    pub response: ResponseType,
+    /// How long to wait for a response, or for one more.
+    pub threshold_ns: Nanos,
+    /// Measured, if so.
+    pub latency: Option<Latency>,
+}
+
+/// What an answer consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseType {
+    /// One message.
+    #[default]
+    Singleton,
+    /// Messages, up to an empty one.
+    Stream,
+    /// Parts of one, up to an empty one.
+    Chunked,
+}
+
+/// How the time to answer is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// Requests in a hundred, from 1; 0 is those whose headers ask for it.
+    pub sampling: u8,
+    /// Where the figures are published, in the account that answers.
+    pub subject: Box<[u8]>,
+}
+
+/// What an account may use. None is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once on the whole server.
+    pub connections_max: Option<u32>,
+    /// Subscriptions of one connection.
+    pub subscriptions_max: Option<u32>,
+    /// Bytes of one message with its headers.
+    pub payload_max: Option<u32>,
+}
+
+/// Makes tables what `access` says: more of them, or with other ties.
+pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, seed: u64) {
+    for (at, account) in access.accounts().iter().enumerate() {
+        if at == tables.len() {
+            tables.push(Account::new(AccountId(at as u32), seed));
+        }
+        tables[at].tie(Bonds::of(&account.ties));
+    }
+}

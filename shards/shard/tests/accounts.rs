@@ -1,0 +1,333 @@
+//! Walls between accounts, and the doors in them: the protocol's own text, with one shard and with
+//! several.
+
+#[path = "support/bus.rs"]
+mod bus;
+
+use std::sync::Arc;
+
+use bus::Bus;
+use shard::access::{Access, ConnectionTypes, Proof, Secret, User};
+use shard::account::{Agreements, Latency, Limits, ResponseType, ServiceTerms, Ties};
+use shard::limits::SECONDS;
+use shard::{AccountId, Options};
+use subject::{Mapping, Mappings};
+
+const A: AccountId = AccountId(1);
+const B: AccountId = AccountId(2);
+const C: AccountId = AccountId(3);
+
+/// Accounts A, B and C with a user each, a, b and c.
+fn options(agree: impl FnOnce(&mut Agreements), bind: impl Fn(AccountId, &mut Ties)) -> Options {
+    let mut access = Access::default();
+    let names = ["A", "B", "C"];
+    let ids: Vec<AccountId> = names.iter().map(|name| access.account(name)).collect();
+    assert_eq!(ids, [A, B, C]);
+    for (name, account) in names.iter().zip(ids) {
+        access.add_user(User {
+            name: name.to_lowercase().into(),
+            proof: Proof::Password(Secret::new("p")),
+            account,
+            permissions: None,
+            connection_types: ConnectionTypes::ANY,
+        });
+    }
+    let names: Vec<String> = access.accounts().iter().map(|a| a.name.to_string()).collect();
+    let mut agreements = Agreements::new(names.iter().map(String::as_str));
+    agree(&mut agreements);
+    for (at, mut ties) in agreements.into_ties().into_iter().enumerate() {
+        let account = AccountId(at as u32);
+        bind(account, &mut ties);
+        access.bind(account, ties, Limits::default());
+    }
+    Options { access: Arc::new(access), ..Options::default() }
+}
+
+fn on_each(options: &Options, scenario: impl Fn(Bus, usize)) {
+    for n in [1, 2, 4] {
+        scenario(Bus::with(n, options.clone()), n - 1);
+    }
+}
+
+fn join(bus: &mut Bus, shard: usize, user: &str) -> bus::Id {
+    let id = bus.connect(shard);
+    let connect = format!(
+        "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\
+         \"user\":\"{user}\",\"pass\":\"p\"}}\r\nPING\r\n"
+    );
+    bus.send(id, &connect);
+    let got = bus.take(id);
+    assert!(got.starts_with("PONG\r\n"), "{got}");
+    id
+}
+
+fn no_ties(_: AccountId, _: &mut Ties) {}
+
+#[test]
+fn the_same_subject_in_two_accounts_is_two_subjects() {
+    on_each(&options(|_| {}, no_ties), |mut bus, far| {
+        let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, 0, "b"));
+        let (a_far, b_far) = (join(&mut bus, far, "a"), join(&mut bus, far, "b"));
+        for id in [a, b, a_far, b_far] {
+            bus.send(id, "SUB > 1\r\nSUB foo q 2\r\nPING\r\n");
+            bus.take(id);
+        }
+        for _ in 0..3 {
+            bus.send(a, "PUB foo 1\r\na\r\n");
+            bus.send(b, "PUB foo 1\r\nb\r\n");
+        }
+        for (id, foreign) in [(a, "b\r\n"), (a_far, "b\r\n"), (b, "a\r\n"), (b_far, "a\r\n")] {
+            let got = bus.take(id);
+            assert_eq!(got.matches("MSG foo 1 1\r\n").count(), 3, "{got}");
+            assert!(!got.contains(foreign), "{got}");
+        }
+    });
+}
+
+#[test]
+fn nobody_in_another_account_is_a_responder() {
+    on_each(&options(|_| {}, no_ties), |mut bus, far| {
+        let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, far, "b"));
+        bus.send(b, "SUB foo 1\r\nPING\r\n");
+        bus.take(b);
+        bus.send(a, "SUB in 1\r\nPUB foo in 0\r\n\r\n");
+        assert!(bus.take(a).starts_with("HMSG in 1 35 35\r\nNATS/1.0 503"));
+    });
+}
+
+#[test]
+fn an_imported_stream_arrives_under_its_subject_here() {
+    let options = options(
+        |agreements| {
+            agreements.export_stream(A, b"pub.>", &[], 0).expect("export");
+            agreements.export_stream(A, b"priv.*.*", &[B], 0).expect("export");
+            agreements.import_stream_under(B, A, b"pub.>", b"from.a").expect("import");
+            agreements.import_stream(B, A, b"priv.*.*", b"x.$2.$1").expect("import");
+            agreements.import_stream(C, A, b"pub.one", b"").expect("import");
+            let refused = agreements.import_stream(C, A, b"priv.*.*", b"").expect_err("private");
+            assert_eq!(refused.to_string(), "stream import not authorized");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let a = join(&mut bus, 0, "a");
+        let (b, c) = (join(&mut bus, far, "b"), join(&mut bus, far, "c"));
+        bus.send(b, "SUB > 1\r\nSUB x.*.m 2\r\nSUB from.a.pub.one 3\r\nSUB pub.> 4\r\nPING\r\n");
+        bus.send(c, "SUB > 1\r\nPING\r\n");
+        bus.take(b);
+        bus.take(c);
+        bus.send(a, "PUB pub.one re 1\r\n1\r\nPUB priv.m.n 1\r\n2\r\nPUB other 1\r\n3\r\n");
+        let got = bus.take(b);
+        assert_eq!(got.matches("MSG from.a.pub.one 1 re 1\r\n1\r\n").count(), 1, "{got}");
+        assert_eq!(got.matches("MSG from.a.pub.one 3 re 1\r\n1\r\n").count(), 1, "{got}");
+        assert_eq!(got.matches("MSG x.n.m 1 1\r\n2\r\n").count(), 1, "{got}");
+        assert_eq!(got.matches("MSG x.n.m 2 1\r\n2\r\n").count(), 1, "{got}");
+        assert_eq!(got.matches("MSG").count(), 4, "{got}");
+        assert_eq!(bus.take(c), "MSG pub.one 1 re 1\r\n1\r\n");
+        bus.send(b, "UNSUB 1\r\nUNSUB 2\r\nUNSUB 3\r\nPING\r\n");
+        bus.take(b);
+        bus.send(a, "PUB pub.one 1\r\n1\r\nPUB priv.m.n 1\r\n2\r\n");
+        assert_eq!(bus.take(b), "");
+        bus.send(b, "SUB from.> q 9\r\nPING\r\nUNSUB 9\r\nPING\r\n");
+        assert_eq!(bus.take(b), "PONG\r\nPONG\r\n");
+        assert_eq!(bus.take(a), "");
+        bus.hangup(b);
+        bus.hangup(c);
+        bus.assert_replicated();
+        for shard in &bus.shards {
+            assert!(shard.announced().is_empty());
+        }
+    });
+}
+
+#[test]
+fn an_imported_service_answers_and_nobody_else_sees_it() {
+    let options = options(
+        |agreements| {
+            let terms = ServiceTerms::default();
+            agreements.export_service(B, b"svc.*", &[A], 0, terms).expect("export");
+            agreements.import_service(A, B, b"ask.$1", b"svc.*", false).expect("import");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let (a, b, c) =
+            (join(&mut bus, 0, "a"), join(&mut bus, far, "b"), join(&mut bus, far, "c"));
+        bus.send(c, "SUB > 1\r\nPING\r\n");
+        bus.take(c);
+        bus.send(a, "SUB in.* 7\r\nPING\r\nPUB ask.x in.1 2\r\nhi\r\n");
+        let got = bus.take(a);
+        assert!(got.starts_with("PONG\r\nHMSG in.1 7 37 37\r\nNATS/1.0 503\r\n"), "{got}");
+        bus.send(b, "SUB svc.x 3\r\nPING\r\n");
+        bus.take(b);
+        bus.send(a, "PUB ask.x in.1 2\r\nhi\r\n");
+        let got = bus.take(b);
+        let words: Vec<&str> = got.split([' ', '\r']).collect();
+        assert_eq!(words[..3], ["HMSG", "svc.x", "3"], "{got}");
+        assert!(got.contains("\r\nNats-Request-Info: {\"acc\":\"A\",\"rtt\":"), "{got}");
+        assert!(got.ends_with("}\r\n\r\nhi\r\n"), "{got}");
+        let reply = words[3];
+        assert!(reply.starts_with("_R_."), "{got}");
+        bus.send(b, &format!("PUB {reply} 3\r\nyes\r\nPUB {reply} 3\r\nno!\r\nPING\r\n"));
+        assert_eq!(bus.take(a), "MSG in.1 7 3\r\nyes\r\n");
+        assert_eq!(bus.take(b), "PONG\r\n");
+        assert_eq!(bus.take(c), "");
+        bus.assert_replicated();
+    });
+}
+
+#[test]
+fn a_stream_of_responses_ends_with_an_empty_one_or_in_time() {
+    let options = options(
+        |agreements| {
+            let terms = ServiceTerms {
+                response: ResponseType::Stream,
+                threshold_ns: Some(5 * SECONDS),
+                latency: None,
+            };
+            agreements.export_service(B, b"svc", &[], 0, terms).expect("export");
+            agreements.import_service(A, B, b"svc", b"svc", false).expect("import");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, far, "b"));
+        bus.send(b, "SUB svc 3\r\nPING\r\n");
+        bus.take(b);
+        bus.send(a, "SUB in 7\r\nPUB svc in 0\r\n\r\n");
+        let got = bus.take(b);
+        let reply = got.split(' ').nth(3).expect("a reply");
+        bus.send(b, &format!("PUB {reply} 1\r\n1\r\nPUB {reply} 1\r\n2\r\nPUB {reply} 0\r\n\r\n"));
+        bus.send(b, &format!("PUB {reply} 1\r\n3\r\n"));
+        assert_eq!(bus.take(a), "MSG in 7 1\r\n1\r\nMSG in 7 1\r\n2\r\nMSG in 7 0\r\n\r\n");
+        bus.send(a, "PUB svc in 0\r\n\r\n");
+        let got = bus.take(b);
+        let reply = got.split(' ').nth(3).expect("a reply");
+        bus.pass(3 * SECONDS);
+        bus.send(b, &format!("PUB {reply} 1\r\n1\r\n"));
+        bus.pass(3 * SECONDS);
+        bus.send(b, &format!("PUB {reply} 1\r\n2\r\n"));
+        bus.pass(6 * SECONDS);
+        bus.send(b, &format!("PUB {reply} 1\r\n3\r\n"));
+        assert_eq!(bus.take(a).replace("PING\r\n", ""), "MSG in 7 1\r\n1\r\nMSG in 7 1\r\n2\r\n");
+    });
+}
+
+#[test]
+fn services_in_a_row_and_a_conversation_of_replies() {
+    let options = options(
+        |agreements| {
+            let terms = ServiceTerms::default;
+            agreements.export_service(C, b"deep", &[], 0, terms()).expect("export");
+            agreements.export_service(B, b"mid", &[], 0, terms()).expect("export");
+            agreements.import_service(B, C, b"mid", b"deep", false).expect("import");
+            agreements.import_service(A, B, b"top", b"mid", true).expect("import");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let (a, c) = (join(&mut bus, 0, "a"), join(&mut bus, far, "c"));
+        bus.send(c, "SUB deep 3\r\nSUB more 4\r\nPING\r\n");
+        bus.take(c);
+        bus.send(a, "SUB in 7\r\nPUB top in 0\r\n\r\n");
+        let got = bus.take(c);
+        assert!(got.contains("\"acc\":\"A\",\"svc\":\"B\",\"user\":\"a\""), "{got}");
+        let reply = got.split(' ').nth(3).expect("a reply");
+        bus.send(c, &format!("PUB {reply} more 2\r\nok\r\n"));
+        let got = bus.take(a);
+        assert!(got.starts_with("MSG in 7 _R_.") && got.ends_with(" 2\r\nok\r\n"), "{got}");
+        let reply = got.split(' ').nth(3).expect("a reply");
+        bus.send(a, &format!("PUB {reply} 5\r\nagain\r\n"));
+        assert_eq!(bus.take(c), "MSG more 4 5\r\nagain\r\n");
+    });
+}
+
+#[test]
+fn what_a_service_takes_is_published_where_it_is_measured() {
+    let options = options(
+        |agreements| {
+            let latency = Some(Latency { sampling: 100, subject: b"lat".as_slice().into() });
+            let terms = ServiceTerms { latency, ..ServiceTerms::default() };
+            agreements.export_service(B, b"svc", &[], 0, terms).expect("export");
+            agreements.import_service(A, B, b"svc", b"svc", false).expect("import");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, far, "b"));
+        bus.send(b, "SUB lat 9\r\nPING\r\n");
+        bus.take(b);
+        bus.send(a, "SUB in 7\r\nPUB svc 0\r\n\r\nPUB svc in 0\r\n\r\n");
+        let got = bus.take(b);
+        assert!(got.contains("\"status\":400,\"description\":\"Bad Request\""), "{got}");
+        assert!(got.contains("\"status\":503,\"description\":\"Service Unavailable\""), "{got}");
+        assert!(bus.take(a).contains("503"));
+        bus.send(b, "SUB svc 3\r\nPING\r\n");
+        bus.take(b);
+        bus.send(a, "PUB svc in 0\r\n\r\n");
+        let got = bus.take(b);
+        let reply = got.split(' ').nth(3).expect("a reply").to_string();
+        bus.send(b, &format!("PUB {reply} 2\r\nok\r\n"));
+        assert_eq!(bus.take(a), "MSG in 7 2\r\nok\r\n");
+        let got = bus.take(b);
+        let wanted = "{\"type\":\"io.nats.server.metric.v1.service_latency\",\"id\":\"";
+        assert!(got.contains(wanted) && got.contains("\"status\":200,\"requestor\":"), "{got}");
+    });
+}
+
+#[test]
+fn mappings_lead_to_another_subject_and_lose_what_they_shall() {
+    let options = options(
+        |_| {},
+        |account, ties| {
+            if account == A {
+                let mut mappings = Mappings::default();
+                let all = |to: &str| vec![(to.as_bytes().to_vec(), 100)];
+                mappings.add(Mapping::new(b"old.*", &all("new.$1")).expect("valid"));
+                mappings.add(Mapping::new(b"part.*", &all("p.{{partition(3,1)}}")).expect("valid"));
+                let lossy = [(b"lossy".to_vec(), 0)];
+                mappings.add(Mapping::new(b"lossy", &lossy).expect("valid"));
+                ties.mappings = mappings;
+            }
+        },
+    );
+    on_each(&options, |mut bus, far| {
+        let (a, sub) = (join(&mut bus, 0, "a"), join(&mut bus, far, "a"));
+        let b = join(&mut bus, far, "b");
+        for id in [sub, b] {
+            bus.send(id, "SUB > 1\r\nPING\r\n");
+            bus.take(id);
+        }
+        for _ in 0..2 {
+            bus.send(a, "PUB old.x 1\r\n1\r\nPUB part.foo 1\r\n2\r\nPUB lossy 1\r\n3\r\n");
+            bus.send(a, "PUB new.y 1\r\n4\r\n");
+            let wanted = "MSG new.x 1 1\r\n1\r\nMSG p.0 1 1\r\n2\r\nMSG new.y 1 1\r\n4\r\n";
+            assert_eq!(bus.take(sub), wanted);
+        }
+        let b2 = join(&mut bus, 0, "b");
+        bus.send(b2, "PUB old.x 1\r\n1\r\n");
+        assert_eq!(bus.take(b), "MSG old.x 1 1\r\n1\r\n");
+        bus.send(a, "SUB in 1\r\nPUB old.x in 0\r\n\r\n");
+        assert_eq!(bus.take(sub), "MSG new.x 1 in 0\r\n\r\n");
+    });
+}
+
+#[test]
+fn imports_in_circles_are_refused() {
+    let names = ["$G", "A", "B", "C"];
+    let mut agreements = Agreements::new(names.into_iter());
+    for account in [A, B, C] {
+        let terms = ServiceTerms::default();
+        agreements.export_service(account, b"help", &[], 0, terms).expect("export");
+        agreements.export_stream(account, b"news.>", &[], 0).expect("export");
+    }
+    agreements.import_service(A, B, b"help", b"help", false).expect("first");
+    agreements.import_service(B, C, b"help", b"help", false).expect("second");
+    let refused = agreements.import_service(C, A, b"help", b"help", false).expect_err("third");
+    assert_eq!(refused.to_string(), "import forms a cycle");
+    agreements.import_stream(A, B, b"news.>", b"").expect("first");
+    let refused = agreements.import_stream(B, A, b"news.>", b"").expect_err("second");
+    assert_eq!(refused.to_string(), "import forms a cycle");
+    let twice = agreements.import_stream(A, B, b"news.>", b"").expect_err("twice");
+    assert_eq!(twice.to_string(), "stream import already exists");
+}
