@@ -160,6 +160,8 @@ impl Shard {
             .collect();
         let mut tail = Vec::new();
         wire::emit::canonical_tail(&mut tail, &[], 0, payload);
+        // As nats-server writes its own messages: with the blank before a reply that is not there.
+        tail.insert(0, b' ');
         let publication = Publication {
             account,
             subject,

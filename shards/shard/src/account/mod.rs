@@ -12,12 +12,14 @@ mod trace_headers;
 
 use std::rc::Rc;
 
-use subject::{Mappings, Transform};
+use subject::Transform;
 
 use crate::access::Access;
 use crate::ids::{AccountId, Nanos};
 use crate::interest::Account;
 use crate::limits::SECONDS;
+
+pub use subject::{Mapping, MappingError, Mappings, valid_pattern};
 
 pub use agree::{Agreements, Disagreement, ServiceTerms};
 
@@ -171,8 +173,6 @@ pub struct Latency {
 /// What an account may use. None is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once on the whole server.
-    pub connections_max: Option<u32>,
     /// Subscriptions of one connection.
     pub subscriptions_max: Option<u32>,
     /// Bytes of one message with its headers.

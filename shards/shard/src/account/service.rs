@@ -88,7 +88,11 @@ impl Shard {
         let begun = self.client(conn).and_then(|client| client.begun.take());
         if self.admit(conn, op, &legs[0].subject, right, out) {
             self.send_legs(conn, op, &mut legs, out);
-            if !legs[0].delivered && !op.reply.is_empty() {
+            // As in nats-server, the server itself listens on reply subjects.
+            let answers =
+                self.bonds(legs[0].account).is_some_and(|bonds| bonds.may_answer(&legs[0].subject));
+            let heard = answers && ReplyId::shard(&legs[0].subject).is_some();
+            if !legs[0].delivered && !heard && !op.reply.is_empty() {
                 let publication = Publication {
                     account: legs[0].account,
                     subject: &legs[0].subject,

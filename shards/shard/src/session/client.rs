@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
 
-use crate::account::service::Begun;
+use crate::account::{self, service::Begun};
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::{Plan, Subscription};
@@ -400,13 +400,31 @@ impl Shard {
         }
     }
 
+    fn account_limits(&self, conn: ConnId) -> account::Limits {
+        let accounts = self.options.access.accounts();
+        let account = accounts.get(self.account_of(conn).0 as usize);
+        account.map_or_else(account::Limits::default, |account| account.limits)
+    }
+
+    fn payload_max(&self, conn: ConnId) -> usize {
+        let own = self.account_limits(conn).payload_max;
+        own.map_or(self.options.payload_max, |max| self.options.payload_max.min(max as usize))
+    }
+
+    /// None is no limit.
+    fn subscriptions_max(&self, conn: ConnId) -> Option<u32> {
+        let all = Some(self.options.subscriptions_max).filter(|max| *max > 0);
+        let own = self.account_limits(conn).subscriptions_max;
+        all.into_iter().chain(own).min()
+    }
+
     fn limits(&self, conn: ConnId) -> Limits {
         let client = self.clients[conn.index()].as_ref();
         let is_in = client.is_some_and(|client| client.is_in());
         let line_max = if is_in { usize::MAX } else { GREETING_BYTES_MAX };
         Limits {
             control_line_max: self.options.control_line_max.min(line_max),
-            payload_max: self.options.payload_max,
+            payload_max: self.payload_max(conn),
             headers: self.options.headers && client.is_some_and(|client| client.connect.headers),
         }
     }
@@ -499,7 +517,7 @@ impl Shard {
             return Flow::Again;
         }
         let (subscriptions_max, tokens_max) =
-            (self.options.subscriptions_max, usize::from(self.options.sub_tokens_max));
+            (self.subscriptions_max(conn), usize::from(self.options.sub_tokens_max));
         let now = self.now;
         let Some(client) = self.client(conn) else { return Flow::Done };
         client.last_activity = now;
@@ -515,7 +533,7 @@ impl Shard {
             self.send_err(conn, &error_text::permissions_violation_tokens(pattern), out);
             return Flow::Done;
         }
-        if subscriptions_max > 0 && client.sids.len() as u64 >= u64::from(subscriptions_max) {
+        if subscriptions_max.is_some_and(|max| client.sids.len() as u64 >= u64::from(max)) {
             self.send_err(conn, error_text::MAXIMUM_SUBSCRIPTIONS, out);
             return Flow::Done;
         }
@@ -688,6 +706,7 @@ impl Shard {
             if client.connect.protocol >= 1 {
                 let mut info = self.info_for(conn);
                 info.connect_info = true;
+                info.max_payload = self.payload_max(conn) as i32;
                 let (access, account) = (&self.options.access, self.account_of(conn));
                 info.remote_account = access.name_of(account).to_string();
                 info.acc_is_sys = access.system == Some(account);
