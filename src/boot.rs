@@ -6,6 +6,7 @@ use std::path::Path;
 use runtime::tls::TlsSettings;
 
 use crate::cli::{self, Command};
+use crate::config::access;
 use crate::config::options::{self, Options};
 use crate::config::value::Fault;
 use crate::config::{self, File};
@@ -111,6 +112,9 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
     log::info!("  ID:       {id}");
     if let Some(source) = source {
         log::info!("Using configuration file: {} ({})", source.path, source.digest);
+    }
+    if access::has_plain_passwords(&options.access) {
+        log::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     if options.limits.payload_max > options::PAYLOAD_ADVISED_MAX {
         log::warn!(

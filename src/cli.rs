@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 
+use runtime::access::Secret;
+
+use crate::config::access;
 use crate::config::options::{self, Raw, TlsFlags};
 use crate::config::schema;
 
@@ -168,6 +171,12 @@ struct Arguments {
     signal: Option<String>,
     #[arg(long, value_parser = flags::integer)]
     shards: Option<i64>,
+    #[arg(long)]
+    user: Option<String>,
+    #[arg(long)]
+    pass: Option<String>,
+    #[arg(long)]
+    auth: Option<String>,
 }
 
 impl Arguments {
@@ -217,6 +226,11 @@ impl Arguments {
             traced_msg_len_max: self.max_traced_msg_len,
             client_advertise: self.client_advertise,
             shards: self.shards,
+            credentials: access::Flags {
+                user: self.user,
+                pass: self.pass.map(Secret::new),
+                token: self.auth.map(Secret::new),
+            },
             ..Raw::default()
         };
         Action::Run(Box::new(Command { config, check, raw }))
@@ -340,11 +354,6 @@ mod tests {
             ("foo", "unrecognized command: \"foo\""),
             ("-t", "must specify [-c, --config] option to check configuration file syntax"),
             ("-js", "-js is not supported yet; start without it; nothing is stored"),
-            (
-                "--user=a",
-                "--user is not supported yet; \
-                 start without it only if the network keeps strangers out",
-            ),
             (
                 "--shards 0",
                 "--shards 0 is out of range: write 1 to 256, or leave it out for one per core",

@@ -78,12 +78,15 @@ fn advertise(options: &Options) -> Option<(String, u16)> {
 }
 
 fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
+    let mut access = options.access.clone();
     if let Some(tls) = &options.tls {
-        let access = Arc::make_mut(&mut shard.access);
         access.maps_certificates = tls.map;
-        // Unless it is set: as long as a handshake, and a second more.
-        access.auth_timeout_ns = tls.timeout_ns.saturating_add(1_000_000_000);
+        if !options.auth_timeout_is_set {
+            // As long as a handshake, and a second more.
+            access.auth_timeout_ns = tls.timeout_ns.saturating_add(1_000_000_000);
+        }
     }
+    shard.access = Arc::new(access);
     let limits = &options.limits;
     shard.control_line_max = limits.control_line_max;
     shard.payload_max = limits.payload_max;

@@ -41,7 +41,6 @@ const fn no_value(names: &'static [&'static str], advice: &'static str) -> Flag 
     Flag { names, takes: Takes::Value, means: Means::Unsupported(advice) }
 }
 
-const OPEN_ACCESS: &str = "start without it only if the network keeps strangers out";
 const STANDALONE: &str = "start without it to run one server";
 const NO_DISK: &str = "start without it; nothing is stored";
 
@@ -72,7 +71,9 @@ const FLAGS: &[Flag] = &[
     valued(&["shards"], "shards"),
     valued(&["client_advertise"], "client-advertise"),
     valued(&["sl", "signal"], "signal"),
-    no_value(&["user", "pass", "auth"], OPEN_ACCESS),
+    valued(&["user"], "user"),
+    valued(&["pass"], "pass"),
+    valued(&["auth"], "auth"),
     no_value(&["profile"], "start without it and profile with perf"),
     no_value(
         &[

@@ -1,5 +1,6 @@
 //! The configuration file: two syntaxes, one tree of values, one schema.
 
+pub mod access;
 pub mod conf;
 pub mod digest;
 mod duration;

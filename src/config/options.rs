@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use runtime::access::Access;
 use runtime::tls::{CertificateFiles, TlsSettings};
 
+use super::access;
 use super::duration;
 use super::schema::{self, Stapling};
 
@@ -68,6 +70,10 @@ pub struct Raw {
     pub shards: Option<i64>,
     pub pin: Option<bool>,
     pub spin_ns: Option<i64>,
+    /// What the file says; the command line has nothing like it.
+    pub access: access::Said,
+    /// Of the command line; they go before those of the file.
+    pub credentials: access::Flags,
 }
 
 /// The flags that begin with `--tls`.
@@ -159,6 +165,8 @@ impl Raw {
             shards: over.shards.or(self.shards),
             pin: over.pin.or(self.pin),
             spin_ns: over.spin_ns.or(self.spin_ns),
+            access: self.access,
+            credentials: over.credentials,
         }
     }
 }
@@ -189,6 +197,10 @@ pub struct Options {
     /// `None`: pin when every shard has a core of its own.
     pub pin: Option<bool>,
     pub spin_ns: u64,
+    /// Who may come in.
+    pub access: Access,
+    /// Its timeout is not the default.
+    pub auth_timeout_is_set: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -345,6 +357,8 @@ impl Options {
             shards: raw.shards.map(shard_count).transpose()?,
             pin: raw.pin,
             spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
+            access: raw.access.resolve(&raw.credentials)?,
+            auth_timeout_is_set: raw.access.has_timeout(),
         })
     }
 }

@@ -4,6 +4,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 
+use super::access;
 use super::duration;
 use super::options::{self, Raw, SHARDS_MAX, SyslogAddress};
 use super::value::{Data, Fault, Map, Value};
@@ -45,6 +46,11 @@ fn check_tls(map: &Map, findings: &mut Findings) {
 }
 
 fn read_key(key: &str, value: &Value, findings: &mut Findings) -> Result<(), Fault> {
+    let mut reader =
+        access::Reader { errors: &mut findings.errors, warnings: &mut findings.warnings };
+    if findings.raw.access.take(key, value, &mut reader) {
+        return Ok(());
+    }
     let name = key.to_lowercase();
     let Some(rule) = RULES.iter().find(|rule| rule.names.contains(&name.as_str())) else {
         return if value.referenced.get() {
@@ -85,7 +91,6 @@ const fn unsupported(names: &'static [&'static str], advice: &'static str) -> Ru
     Rule { names, meaning: Meaning::Unsupported(advice) }
 }
 
-const OPEN_ACCESS: &str = "every client is let in; remove it only if the network keeps others out";
 const STANDALONE: &str = "this server runs alone; remove it to start one server";
 const NO_OPERATOR: &str = "operator mode (JWT) is absent; remove it and the keys that belong to it";
 const NO_DISK: &str = "nothing is stored; remove it, and use clients without JetStream";
@@ -270,11 +275,8 @@ const RULES: &[Rule] = &[
         "remove it; there is no such cache to turn off",
     ),
     unsupported(&["mappings", "maps"], "remove it; subjects are routed as published"),
-    unsupported(&["authorization", "no_auth_user", "default_sentinel", "proxies"], OPEN_ACCESS),
-    unsupported(
-        &["accounts", "system_account", "system", "no_system_account", "no_system", "no_sys_acc"],
-        "all clients share one account; remove it",
-    ),
+    unsupported(&["default_sentinel"], NO_OPERATOR),
+    unsupported(&["proxies"], "no proxy is trusted; remove it"),
     unsupported(
         &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
         NO_OPERATOR,
@@ -335,7 +337,8 @@ fn is_off(name: &str, data: &Data) -> bool {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    RULES.iter().flat_map(|rule| rule.names.iter().copied())
+    let of_access = access::NAMES.iter().copied();
+    RULES.iter().flat_map(|rule| rule.names.iter().copied()).chain(of_access)
 }
 
 /// `unknown <what> "x"`, with the nearest known name if one is near.

@@ -32,7 +32,7 @@ pub const AUTH_TIMEOUT: Nanos = 2 * SECONDS;
 pub const SYSTEM_NAME: &str = "$SYS";
 
 /// Everything an operator decides about access.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Access {
     /// By [`AccountId`]; the first is the global one.
     accounts: Vec<Arc<Account>>,
@@ -95,6 +95,16 @@ pub enum Proof {
     Password(Secret),
     /// A signature of the nonce by the key that is the user's name.
     Nkey([u8; 32]),
+}
+
+impl Proof {
+    /// What the holder of a public nkey, `U…`, must show; none if it is no key.
+    pub fn nkey(text: &str) -> Option<Proof> {
+        let bytes = data_encoding::BASE32_NOPAD.decode(text.as_bytes()).ok()?;
+        // A prefix of one byte, the key, and two bytes of checksum.
+        let key: [u8; 32] = bytes.get(1..33)?.try_into().ok()?;
+        (bytes.len() == 35).then_some(Proof::Nkey(key))
+    }
 }
 
 /// Kinds of connection, as `allowed_connection_types` names them.

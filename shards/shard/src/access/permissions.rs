@@ -44,6 +44,32 @@ pub struct Rule {
     pub queue: Option<Box<[u8]>>,
 }
 
+impl Rule {
+    /// A line of an operator's list: `a.*`, or with a queue group `a.* workers` if that may be.
+    ///
+    /// # Errors
+    /// What is wrong with it, in nats-server's words.
+    pub fn parse(text: &str, with_queue: bool) -> Result<Rule, String> {
+        let pattern = |text: &str| text.as_bytes().into();
+        if subject::valid_pattern(text.as_bytes()) {
+            return Ok(Rule { pattern: pattern(text), queue: None });
+        }
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words[..] {
+            [subject, queue] if with_queue => {
+                if !subject::valid_pattern(subject.as_bytes()) {
+                    return Err(format!("subject {subject:?} is not a valid subject"));
+                }
+                if !subject::valid_pattern(queue.as_bytes()) {
+                    return Err(format!("queue {queue:?} is not a valid queue"));
+                }
+                Ok(Rule { pattern: pattern(subject), queue: Some(pattern(queue)) })
+            }
+            _ => Err(format!("subject {text:?} is not a valid subject")),
+        }
+    }
+}
+
 /// Rules by pattern.
 pub struct RuleSet {
     table: Sublist<Queues>,

@@ -1,0 +1,331 @@
+//! Who may come in, as a file says it: `authorization`, `accounts`, `no_auth_user` and
+//! `system_account`, and what comes of them together.
+
+mod authorization;
+mod permissions;
+mod users;
+
+use std::sync::Arc;
+
+use runtime::AccountId;
+use runtime::access::{Access, ConnectionTypes, Permissions, Proof, SYSTEM_NAME, Secret, User};
+
+use super::schema::unknown;
+use super::value::{Data, Fault, Map, Value};
+use authorization::Authorization;
+use users::Entry;
+
+/// What a file says about access.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    authorization: Option<Authorization>,
+    accounts: Vec<Account>,
+    no_auth_user: Option<String>,
+    system_account: Option<String>,
+    no_system_account: bool,
+}
+
+/// Credentials of the command line; they go before those of the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Flags {
+    pub user: Option<String>,
+    pub pass: Option<Secret>,
+    pub token: Option<Secret>,
+}
+
+/// One of `accounts`.
+#[derive(Clone, Debug, PartialEq)]
+struct Account {
+    name: String,
+    users: Vec<Entry>,
+}
+
+/// The user that nobody asked for, where only the system account has any.
+const ANYBODY: &str = "nats-anybody";
+
+/// A key's faults and warnings go here.
+pub struct Reader<'f> {
+    pub errors: &'f mut Vec<Fault>,
+    pub warnings: &'f mut Vec<Fault>,
+}
+
+/// The keys that [`Said::take`] knows.
+pub const NAMES: [&str; 8] = [
+    "authorization",
+    "accounts",
+    "no_auth_user",
+    "system_account",
+    "system",
+    "no_system_account",
+    "no_system",
+    "no_sys_acc",
+];
+
+impl Said {
+    /// Reads a top-level key. False if it is about something else.
+    pub fn take(&mut self, key: &str, value: &Value, reader: &mut Reader<'_>) -> bool {
+        let result = match key.to_lowercase().as_str() {
+            "authorization" => self.take_authorization(value, reader),
+            "accounts" => self.take_accounts(value, reader),
+            "no_auth_user" => text(key, value).map(|name| self.no_auth_user = Some(name)),
+            "system_account" => text(key, value).map(|name| self.system_account = Some(name)),
+            "system" => text(key, value).map(|name| {
+                self.system_account.get_or_insert(name);
+            }),
+            "no_system_account" | "no_system" | "no_sys_acc" => {
+                flag(key, value).map(|on| self.no_system_account = on)
+            }
+            _ => return false,
+        };
+        reader.errors.extend(result.err());
+        true
+    }
+
+    fn take_authorization(&mut self, value: &Value, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        let found = Authorization::read(value, reader)?;
+        let others = self.accounts.iter().flat_map(|account| &account.users);
+        let known: Vec<&str> = others.map(|user| user.name.as_str()).collect();
+        found.check(value, &known)?;
+        self.authorization = Some(found);
+        Ok(())
+    }
+
+    fn take_accounts(&mut self, value: &Value, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        match &value.data {
+            Data::Array(names) => {
+                for value in names.iter() {
+                    match text("account", value) {
+                        Ok(name) => self.add_account(name, value, reader),
+                        Err(fault) => reader.errors.push(fault),
+                    }
+                }
+            }
+            Data::Map(accounts) => {
+                for (name, value) in in_order(accounts) {
+                    if value.referenced.get() {
+                        continue;
+                    }
+                    match &value.data {
+                        Data::Map(map) => self.take_account(name, value, map, reader),
+                        _ => reader.errors.push(value.fault("Expected map entries for accounts")),
+                    }
+                }
+            }
+            _ => return Err(expected("accounts", "names or a map of accounts", value)),
+        }
+        Ok(())
+    }
+
+    fn add_account(&mut self, name: String, value: &Value, reader: &mut Reader<'_>) {
+        if name == AccountId::GLOBAL_NAME {
+            return reader.errors.push(value.fault(format!("{name:?} is a Reserved Account")));
+        }
+        if self.accounts.iter().any(|account| account.name == name) {
+            let message = format!("Duplicate Account Entry: {name}");
+            return reader.errors.push(value.fault(message));
+        }
+        self.accounts.push(Account { name, users: Vec::new() });
+    }
+
+    fn take_account(&mut self, name: &str, value: &Value, map: &Map, reader: &mut Reader<'_>) {
+        let before = self.accounts.len();
+        self.add_account(name.to_string(), value, reader);
+        if self.accounts.len() == before {
+            return;
+        }
+        let (mut found, mut defaults, mut users_at) = (Vec::new(), None, value);
+        for (key, value) in in_order(map) {
+            match key.to_lowercase().as_str() {
+                "users" => {
+                    users_at = value;
+                    match users::read(value, reader) {
+                        Ok(users) => found = users,
+                        Err(fault) => reader.errors.push(fault),
+                    }
+                }
+                "default_permissions" => match permissions::read(value, reader) {
+                    Ok(permissions) => defaults = Some(permissions),
+                    Err(fault) => reader.errors.push(fault),
+                },
+                "jetstream" if is_off(&value.data) => {}
+                "exports" | "imports" | "mappings" | "maps" | "limits" | "nkey" | "msg_trace"
+                | "trace_dest" | "jetstream" => {
+                    let advice = "accounts have users and nothing else; remove it";
+                    reader
+                        .errors
+                        .push(value.fault(format!("{key} is not supported yet: {advice}")));
+                }
+                _ if value.referenced.get() => {}
+                _ => {
+                    reader.errors.push(value.fault(unknown("field", key, ACCOUNT_KEYS.into_iter())))
+                }
+            }
+        }
+        users::apply_defaults(&mut found, defaults.as_ref());
+        self.add_users(found, users_at, reader);
+    }
+
+    fn add_users(&mut self, found: Vec<Entry>, value: &Value, reader: &mut Reader<'_>) {
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| !found.is_empty())
+            && let Some(clash) = authorization.clash()
+        {
+            return reader.errors.push(value.fault(format!("Can not have a {clash} and accounts")));
+        }
+        for user in found {
+            let mut known = self.accounts.iter().flat_map(|account| &account.users);
+            let there = self.authorization.as_ref().is_some_and(|a| a.has(&user.name));
+            if there || known.any(|other| other.name == user.name) {
+                reader.errors.push(value.fault(user.duplicate()));
+            } else if let Some(account) = self.accounts.last_mut() {
+                account.users.push(user);
+            }
+        }
+    }
+
+    /// It says how long a client may take.
+    pub fn has_timeout(&self) -> bool {
+        self.authorization.as_ref().is_some_and(|it| it.timeout_ns.is_some())
+    }
+
+    /// What the server runs with.
+    ///
+    /// # Errors
+    /// One line: an account or a user that is named is not there.
+    pub fn resolve(&self, flags: &Flags) -> Result<Access, String> {
+        let mut access = Access::default();
+        self.resolve_accounts(&mut access)?;
+        let authorization = self.authorization.clone().unwrap_or_default();
+        for account in &self.accounts {
+            let id = access.account(&account.name);
+            account.users.iter().for_each(|user| access.add_user(user.of(id)));
+        }
+        let own = authorization.users.iter().flatten();
+        own.for_each(|user| access.add_user(user.of(AccountId::GLOBAL)));
+        let name = flags.user.clone().or(authorization.user).unwrap_or_default();
+        let pass = flags.pass.clone().or(authorization.pass);
+        access.token = flags.token.clone().or(authorization.token).filter(|it| !it.is_empty());
+        if !name.is_empty() {
+            access.single = Some((name.into(), pass.unwrap_or_else(|| Secret::new(""))));
+        }
+        access.required |= access.token.is_some() || access.single.is_some();
+        access.required |= authorization.users.is_some();
+        if let Some(ns) = authorization.timeout_ns {
+            access.auth_timeout_ns = ns;
+        }
+        self.resolve_nobody(&mut access)?;
+        Ok(access)
+    }
+
+    fn resolve_accounts(&self, access: &mut Access) -> Result<(), String> {
+        if self.no_system_account {
+            return Ok(());
+        }
+        let name = self.system_account.as_deref().filter(|name| !name.is_empty());
+        let name = name.unwrap_or(SYSTEM_NAME);
+        let known = [AccountId::GLOBAL_NAME, SYSTEM_NAME].contains(&name)
+            || self.accounts.iter().any(|account| account.name == name);
+        if !known {
+            return Err("error resolving system account: account missing".to_string());
+        }
+        access.system = Some(access.account(name));
+        Ok(())
+    }
+
+    /// Who a client is that says nothing of itself.
+    fn resolve_nobody(&self, access: &mut Access) -> Result<(), String> {
+        if let Some(name) = self.no_auth_user.as_deref().filter(|name| !name.is_empty()) {
+            if access.users().is_empty() {
+                let why = "present, but users/nkeys are not defined";
+                return Err(format!("no_auth_user: {name:?} {why}"));
+            }
+            if !access.let_in_as(name) {
+                return Err(format!(
+                    "no_auth_user: {name:?} not present as user or nkey in authorization block \
+                     or account configuration"
+                ));
+            }
+            access.is_open = true;
+            return Ok(());
+        }
+        let only_system = self.accounts.len() == 1
+            && access.system == access.find_account(&self.accounts[0].name);
+        if only_system && self.authorization.is_none() {
+            access.add_user(User {
+                name: ANYBODY.into(),
+                proof: Proof::Password(Secret::new(ANYBODY)),
+                account: AccountId::GLOBAL,
+                permissions: None,
+                connection_types: ConnectionTypes::ANY,
+            });
+            access.let_in_as(ANYBODY);
+        }
+        Ok(())
+    }
+}
+
+/// Some password is there for everybody to read who reads the file.
+pub fn has_plain_passwords(access: &Access) -> bool {
+    let single = access.single.iter().map(|(_, secret)| secret).filter(|it| !it.is_empty());
+    let users = access.users().iter().filter(|user| *user.name != *ANYBODY);
+    let of_users = users.filter_map(|user| match &user.proof {
+        Proof::Password(secret) => Some(secret),
+        Proof::Nkey(_) => None,
+    });
+    single.chain(of_users).any(|secret| !secret.is_bcrypt())
+}
+
+const ACCOUNT_KEYS: [&str; 2] = ["users", "default_permissions"];
+
+/// A map's entries as they stand in the file.
+fn in_order(map: &Map) -> Vec<(&String, &Value)> {
+    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+    entries.sort_by_key(|(_, value)| (value.at.line, value.at.column));
+    entries
+}
+
+fn is_off(data: &Data) -> bool {
+    match data {
+        Data::Bool(on) => !on,
+        Data::Text(text) => ["disabled", "disable"].contains(&text.to_lowercase().as_str()),
+        _ => false,
+    }
+}
+
+fn expected(key: &str, what: &str, value: &Value) -> Fault {
+    value.fault(format!("{key} expects {what}, got {}", value.data.noun()))
+}
+
+/// A string; what is wrong with it does not show it.
+fn text(key: &str, value: &Value) -> Result<String, Fault> {
+    match &value.data {
+        Data::Text(text) => Ok(text.clone()),
+        Data::Array(_) | Data::Map(_) => Err(expected(key, "a string", value)),
+        _ => Err(expected(key, "a string (put the value in quotes)", value)),
+    }
+}
+
+fn secret(key: &str, value: &Value) -> Result<Secret, Fault> {
+    text(key, value).map(Secret::new)
+}
+
+fn flag(key: &str, value: &Value) -> Result<bool, Fault> {
+    match value.data {
+        Data::Bool(on) => Ok(on),
+        _ => Err(expected(key, "true or false, without quotes", value)),
+    }
+}
+
+/// Refused unless it is off.
+fn not_behind_proxies(key: &str, value: &Value) -> Result<(), Fault> {
+    match flag(key, value)? {
+        false => Ok(()),
+        true => Err(value.fault(format!(
+            "{key} is not supported yet: no proxy is trusted; remove it, or let no user in"
+        ))),
+    }
+}
+
+type Shared = Arc<Permissions>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{conf, schema};
+
+fn read(text: &str) -> (Said, Vec<String>) {
+    let map = conf::parse_text(Path::new("x.conf"), text, &|_| None).expect("it parses");
+    let findings = schema::read(&map);
+    (findings.raw.access, findings.errors.iter().map(Fault::to_string).collect())
+}
+
+fn access(text: &str) -> Access {
+    let (said, errors) = read(text);
+    assert!(errors.is_empty(), "{text}: {errors:?}");
+    said.resolve(&Flags::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
+
+#[test]
+fn users_belong_to_accounts() {
+    let access = access(
+        "accounts { A { users [{user: a, password: x}] }, $SYS { users [{user: s, pass: y}] } }\n\
+         authorization { users [{user: g, pass: z}] }\nno_auth_user: a",
+    );
+    let name = |user: &str| {
+        let user = access.users().iter().find(|known| *known.name == *user).expect("there");
+        access.name_of(user.account).to_string()
+    };
+    assert_eq!((name("a"), name("s"), name("g")), ("A".into(), "$SYS".into(), "$G".into()));
+    assert!(access.required && access.is_open);
+    assert_eq!(access.system, access.find_account("$SYS"));
+}
+
+#[test]
+fn a_system_account_alone_lets_everybody_in() {
+    let access = access("accounts { $SYS { users [{user: s, pass: y}] } }");
+    assert!(access.required && !access.is_open);
+    assert_eq!(access.users().len(), 2);
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let access = access("authorization { user: u, password: hidden }");
+    let (said, _) = read("authorization { token: hidden }");
+    assert!(!format!("{access:?} {said:?}").contains("hidden"));
+}
