@@ -241,3 +241,64 @@ fn a_large_message_and_one_too_large() {
         publisher.publish("big", more.into()).await.expect_err("the client knows max_payload");
     });
 }
+
+/// Of `secret`, at the lowest cost there is.
+const HASH: &str = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+/// Runs `work` against both programs with these lines of configuration.
+fn with_conf<F: Future<Output = ()>>(conf: &[String], work: impl Fn(Server) -> F) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for program in [Program::reference(), Program::under_test()] {
+        println!("{}", program.path.display());
+        let setup = Setup { shards: 2, conf: conf.to_vec(), ..Setup::default() };
+        let server = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
+        let work = async { tokio::time::timeout(TIME_MAX, work(server)).await };
+        runtime.block_on(work).expect("it ends in time");
+    }
+}
+
+async fn is_let_in(server: &Server, options: ConnectOptions) -> bool {
+    match options.connect(server.url()).await {
+        Ok(client) => {
+            settled(&client).await;
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
+            false
+        }
+    }
+}
+
+#[test]
+fn users_tokens_and_keys_are_let_in() {
+    let key = nkeys::KeyPair::new_user();
+    let users = [format!(
+        "authorization {{ users [ {{user: plain, password: secret}}, \
+         {{user: hashed, password: \"{HASH}\"}}, {{nkey: {}}} ] }}",
+        key.public_key()
+    )];
+    let seed = key.seed().expect("a seed");
+    with_conf(&users, |server| {
+        let seed = seed.clone();
+        async move {
+            let as_user = |user: &str, pass: &str| {
+                ConnectOptions::with_user_and_password(user.to_string(), pass.to_string())
+            };
+            for user in ["plain", "hashed"] {
+                assert!(is_let_in(&server, as_user(user, "secret")).await, "{user}");
+                assert!(!is_let_in(&server, as_user(user, "wrong")).await, "{user}");
+            }
+            assert!(is_let_in(&server, ConnectOptions::with_nkey(seed)).await);
+            let stranger = nkeys::KeyPair::new_user().seed().expect("a seed");
+            assert!(!is_let_in(&server, ConnectOptions::with_nkey(stranger)).await);
+            assert!(!is_let_in(&server, ConnectOptions::new()).await);
+        }
+    });
+    let token = ["authorization { token: open-sesame }".to_string()];
+    with_conf(&token, |server| async move {
+        let with = |token: &str| ConnectOptions::with_token(token.to_string());
+        assert!(is_let_in(&server, with("open-sesame")).await);
+        assert!(!is_let_in(&server, with("open-barley")).await);
+    });
+}

@@ -5,13 +5,19 @@
 //! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is
 //! run twice, cut at different places: what every client gets must be the same, unless there are
 //! queue groups, which choose at random, or limited subscriptions, whose end another shard hears of
-//! at its own time. At the end all clients hang up and every table must be empty.
+//! at its own time. In every other execution clients have to say who they are, and one user may not
+//! do everything; strangers never get more than a greeting and an error. At the end all clients hang up and every table must be empty.
 
 #[path = "../tests/support/bus.rs"]
 mod bus;
 
+use std::sync::Arc;
+
 use bus::Bus;
 use shard::Options;
+use shard::access::{
+    Access, ConnectionTypes, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret, User,
+};
 
 struct Rng(u64);
 
@@ -83,6 +89,7 @@ fn play(
         payload_max: 512,
         subscriptions_max: if seed.is_multiple_of(3) { 5 } else { 0 },
         pending_bytes_max: 1 << 20,
+        access: Arc::new(access(seed)),
         ..Options::default()
     };
     let mut bus = Bus::with(2, options);
@@ -106,6 +113,42 @@ fn play(
     seen
 }
 
+/// Of `secret`, at the lowest cost there is.
+const HASH: &str = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+/// Nobody is asked, or everybody is.
+fn access(seed: u64) -> Access {
+    let mut access = Access::default();
+    if seed.is_multiple_of(2) {
+        return access;
+    }
+    let rules = |texts: &[&str]| {
+        let rules: Vec<Rule> =
+            texts.iter().filter_map(|text| Rule::parse(text, true).ok()).collect();
+        Some(RuleSet::new(&rules))
+    };
+    let bound = Permissions {
+        publish: Rules { allow: rules(&["a.>", "inbox.*"]), deny: rules(&["a.b"]) },
+        subscribe: Rules { allow: None, deny: rules(&["a.b", "a q"]) },
+        responses: Some(Responses { max: Some(1), expires_ns: None }),
+    };
+    let users = [("u", "p", None), ("bound", "p", Some(Arc::new(bound))), ("h", HASH, None)];
+    for (at, (name, secret, permissions)) in users.into_iter().enumerate() {
+        let account = access.account(["$G", "$G", "A"][at]);
+        access.add_user(User {
+            name: name.into(),
+            proof: Proof::Password(Secret::new(secret)),
+            account,
+            permissions,
+            connection_types: ConnectionTypes::ANY,
+        });
+    }
+    if seed.is_multiple_of(3) {
+        access.let_in_as("bound");
+    }
+    access
+}
+
 fn stream(rng: &mut Rng, queues: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     if rng.below(4) > 0 {
@@ -114,6 +157,9 @@ fn stream(rng: &mut Rng, queues: bool) -> Vec<u8> {
             "CONNECT {\"verbose\":true,\"headers\":true,\"no_responders\":true}\r\n",
             "CONNECT {\"verbose\":false,\"echo\":false}\r\n",
             "connect {}\r\n",
+            "CONNECT {\"user\":\"u\",\"pass\":\"p\",\"verbose\":false}\r\n",
+            "CONNECT {\"user\":\"bound\",\"pass\":\"p\"}\r\n",
+            "CONNECT {\"user\":\"bound\",\"pass\":\"q\"}\r\n",
         ]);
         bytes.extend_from_slice(connect.as_bytes());
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use shard::access::Check;
 use shard::report::Ask;
 use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
 use wire::ServerInfo;
@@ -14,6 +15,10 @@ pub struct Bus {
     /// `lanes[from][to]`
     lanes: Vec<Vec<VecDeque<Frame>>>,
     clients: Vec<Client>,
+    /// Proofs that wait to be looked at.
+    pub checks: VecDeque<(usize, ConnId, Box<Check>)>,
+    /// They wait until they are asked for.
+    pub holds_checks: bool,
     pub now: Nanos,
     /// Frames a lane takes; more stay staged.
     pub lane_frames: usize,
@@ -49,6 +54,8 @@ impl Bus {
             effects: (0..shards).map(|_| Effects::new(shards)).collect(),
             lanes: (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect(),
             clients: Vec::new(),
+            checks: VecDeque::new(),
+            holds_checks: false,
             now: 1,
             lane_frames: usize::MAX,
         }
@@ -141,6 +148,9 @@ impl Bus {
                     moved |= self.pump(from, to);
                     moved |= self.drain(from, to);
                 }
+                if !self.holds_checks {
+                    moved |= self.check();
+                }
                 if self.shards[from].has_work() {
                     moved = true;
                     self.step(from, Input::Turn);
@@ -151,6 +161,21 @@ impl Bus {
             }
         }
         panic!("the bus does not come to rest");
+    }
+
+    /// Looks at one proof.
+    pub fn check(&mut self) -> bool {
+        let Some((shard, conn, check)) = self.checks.pop_front() else { return false };
+        self.step(shard, Input::Checked { conn, passed: check.passes() });
+        true
+    }
+
+    /// The control plane asks every shard.
+    pub fn ask(&mut self, ask: &shard::report::Ask) {
+        for shard in 0..self.shards.len() {
+            self.step(shard, Input::Ask(ask.clone()));
+        }
+        self.settle();
     }
 
     /// Staged frames into the lane.
@@ -178,6 +203,9 @@ impl Bus {
 
     fn step(&mut self, shard: usize, input: Input<'_>) {
         self.shards[shard].step(self.now, input, &mut self.effects[shard]);
+        for (conn, check) in std::mem::take(&mut self.effects[shard].checks) {
+            self.checks.push_back((shard, conn, check));
+        }
         for close in std::mem::take(&mut self.effects[shard].closes) {
             let id = close.conn.slot as usize;
             if close.flush {

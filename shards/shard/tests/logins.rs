@@ -1,0 +1,232 @@
+//! Who comes in, what that costs while nobody knows them, and what changes when access does.
+
+#[path = "support/bus.rs"]
+mod bus;
+
+use std::sync::Arc;
+
+use bus::{Bus, Id};
+use shard::access::{
+    Access, ConnectionTypes, Permissions, Proof, Rule, RuleSet, Rules, Secret, User,
+};
+use shard::limits::{CHECKS_MAX, MILLIS, SECONDS};
+use shard::report::Ask;
+use shard::{AccountId, Options};
+
+/// Of `secret`, at the lowest cost there is.
+const HASH: &str = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+fn user(name: &str, secret: &str, account: AccountId) -> User {
+    User {
+        name: name.into(),
+        proof: Proof::Password(Secret::new(secret)),
+        account,
+        permissions: None,
+        connection_types: ConnectionTypes::ANY,
+    }
+}
+
+fn access(users: &[(&str, &str, &str)]) -> Access {
+    let mut access = Access::default();
+    for (name, secret, account) in users {
+        let account = access.account(account);
+        access.add_user(user(name, secret, account));
+    }
+    access
+}
+
+fn with(shards: usize, access: Access) -> Bus {
+    Bus::with(shards, Options { access: Arc::new(access), ..Options::default() })
+}
+
+fn login(bus: &mut Bus, shard: usize, user: &str, pass: &str) -> Id {
+    let id = bus.connect(shard);
+    let text = format!(
+        "CONNECT {{\"user\":\"{user}\",\"pass\":\"{pass}\",\"verbose\":false,\"pedantic\":false}}\r\n"
+    );
+    bus.send(id, &text);
+    id
+}
+
+const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
+
+#[test]
+fn accounts_do_not_hear_each_other() {
+    for shards in [1, 3] {
+        let mut bus = with(shards, access(&[("a", "pa", "A"), ("b", "pb", "B")]));
+        let a = login(&mut bus, 0, "a", "pa");
+        let far = login(&mut bus, shards - 1, "a", "pa");
+        let b = login(&mut bus, shards - 1, "b", "pb");
+        bus.send(far, "SUB > 1\r\nPING\r\n");
+        bus.send(b, "SUB > 1\r\nSUB x q 2\r\nPING\r\n");
+        (bus.take(far), bus.take(b));
+        bus.send(a, "PUB x 2\r\nhi\r\n");
+        assert_eq!(bus.take(far), "MSG x 1 2\r\nhi\r\n");
+        assert_eq!(bus.take(b), "");
+        bus.send(b, "PUB x 1\r\nb\r\n");
+        assert_eq!(bus.take(far), "");
+        assert_eq!(bus.take(b), "MSG x 1 1\r\nb\r\nMSG x 2 1\r\nb\r\n");
+        bus.assert_replicated();
+    }
+}
+
+#[test]
+fn nothing_but_connect_is_listened_to() {
+    for verb in ["PING", "PUB x 0\r\n", "SUB x 1", "UNSUB 1", "+OK", "INFO {}", "", "zz"] {
+        let mut bus = with(1, access(&[("a", "pa", "$G")]));
+        let id = bus.connect(0);
+        bus.send(id, &format!("{verb}\r\n"));
+        assert_eq!(bus.take(id), VIOLATION, "{verb}");
+        assert!(bus.is_closed(id));
+    }
+}
+
+#[test]
+fn a_check_makes_its_connection_wait_and_nobody_else() {
+    let mut bus = with(2, access(&[("a", HASH, "$G"), ("b", "pb", "$G")]));
+    bus.holds_checks = true;
+    let b = login(&mut bus, 0, "b", "pb");
+    bus.send(b, "SUB x 1\r\n");
+    let ids: Vec<Id> = (0..CHECKS_MAX + 5)
+        .map(|i| login(&mut bus, 0, "a", if i % 2 == 0 { "secret" } else { "wrong" }))
+        .collect();
+    assert_eq!(bus.checks.len(), CHECKS_MAX, "no more are out at once");
+    for id in &ids {
+        bus.send(*id, "PUB x 1\r\n!\r\nPING\r\n");
+    }
+    bus.send(b, "PING\r\n");
+    assert_eq!(bus.take(b), "PONG\r\n", "nothing of them is done yet");
+    while bus.check() {}
+    bus.settle();
+    for (i, id) in ids.iter().enumerate() {
+        let wanted = if i % 2 == 0 { "PONG\r\n" } else { VIOLATION };
+        assert_eq!(bus.take(*id), wanted);
+        assert_eq!(bus.is_closed(*id), i % 2 == 1);
+    }
+    assert_eq!(bus.take(b).matches("MSG x").count(), ids.len().div_ceil(2));
+}
+
+#[test]
+fn time_to_authenticate_runs_while_a_check_is_out() {
+    let mut bus = with(1, access(&[("a", HASH, "$G")]));
+    bus.holds_checks = true;
+    let (silent, checked) = (bus.connect(0), login(&mut bus, 0, "a", "secret"));
+    bus.pass(2 * SECONDS - MILLIS);
+    assert!(!bus.is_closed(silent));
+    bus.pass(2 * MILLIS);
+    for id in [silent, checked] {
+        assert_eq!(bus.take(id), "-ERR 'Authentication Timeout'\r\n");
+        assert!(bus.is_closed(id));
+    }
+    bus.check();
+    bus.settle();
+    assert_eq!(bus.take(checked), "");
+}
+
+#[test]
+fn too_much_behind_a_connect_that_is_checked_ends_it() {
+    let mut bus = with(1, access(&[("a", HASH, "$G")]));
+    bus.holds_checks = true;
+    let id = login(&mut bus, 0, "a", "secret");
+    bus.send(id, &"PUB x 1\r\n!\r\n".repeat(1000));
+    assert_eq!(bus.take(id), VIOLATION);
+}
+
+#[test]
+fn a_long_greeting_is_refused() {
+    let options = Options {
+        access: Arc::new(access(&[("a", "pa", "$G")])),
+        control_line_max: 1 << 20,
+        ..Options::default()
+    };
+    let mut bus = Bus::with(1, options);
+    let id = bus.connect(0);
+    bus.send(id, "CONNECT {\"name\":\"");
+    for _ in 0..7 {
+        bus.send(id, &"x".repeat(1000));
+    }
+    assert_eq!(bus.take(id), "-ERR 'maximum control line exceeded'\r\n");
+}
+
+fn allowed(patterns: &[&str], denied: &[&str]) -> Rules {
+    let rules = |texts: &[&str]| {
+        let rules: Vec<Rule> = texts.iter().map(|t| Rule::parse(t, true).unwrap()).collect();
+        (!rules.is_empty()).then(|| RuleSet::new(&rules))
+    };
+    Rules { allow: rules(patterns), deny: rules(denied) }
+}
+
+fn restricted(publish: Rules, subscribe: Rules) -> Access {
+    let mut access = access(&[("free", "p", "$G")]);
+    let permissions = Permissions { publish, subscribe, responses: None };
+    let bound = User { permissions: Some(Arc::new(permissions)), ..user("a", "p", AccountId(0)) };
+    access.add_user(bound);
+    access
+}
+
+#[test]
+fn a_subscription_no_wider_than_what_is_allowed_gets_no_more() {
+    for shards in [1, 2] {
+        // nats-server takes the `>` of the subscription for one token, and gives it all of `a.>`.
+        let access = restricted(Rules::default(), allowed(&["a.*"], &["a.no"]));
+        let mut bus = with(shards, access);
+        let (bound, free) =
+            (login(&mut bus, shards - 1, "a", "p"), login(&mut bus, 0, "free", "p"));
+        bus.send(bound, "SUB a.> 1\r\nPING\r\n");
+        assert_eq!(bus.take(bound), "PONG\r\n");
+        bus.send(free, "PUB a.b 0\r\n\r\nPUB a.b.c 0\r\n\r\nPUB a.no 0\r\n\r\n");
+        assert_eq!(bus.take(bound), "MSG a.b 1 0\r\n\r\n");
+    }
+}
+
+#[test]
+fn who_no_longer_belongs_goes_when_access_changes() {
+    let users = [("stays", "p", "A"), ("gone", "p", "A"), ("moved", "p", "A"), ("new", "p", "A")];
+    let mut before = access(&users);
+    before.add_user(user("hashed", "secret", AccountId(0)));
+    let mut bus = with(2, before.clone());
+    let names = ["stays", "gone", "moved", "new"];
+    let ids = names.map(|name| login(&mut bus, 1, name, "p"));
+    let hashed = login(&mut bus, 0, "hashed", "secret");
+    let mut after = Access::after(&before);
+    let (b, a) = (after.account("B"), after.account("A"));
+    after.add_user(user("stays", "p", a));
+    after.add_user(user("moved", "p", b));
+    after.add_user(user("new", "other", a));
+    after.add_user(user("hashed", HASH, AccountId(0)));
+    after.recognise(&before);
+    assert_eq!(after.find_account("A"), before.find_account("A"), "accounts keep their numbers");
+    bus.ask(&Ask::Access(Arc::new(after)));
+    for id in [ids[0], hashed] {
+        bus.send(id, "PING\r\n");
+        assert_eq!(bus.take(id), "PONG\r\n");
+    }
+    for (id, last) in [(ids[1], ""), (ids[2], ""), (ids[3], VIOLATION)] {
+        assert!(bus.is_closed(id));
+        assert_eq!(bus.take(id), last);
+    }
+    let late = login(&mut bus, 0, "gone", "p");
+    assert_eq!(bus.take(late), VIOLATION);
+}
+
+#[test]
+fn subscriptions_end_that_are_no_longer_allowed() {
+    let before = restricted(Rules::default(), Rules::default());
+    let mut bus = with(2, before.clone());
+    let (bound, free) = (login(&mut bus, 1, "a", "p"), login(&mut bus, 0, "free", "p"));
+    bus.send(bound, "SUB a 1\r\nSUB b 2\r\nSUB b q 3\r\nSUB c.* 4\r\nPUB x 0\r\n\r\nPING\r\n");
+    assert_eq!(bus.take(bound), "PONG\r\n");
+    let mut after = restricted(allowed(&["y"], &[]), allowed(&[], &["b", "c.no"]));
+    after.recognise(&before);
+    bus.ask(&Ask::Access(Arc::new(after)));
+    let text = |rest: &str| format!("-ERR 'Permissions Violation for Subscription to {rest}'\r\n");
+    let mut got: Vec<String> = bus.take(bound).lines().map(|line| format!("{line}\r\n")).collect();
+    got.sort();
+    let wanted = [text("\"b\" (sid \"2\")"), text("\"b\" using queue \"q\" (sid \"3\")")];
+    assert_eq!(got, wanted);
+    bus.send(free, "PUB a 0\r\n\r\nPUB b 0\r\n\r\nPUB c.no 0\r\n\r\nPUB c.x 0\r\n\r\n");
+    assert_eq!(bus.take(bound), "MSG a 1 0\r\n\r\nMSG c.x 4 0\r\n\r\n");
+    bus.send(bound, "PUB x 0\r\n\r\n");
+    assert_eq!(bus.take(bound), "-ERR 'Permissions Violation for Publish to \"x\"'\r\n");
+    bus.assert_replicated();
+}
