@@ -24,7 +24,7 @@ fn a_stranger_costs_at_most_16_kib() {
     access.add_user(User {
         name: "a".into(),
         proof: Proof::Password(Secret::new(HASH)),
-        account: access.account("$G"),
+        account: shard::AccountId::GLOBAL,
         permissions: None,
         connection_types: ConnectionTypes::ANY,
     });

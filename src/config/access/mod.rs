@@ -208,7 +208,6 @@ impl Said {
             access.single = Some((name.into(), pass.unwrap_or_else(|| Secret::new(""))));
         }
         access.required |= access.token.is_some() || access.single.is_some();
-        access.required |= authorization.users.is_some();
         if let Some(ns) = authorization.timeout_ns {
             access.auth_timeout_ns = ns;
         }
