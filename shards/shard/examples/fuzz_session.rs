@@ -5,8 +5,8 @@
 //! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is
 //! run twice, cut at different places: what every client gets must be the same, unless there are
 //! queue groups, which choose at random, or limited subscriptions, whose end another shard hears of
-//! at its own time. In every other execution clients have to say who they are, and one user may not
-//! do everything; strangers never get more than a greeting and an error. At the end all clients hang up and every table must be empty.
+//! at its own time. In every other execution clients have to say who they are, and one user may
+//! not do everything. At the end all clients hang up and every table must be empty.
 
 #[path = "../tests/support/bus.rs"]
 mod bus;
