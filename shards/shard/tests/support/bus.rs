@@ -170,14 +170,6 @@ impl Bus {
         true
     }
 
-    /// The control plane asks every shard.
-    pub fn ask(&mut self, ask: &shard::report::Ask) {
-        for shard in 0..self.shards.len() {
-            self.step(shard, Input::Ask(ask.clone()));
-        }
-        self.settle();
-    }
-
     /// Staged frames into the lane.
     pub fn pump(&mut self, from: usize, to: usize) -> bool {
         let peer = ShardId(to as u16);
