@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use shard::limits::MILLIS;
 use shard::{ConnId, Nanos};
 
+use crate::buffers::Size;
 use crate::ring::{Op, Ring, Tag};
 
 /// How long a closed connection may take to accept what was still to be written.
@@ -19,12 +20,19 @@ const FLUSH_NS_MAX: Nanos = 1_000 * MILLIS;
 /// last words on their way to it.
 const DRAIN_NS_MAX: Nanos = 500 * MILLIS;
 
+/// Short reads in a row after which a connection does with small buffers.
+const SHORT_READS_MAX: u8 = 8;
+
 /// One slot.
 struct Socket<C> {
     stream: Option<TcpStream>,
     generation: u32,
     phase: Phase,
     reading: Reading,
+    /// Buffers of the request under way, or of the next.
+    size: Size,
+    /// How many short reads in a row it takes before large buffers are wasted on it.
+    bulk: u8,
     /// The engine wants to read from it.
     wanted: bool,
     /// The peer will send nothing more.
@@ -96,6 +104,8 @@ impl<C: AsRef<[u8]>> Sockets<C> {
                 generation: 0,
                 phase: Phase::Free,
                 reading: Reading::Idle,
+                size: Size::Small,
+                bulk: 0,
                 wanted: true,
                 ended: false,
                 admitted: false,
@@ -111,6 +121,8 @@ impl<C: AsRef<[u8]>> Sockets<C> {
             generation,
             phase: Phase::Open,
             reading: Reading::Idle,
+            size: Size::Small,
+            bulk: 0,
             wanted: true,
             ended: false,
             admitted,
@@ -164,7 +176,8 @@ impl<C: AsRef<[u8]>> Sockets<C> {
         }
         if let Some(stream) = &socket.stream {
             socket.reading = Reading::Armed;
-            ring.receive(stream.as_raw_fd(), tag_of(Op::Receive, conn));
+            socket.size = if socket.bulk > 0 { Size::Large } else { Size::Small };
+            ring.receive(stream.as_raw_fd(), tag_of(Op::receive(socket.size), conn));
         }
     }
 
@@ -177,9 +190,32 @@ impl<C: AsRef<[u8]>> Sockets<C> {
         socket.wanted = wanted;
         if wanted {
             self.read(ring, conn);
-        } else if socket.reading == Reading::Armed {
+        } else {
+            self.stop_reading(ring, conn);
+        }
+    }
+
+    fn stop_reading(&mut self, ring: &mut Ring, conn: ConnId) {
+        let socket = &mut self.slots[conn.index()];
+        if socket.reading == Reading::Armed {
             socket.reading = Reading::Cancelling;
-            ring.cancel(tag_of(Op::Receive, conn));
+            ring.cancel(tag_of(Op::receive(socket.size), conn));
+        }
+    }
+
+    /// What a connection has filled of a buffer decides which buffers it is given. One that fills
+    /// small ones gets large ones at once; one that leaves large ones nearly empty gets small ones
+    /// when it is next read from.
+    #[inline]
+    pub fn has_filled(&mut self, ring: &mut Ring, conn: ConnId, bytes: usize) {
+        let socket = &mut self.slots[conn.index()];
+        if bytes < Size::Small.bytes() {
+            socket.bulk = socket.bulk.saturating_sub(1);
+            return;
+        }
+        socket.bulk = SHORT_READS_MAX;
+        if socket.size == Size::Small {
+            self.stop_reading(ring, conn);
         }
     }
 

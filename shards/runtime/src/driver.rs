@@ -10,7 +10,7 @@ use shard::limits::{BATCH_BYTES_MAX, SECONDS};
 use shard::report::{Ask, DriverFigures};
 use shard::{ConnId, Effects, Frame, Input, Nanos, Reads, ShardId};
 
-use crate::buffers::{BUFFER_BYTES, Filled};
+use crate::buffers::{BUFFER_BYTES_MAX, Filled};
 use crate::conn::{self, Phase, Sockets};
 use crate::control::{Commons, Message, Peers};
 use crate::engine::Engine;
@@ -65,6 +65,8 @@ pub(crate) struct Driver<E: Engine> {
     completions: Vec<Completion>,
     /// Received, and not yet given to the engine: whose, what, and how much of it is done.
     pub(crate) received: VecDeque<(ConnId, Filled, usize)>,
+    /// Connections that found no buffer to be received into.
+    pub(crate) starved: VecDeque<ConnId>,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
     /// Bytes of input given to the engine since the last flush.
@@ -111,9 +113,10 @@ impl<E: Engine> Driver<E> {
             listener: parts.listener,
             completions: Vec::new(),
             received: VecDeque::new(),
+            starved: VecDeque::new(),
             frames: VecDeque::new(),
             taken_bytes: 0,
-            slice_bytes: BUFFER_BYTES,
+            slice_bytes: BUFFER_BYTES_MAX,
             stop_at: None,
             lame_duck_look_at: None,
             turns: 0,
@@ -131,11 +134,13 @@ impl<E: Engine> Driver<E> {
         self.take_time(now);
         self.take_frames(now);
         self.take_received(now);
+        self.feed_starved();
         self.carry_out(now);
         if self.is_over() {
             return Ok(After::End);
         }
         let again = !self.received.is_empty()
+            || !self.starved.is_empty()
             || !self.frames.is_empty()
             || !self.effects.probes.is_empty()
             || (self.engine.has_work() && !self.is_congested())
@@ -234,7 +239,7 @@ impl<E: Engine> Driver<E> {
         self.ring.completions(COMPLETIONS_PER_TURN, &mut completions);
         for completion in completions.drain(..) {
             match completion.tag.op {
-                Op::Receive => self.on_received(completion, now),
+                Op::Receive | Op::ReceiveLarge => self.on_received(completion, now),
                 Op::Send => self.on_sent(&completion, now),
                 Op::Accept => self.on_accepted(&completion, now),
                 Op::Bell if !completion.more => self.ring.watch(self.bell.as_raw_fd()),
@@ -437,7 +442,7 @@ impl<E: Engine> Driver<E> {
         let taken = std::mem::take(&mut self.taken_bytes);
         if taken > 0 {
             let slice = FLUSH_BYTES.saturating_mul(taken) / copied;
-            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, BUFFER_BYTES);
+            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, BUFFER_BYTES_MAX);
         }
     }
 

@@ -18,7 +18,10 @@ impl<E: Engine> Driver<E> {
         let conn = self.sockets.conn(completion.tag);
         if let Some(filled) = completion.filled {
             match conn {
-                Some(conn) if completion.result > 0 => self.received.push_back((conn, filled, 0)),
+                Some(conn) if completion.result > 0 => {
+                    self.sockets.has_filled(&mut self.ring, conn, filled.bytes());
+                    self.received.push_back((conn, filled, 0));
+                }
                 _ => self.ring.give_back(filled),
             }
         }
@@ -28,12 +31,28 @@ impl<E: Engine> Driver<E> {
         }
         match -completion.result {
             0 => self.input_ended(conn, Hangup::Closed, now),
-            libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            // To ask again at once would fail again: after those that wait already, when there are
+            // buffers.
+            libc::ENOBUFS => {
+                self.starved.push_back(conn);
+                return self.sockets.release(conn);
+            }
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
             errno if errno > 0 => self.input_ended(conn, Hangup::ReadError, now),
             _ => {}
         }
         self.sockets.read(&mut self.ring, conn);
         self.sockets.release(conn);
+    }
+
+    /// Reads again from those that found no buffer, in turn, as many as there are buffers for.
+    pub(crate) fn feed_starved(&mut self) {
+        for _ in 0..self.ring.free_buffers() {
+            let Some(conn) = self.starved.pop_front() else { return };
+            if self.sockets.phase(conn) != Phase::Free {
+                self.sockets.read(&mut self.ring, conn);
+            }
+        }
     }
 
     /// Reading is over. What was received before is taken in first.

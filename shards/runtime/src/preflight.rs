@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, Size};
 use crate::ring;
 
 /// What glommio demands of the limit, whatever it uses.
@@ -25,7 +25,7 @@ pub fn preflight(shards: usize) -> Result<(), String> {
 /// Makes a ring the way shards make theirs.
 fn probe_ring() -> io::Result<()> {
     let ring = ring::builder().build(8)?;
-    let buffers = Buffers::register(&ring.submitter())?;
+    let buffers = Buffers::register(&ring.submitter(), Size::Small)?;
     buffers.unregister(&ring.submitter())
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
-use crate::buffers::{Buffers, Filled, GROUP};
+use crate::buffers::{Buffers, Filled, Size};
 
 /// Requests that can be queued between two system calls; more cost one more call.
 const QUEUE_ENTRIES: u32 = 512;
@@ -35,6 +35,7 @@ pub(crate) enum Op {
     /// A completion nobody waits for.
     Nothing = 0,
     Accept = 1,
+    /// Into small buffers.
     Receive = 2,
     Send = 3,
     /// Somebody has written to the eventfd.
@@ -43,6 +44,22 @@ pub(crate) enum Op {
     Rung = 5,
     /// A message to a peer's ring went wrong.
     RingPeer = 6,
+    /// Into large buffers.
+    ReceiveLarge = 7,
+}
+
+impl Op {
+    /// Receives into buffers of this size.
+    pub fn receive(size: Size) -> Op {
+        match size {
+            Size::Small => Op::Receive,
+            Size::Large => Op::ReceiveLarge,
+        }
+    }
+
+    fn size(self) -> Size {
+        if self == Op::ReceiveLarge { Size::Large } else { Size::Small }
+    }
 }
 
 const GENERATION_MASK: u32 = 0x00ff_ffff;
@@ -72,6 +89,7 @@ impl Tag {
             4 => Op::Bell,
             5 => Op::Rung,
             6 => Op::RingPeer,
+            7 => Op::ReceiveLarge,
             _ => Op::Nothing,
         };
         Tag { op, slot: bits as u32, generation: (bits >> 32) as u32 & GENERATION_MASK }
@@ -92,7 +110,9 @@ pub(crate) struct Completion {
 /// The ring and its receive buffers.
 pub(crate) struct Ring {
     io: ManuallyDrop<IoUring>,
-    buffers: ManuallyDrop<Buffers>,
+    buffers: ManuallyDrop<[Buffers; 2]>,
+    /// Buffers of either size that the kernel has.
+    free: [usize; 2],
     enters: u64,
     /// Requests of which the kernel may still use memory or descriptors of ours.
     outstanding: usize,
@@ -104,10 +124,13 @@ impl Ring {
     /// Makes the ring of the calling thread.
     pub fn new() -> io::Result<Ring> {
         let io = builder().build(QUEUE_ENTRIES)?;
-        let buffers = Buffers::register(&io.submitter())?;
+        let small = Buffers::register(&io.submitter(), Size::Small)?;
+        let large = Buffers::register(&io.submitter(), Size::Large)?;
+        let free = [Size::Small.count().into(), Size::Large.count().into()];
         Ok(Ring {
             io: ManuallyDrop::new(io),
-            buffers: ManuallyDrop::new(buffers),
+            buffers: ManuallyDrop::new([small, large]),
+            free,
             enters: 0,
             outstanding: 0,
             sends: false,
@@ -127,12 +150,19 @@ impl Ring {
 
     /// What the kernel put into a buffer.
     pub fn contents(&self, filled: &Filled) -> &[u8] {
-        self.buffers.contents(filled)
+        self.buffers[filled.size() as usize].contents(filled)
     }
 
     /// Lets the kernel have a buffer again.
     pub fn give_back(&mut self, filled: Filled) {
-        self.buffers.give_back(filled);
+        let size = filled.size() as usize;
+        self.free[size] += 1;
+        self.buffers[size].give_back(filled);
+    }
+
+    /// Receives that would find a buffer now, of the size that has fewer.
+    pub fn free_buffers(&self) -> usize {
+        self.free[0].min(self.free[1])
     }
 
     /// Accepts connections until it fails.
@@ -142,9 +172,10 @@ impl Ring {
         unsafe { self.request(entry, Tag::of(Op::Accept, 0)) };
     }
 
-    /// Receives into the shared buffers until the end, an error, or a lack of buffers.
+    /// Receives into the shared buffers until the end, an error, or a lack of buffers. The tag's
+    /// operation says into which.
     pub fn receive(&mut self, socket: RawFd, tag: Tag) {
-        let entry = opcode::RecvMulti::new(Fd(socket), GROUP).build();
+        let entry = opcode::RecvMulti::new(Fd(socket), tag.op.size() as u16).build();
         // SAFETY: the buffers outlive the ring's use of them, see `drop`.
         unsafe { self.request(entry, tag) };
     }
@@ -269,8 +300,10 @@ impl Ring {
     pub fn completions(&mut self, max: usize, out: &mut Vec<Completion>) {
         for entry in self.io.completion().take(max) {
             let completion = understood(&entry);
-            let counted =
-                matches!(completion.tag.op, Op::Accept | Op::Receive | Op::Send | Op::Bell);
+            let counted = !matches!(completion.tag.op, Op::Nothing | Op::Rung | Op::RingPeer);
+            if let Some(filled) = &completion.filled {
+                self.free[filled.size() as usize] -= 1;
+            }
             if counted && !completion.more {
                 self.outstanding -= 1;
             }
@@ -287,7 +320,9 @@ impl Drop for Ring {
             log::error!("{} requests of a ring were never completed", self.outstanding);
             return;
         }
-        let unregistered = self.buffers.unregister(&self.io.submitter());
+        let unregistered =
+            self.buffers.iter().map(|buffers| buffers.unregister(&self.io.submitter()));
+        let unregistered = unregistered.fold(Ok(()), io::Result::and);
         // SAFETY: both are dropped only here. The kernel uses no buffer any more: either it has
         // let go of them, or no request that could use one is left.
         unsafe {
@@ -313,15 +348,12 @@ pub(crate) fn builder() -> io_uring::Builder {
 
 fn understood(entry: &cqueue::Entry) -> Completion {
     let result = entry.result();
-    // SAFETY: a completion of this ring, looked at once.
+    let tag = Tag::from_bits(entry.user_data());
+    let bytes = usize::try_from(result).unwrap_or(0);
+    // SAFETY: a completion of this ring, looked at once; the tag is the request's own.
     let filled = cqueue::buffer_select(entry.flags())
-        .map(|number| unsafe { Filled::new(number, usize::try_from(result).unwrap_or(0)) });
-    Completion {
-        tag: Tag::from_bits(entry.user_data()),
-        result,
-        more: cqueue::more(entry.flags()),
-        filled,
-    }
+        .map(|number| unsafe { Filled::new(tag.op.size(), number, bytes) });
+    Completion { tag, result, more: cqueue::more(entry.flags()), filled }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl ConnId {
 }
 
 /// An account, part of every routing key. Numbered alike on every shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AccountId(pub u32);
 
 impl AccountId {

@@ -14,7 +14,8 @@ use subject::{PatternId, Sublist};
 
 use crate::account::{Bonds, StreamImport};
 use crate::ids::{AccountId, ConnId, ShardId};
-use crate::limits::{CAST_MIN, PLANS_MAX};
+use crate::limits::CAST_MIN;
+use crate::plans::Plans;
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
 use crate::sid::{Sid, SubId};
@@ -140,9 +141,12 @@ pub(crate) struct PeerWeight {
 }
 
 /// What to do with one subject, made once and used until interest changes.
+#[derive(Default)]
 pub(crate) struct Plan {
     /// The subject it is for.
-    pub subject: Box<[u8]>,
+    pub subject: Vec<u8>,
+    /// In the table, where a change voids it: only then may it be used again.
+    pub kept: bool,
     /// It may need a ring.
     pub crosses: bool,
     /// It needs no ring, has no group, and its subject is not a reserved one nor a tied one.
@@ -151,9 +155,9 @@ pub(crate) struct Plan {
     pub locals_apart: bool,
     /// That, no group, and its subject is not a reserved one.
     pub is_apart: bool,
-    stale: Cell<bool>,
+    pub stale: Cell<bool>,
     account: AccountId,
-    generation: u64,
+    pub generation: u64,
     /// Plain subscriptions of this shard, by matching pattern.
     pub locals: Vec<Rc<Targets>>,
     /// Peers with plain interest.
@@ -200,20 +204,11 @@ pub(crate) struct GroupPlan {
 }
 
 impl Plan {
-    fn new(account: AccountId, subject: &[u8], generation: u64) -> Plan {
-        Plan {
-            subject: subject.into(),
-            crosses: false,
-            is_plain: false,
-            locals_apart: false,
-            is_apart: false,
-            stale: Cell::new(false),
-            account,
-            generation,
-            locals: Vec::new(),
-            peers: Vec::new(),
-            groups: Vec::new(),
-        }
+    /// Nothing is left but memory to use again.
+    pub fn clear(&mut self) {
+        let Plan { subject, locals, peers, groups, .. } = self;
+        (subject.clear(), locals.clear(), peers.clear(), groups.clear());
+        self.stale.set(false);
     }
 
     pub fn group(&self, name: &[u8]) -> Option<&GroupPlan> {
@@ -225,9 +220,7 @@ impl Plan {
 pub(crate) struct Account {
     id: AccountId,
     table: Sublist<Entry>,
-    plans: HashMap<Box<[u8]>, Rc<Plan>, FixedState>,
-    /// Counts changes that may concern any subject.
-    generation: u64,
+    plans: Plans,
     dirty: Vec<PatternId>,
     matched: Vec<PatternId>,
     /// What its table has been asked, and what its closed connections have done.
@@ -251,8 +244,7 @@ impl Account {
             id,
             recasts: false,
             table: Sublist::new(seed),
-            plans: HashMap::with_hasher(FixedState::with_seed(seed)),
-            generation: 0,
+            plans: Plans::new(FixedState::with_seed(seed)),
             dirty: Vec::new(),
             matched: Vec::new(),
             figures: Figures::default(),
@@ -365,9 +357,9 @@ impl Account {
     fn touch(&mut self, pattern: PatternId) {
         let bytes = self.table.pattern(pattern);
         if subject::has_wildcard(bytes) {
-            self.generation += 1;
-        } else if let Some(plan) = self.plans.remove(bytes) {
-            plan.stale.set(true);
+            self.plans.forget_matching(bytes);
+        } else {
+            self.plans.forget(bytes);
         }
         let entry = &mut self.table[pattern];
         entry.targets.take();
@@ -382,7 +374,7 @@ impl Account {
         let streams = |ties: &Option<Rc<Bonds>>| ties.as_ref().map(|ties| ties.streams.clone());
         self.recasts = streams(&self.ties) != streams(&ties);
         self.ties = ties;
-        self.generation += 1;
+        self.plans.forget_all();
     }
 
     /// Nothing is waiting to be announced.
@@ -422,39 +414,35 @@ impl Account {
     /// What to do with a publication on this subject.
     pub fn plan(&mut self, subject: &[u8], subs: &Subscriptions) -> Rc<Plan> {
         self.figures.matches += 1;
-        if let Some(plan) = self.plans.get(subject)
-            && plan.generation == self.generation
-        {
+        let hash = self.plans.hash(subject);
+        if let Some(plan) = self.plans.find(hash, subject) {
             self.figures.plan_hits += 1;
             return plan.clone();
         }
-        if self.plans.len() >= PLANS_MAX {
-            // Plans out of the table can't be marked stale one by one.
-            self.plans.clear();
-            self.generation += 1;
-        }
-        let plan = Rc::new(self.make_plan(subject, subs));
+        let mut plan = self.plans.blank(hash, subject);
+        let made = Rc::get_mut(&mut plan).expect("nobody else has a blank plan");
+        self.make_plan(made, subs);
         let figures = &mut self.figures;
         figures.plans_made += 1;
         let locals: usize = plan.locals.iter().map(|targets| targets.len()).sum();
         let fanout = (locals + plan.groups.len() + plan.peers.len()) as u64;
         figures.fanout_sum += fanout;
         figures.fanout_max = figures.fanout_max.max(fanout);
-        self.plans.insert(subject.into(), plan.clone());
+        self.plans.put(hash, &plan);
         plan
     }
 
     /// Is a plan made earlier still right?
     #[inline]
     pub fn is_current(&self, plan: &Plan) -> bool {
-        plan.account == self.id && plan.generation == self.generation && !plan.stale.get()
+        plan.account == self.id && self.plans.is_current(plan)
     }
 
-    fn make_plan(&mut self, subject: &[u8], subs: &Subscriptions) -> Plan {
+    fn make_plan(&mut self, plan: &mut Plan, subs: &Subscriptions) {
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
-        self.table.matches(subject, &mut matched);
-        let mut plan = Plan::new(self.id, subject, self.generation);
+        self.table.matches(&plan.subject, &mut matched);
+        plan.account = self.id;
         for id in &matched {
             let entry = &self.table[*id];
             if !entry.plain.is_empty() {
@@ -472,7 +460,7 @@ impl Account {
         plan.groups
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
-        let is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(subject));
+        let is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(&plan.subject));
         let simple = !is_tied && plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
         plan.is_plain = simple && !plan.crosses;
         plan.locals_apart = match &plan.locals[..] {
@@ -482,7 +470,6 @@ impl Account {
         };
         plan.is_apart = simple && plan.locals_apart;
         self.matched = matched;
-        plan
     }
 
     /// Every pattern peers know this shard to want, with its group and weight, in order.

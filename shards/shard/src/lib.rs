@@ -19,6 +19,7 @@ mod keepalive;
 pub mod limits;
 mod news;
 mod outbound;
+mod plans;
 mod pressure;
 pub mod report;
 mod reporting;

@@ -71,8 +71,15 @@ pub const RESPONSES_MAX: usize = 256 * 1024;
 /// Of those, how many are given up in one turn.
 pub const EXPIRE_PER_TURN: usize = 512;
 
-/// Subjects whose fan-out plan is remembered.
-pub const PLANS_MAX: usize = 8192;
+/// Subjects of an account whose fan-out plan is remembered.
+pub const PLANS_MAX: usize = 32_768;
+/// As long as there are fewer, each plan is remembered; from then on, that of a subject that comes
+/// a second time.
+pub const PLANS_EASY_MAX: usize = 1024;
+/// Subjects that have come once, by hash; a power of two.
+pub const PLANS_SEEN: usize = 65_536;
+/// Up to this many plans, a change of a pattern with wildcards voids only those it concerns.
+pub const PLANS_CHECKED_MAX: usize = 256;
 
 /// How long publishers wait for a receiver that shows no progress at all.
 pub const PATIENCE_MIN: Nanos = 100 * MILLIS;

@@ -184,7 +184,8 @@ impl Shard {
             return Some(plan.clone());
         }
         let plan = account.plan(subject, &self.subs);
-        client.last_plan = (right == Right::Always).then(|| plan.clone());
+        let keep = right == Right::Always && plan.kept;
+        client.last_plan = keep.then(|| plan.clone());
         Some(plan)
     }
 
@@ -396,7 +397,9 @@ impl Shard {
             return plan.clone();
         }
         let plan = account.plan(publication.subject, &self.subs);
-        *last = Some((id, plan.clone()));
+        if plan.kept {
+            *last = Some((id, plan.clone()));
+        }
         plan
     }
 

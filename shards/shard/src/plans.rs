@@ -1,0 +1,219 @@
+//! The fan-out plans of an account, remembered by subject.
+//!
+//! Invariant: a plan that is `kept`, not stale, and of the current generation is in the table.
+//! Whoever takes one out marks it, so that connections that hold it notice.
+
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use crate::interest::Plan;
+use crate::limits::{PLANS_CHECKED_MAX, PLANS_EASY_MAX, PLANS_MAX, PLANS_SEEN};
+
+/// Plans by subject.
+pub(crate) struct Plans {
+    table: HashTable<Rc<Plan>>,
+    hasher: FixedState,
+    /// Marks of subjects asked for once, by hash: with many plans, a second time makes it worth
+    /// keeping one. Empty until then.
+    seen: Vec<u32>,
+    /// The last plan that was not kept: its memory serves the next.
+    spare: Option<Rc<Plan>>,
+    /// Counts changes that may concern any subject.
+    generation: u64,
+}
+
+impl Plans {
+    pub fn new(hasher: FixedState) -> Plans {
+        Plans { table: HashTable::new(), hasher, seen: Vec::new(), spare: None, generation: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Is a plan made earlier still right?
+    #[inline]
+    pub fn is_current(&self, plan: &Plan) -> bool {
+        plan.generation == self.generation && plan.kept && !plan.stale.get()
+    }
+
+    /// The plan for a subject, if there is one that is still right.
+    #[inline]
+    pub fn find(&self, hash: u64, subject: &[u8]) -> Option<&Rc<Plan>> {
+        let plan = self.table.find(hash, |plan| *plan.subject == *subject)?;
+        self.is_current(plan).then_some(plan)
+    }
+
+    #[inline]
+    pub fn hash(&self, subject: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(subject);
+        hasher.finish()
+    }
+
+    /// Interest in this literal subject has changed.
+    pub fn forget(&mut self, subject: &[u8]) {
+        let hash = self.hash(subject);
+        if let Ok(entry) = self.table.find_entry(hash, |plan| *plan.subject == *subject) {
+            entry.remove().0.stale.set(true);
+        }
+    }
+
+    /// Interest in this pattern, which has wildcards, has changed. Few plans are looked at one by
+    /// one; of many, all are void.
+    pub fn forget_matching(&mut self, pattern: &[u8]) {
+        if self.table.len() > PLANS_CHECKED_MAX {
+            self.generation += 1;
+            return;
+        }
+        self.table.retain(|plan| {
+            let void = subject::matches(pattern, &plan.subject);
+            if void {
+                plan.stale.set(true);
+            }
+            !void
+        });
+    }
+
+    /// Every plan is void.
+    pub fn forget_all(&mut self) {
+        self.generation += 1;
+    }
+
+    /// A plan to fill in for a subject that has none, with the memory of an older one if possible.
+    /// Give it to [`Plans::put`].
+    pub fn blank(&mut self, hash: u64, subject: &[u8]) -> Rc<Plan> {
+        let kept = self.is_worth_keeping(hash);
+        let mut plan = match kept {
+            true => Rc::default(),
+            false => self.spare.take().unwrap_or_default(),
+        };
+        if Rc::get_mut(&mut plan).is_none() {
+            // Still in use: it has its own way to go.
+            plan = Rc::default();
+        }
+        if let Some(blank) = Rc::get_mut(&mut plan) {
+            blank.clear();
+            blank.subject.extend_from_slice(subject);
+            blank.kept = kept;
+            blank.generation = self.generation;
+        }
+        plan
+    }
+
+    /// Remembers a finished plan, or its memory.
+    #[inline]
+    pub fn put(&mut self, hash: u64, plan: &Rc<Plan>) {
+        if !plan.kept {
+            self.spare = Some(plan.clone());
+            return;
+        }
+        if self.table.len() >= PLANS_MAX {
+            self.make_room();
+        }
+        match self.table.find_mut(hash, |known| known.subject == plan.subject) {
+            Some(known) => std::mem::replace(known, plan.clone()).stale.set(true),
+            None => {
+                let hasher = &self.hasher;
+                let rehash = |plan: &Rc<Plan>| {
+                    let mut hasher = hasher.build_hasher();
+                    hasher.write(&plan.subject);
+                    hasher.finish()
+                };
+                self.table.insert_unique(hash, plan.clone(), rehash);
+            }
+        }
+    }
+
+    /// A few subjects are always remembered. Among many, those that come round again: plans for
+    /// the others would only drive each other out.
+    fn is_worth_keeping(&mut self, hash: u64) -> bool {
+        if self.table.len() < PLANS_EASY_MAX {
+            return true;
+        }
+        if self.seen.is_empty() {
+            self.seen.resize(PLANS_SEEN, 0);
+        }
+        let mark = (hash >> 32) as u32 | 1;
+        std::mem::replace(&mut self.seen[hash as usize % PLANS_SEEN], mark) == mark
+    }
+
+    /// Takes out the plans that are void already; all of them, if that is too few.
+    #[cold]
+    fn make_room(&mut self) {
+        let generation = self.generation;
+        self.table.retain(|plan| plan.generation == generation);
+        if self.table.len() >= PLANS_MAX / 4 * 3 {
+            for plan in self.table.drain() {
+                plan.stale.set(true);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(plans: &mut Plans, subject: &str) -> Rc<Plan> {
+        let hash = plans.hash(subject.as_bytes());
+        if let Some(plan) = plans.find(hash, subject.as_bytes()) {
+            return plan.clone();
+        }
+        let plan = plans.blank(hash, subject.as_bytes());
+        plans.put(hash, &plan);
+        plan
+    }
+
+    #[test]
+    fn a_change_voids_the_plans_it_concerns_and_no_others() {
+        let mut plans = Plans::new(FixedState::with_seed(1));
+        let (a, b) = (asked(&mut plans, "t.a"), asked(&mut plans, "t.b"));
+        plans.forget(b"t.b");
+        assert!(plans.is_current(&a) && !plans.is_current(&b));
+        let b = asked(&mut plans, "t.b");
+        plans.forget_matching(b"*.b");
+        assert!(plans.is_current(&a) && !plans.is_current(&b));
+        plans.forget_matching(b">");
+        assert!(!plans.is_current(&a) && plans.len() == 0);
+    }
+
+    #[test]
+    fn with_many_plans_all_are_void_at_once() {
+        let mut plans = Plans::new(FixedState::with_seed(1));
+        let all: Vec<_> =
+            (0..=PLANS_CHECKED_MAX).map(|n| asked(&mut plans, &format!("s.{n}"))).collect();
+        plans.forget_matching(b"other.*");
+        assert!(all.iter().all(|plan| !plans.is_current(plan)));
+        let again = asked(&mut plans, "s.1");
+        assert!(plans.is_current(&again) && plans.len() == all.len());
+    }
+
+    #[test]
+    fn among_many_subjects_only_those_that_return_are_kept() {
+        let mut plans = Plans::new(FixedState::with_seed(1));
+        for n in 0..PLANS_EASY_MAX {
+            assert!(asked(&mut plans, &format!("s.{n}")).kept);
+        }
+        assert!(!asked(&mut plans, "new").kept);
+        assert!(asked(&mut plans, "new").kept);
+        let once = asked(&mut plans, "once");
+        assert!(!once.kept && !plans.is_current(&once));
+        assert_eq!((&*once.subject, plans.len()), (&b"once"[..], PLANS_EASY_MAX + 1));
+    }
+
+    #[test]
+    fn plans_are_bounded_and_one_that_was_driven_out_is_not_current() {
+        let mut plans = Plans::new(FixedState::with_seed(1));
+        let first = asked(&mut plans, "first");
+        for n in 0..PLANS_MAX {
+            asked(&mut plans, &format!("s.{n}"));
+            asked(&mut plans, &format!("s.{n}"));
+            assert!(plans.len() <= PLANS_MAX);
+        }
+        assert!(!plans.is_current(&first));
+    }
+}
