@@ -103,6 +103,7 @@ fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
     shard.trace = options.log.trace;
     shard.trace_headers_only = options.log.trace_headers_only;
     shard.traced_msg_len_max = limits.traced_msg_len_max;
+    shard.top_subjects = limits.top_subjects;
     shard.closed_clients_max = limits.closed_clients_max;
 }
 

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::server::{Program, Server, Setup};
@@ -32,6 +33,86 @@ fn recorded_answers_are_those_of_the_reference() {
         std::fs::write(golden_path(), &recorded).expect("the golden file can be written");
     }
     assert_same(&recorded, &golden());
+}
+
+#[test]
+fn metrics_are_what_prometheus_takes() {
+    let conf = vec!["metrics { top_subjects: 5 }".to_owned()];
+    let args = vec!["-m".to_owned(), "-1".to_owned()];
+    let setup = Setup { conf, args, shards: 2, ..Setup::default() };
+    let mut server = Server::start(&Program::under_test(), &setup).expect("the server starts");
+    let monitor = monitor_address(&mut server);
+    let connect = r#"{"verbose":false}"#;
+    let mut listener = Client::connect(&server, connect);
+    listener.say("SUB a.> 1\r\n");
+    let mut talker = Client::connect(&server, connect);
+    talker.say(&"PUB a.b 5\r\nhello\r\n".repeat(1000));
+    listener.wait_for("MSG", 1000);
+    let told = ["ringbus_in_messages_total 1000\n", "ringbus_out_messages_total 1000\n"];
+    wait_until(monitor, "/metrics", &told);
+    let response = ask(monitor, "/metrics");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    for line in [
+        "ringbus_in_bytes_total 5000",
+        "ringbus_account_out_messages_total{account=\"$G\"} 1000",
+        "ringbus_delivery_latency_seconds_count 1000",
+        "ringbus_slow_consumers_total{reason=\"pending_bytes\"} 0",
+        "# TYPE ringbus_top_subject_messages_per_second gauge",
+    ] {
+        assert!(body.lines().any(|found| found == line), "no `{line}` in\n{body}");
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is there: Debian has it in the package prometheus");
+    let stdin = promtool.stdin.take().expect("a pipe");
+    (&stdin).write_all(body.as_bytes()).expect("promtool reads");
+    drop(stdin);
+    let said = promtool.wait_with_output().expect("promtool ends");
+    let text = String::from_utf8_lossy(&said.stderr) + String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && text.is_empty(), "promtool says:\n{text}\nof:\n{body}");
+}
+
+/// What is sent is counted once by the server, by its account, and by its connections.
+#[test]
+fn figures_balance_with_what_was_sent() {
+    let args = vec!["-m".to_owned(), "-1".to_owned()];
+    let setup = Setup { args, shards: 2, ..Setup::default() };
+    let mut server = Server::start(&Program::under_test(), &setup).expect("the server starts");
+    let monitor = monitor_address(&mut server);
+    let connect = r#"{"verbose":false}"#;
+    let mut listeners: Vec<Client> = (0..3).map(|_| Client::connect(&server, connect)).collect();
+    for listener in &mut listeners {
+        listener.say("SUB a.> 1\r\n");
+    }
+    for talker in 0..4 {
+        let mut talker_client = Client::connect(&server, connect);
+        talker_client.say(&format!("PUB a.{talker} 3\r\nabc\r\n").repeat(100));
+        // Its messages count after its end.
+    }
+    for listener in &mut listeners {
+        listener.wait_for("MSG", 400);
+    }
+    let open = listeners.len();
+    wait_until(monitor, "/varz", &[&format!("\"connections\": {open},")]);
+    let sent = "\"sent\": {\n        \"msgs\": 1200,\n        \"bytes\": 3600,";
+    let received = "\"received\": {\n        \"msgs\": 400,\n        \"bytes\": 1200,";
+    wait_until(monitor, "/accstatz", &[sent, received, "\"conns\": 3,"]);
+    let varz = ask(monitor, "/varz");
+    for text in ["\"in_msgs\": 400,", "\"in_bytes\": 1200,", "\"out_msgs\": 1200,"] {
+        assert!(varz.contains(text), "{text} in {varz}");
+    }
+    let connz = ask(monitor, "/connz?state=all");
+    let count = |key: &str| -> u64 {
+        let prefix = format!("\"{key}\": ");
+        let values = connz.lines().filter_map(|line| line.trim().strip_prefix(&prefix));
+        values.map(|value| value.trim_end_matches(',').parse::<u64>().expect("a number")).sum()
+    };
+    assert_eq!((count("in_msgs"), count("out_msgs"), count("out_bytes")), (400, 1200, 3600));
 }
 
 fn golden_path() -> std::path::PathBuf {

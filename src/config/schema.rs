@@ -151,6 +151,7 @@ const RULES: &[Rule] = &[
     sets(&["http_port", "monitor_port"], |raw, field| {
         field.port().map(|port| raw.http_port = Some(port))
     }),
+    sets(&["metrics"], metrics),
     sets(&["http_base_path"], |raw, field| {
         field.text().map(|path| raw.http_base_path = Some(path))
     }),
@@ -296,6 +297,28 @@ const RULES: &[Rule] = &[
         "they switch parts of JetStream, and nothing is stored; remove it",
     ),
 ];
+
+/// `metrics { top_subjects: 20 }`: what /metrics tells beyond what is always counted.
+fn metrics(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
+    const TOP_SUBJECTS_MAX: i64 = 1000;
+    let Data::Map(map) = &field.value.data else {
+        return Err(field.expected("a block such as { top_subjects: 20 }"));
+    };
+    for (key, value) in map.iter() {
+        if !key.eq_ignore_ascii_case("top_subjects") {
+            let name = format!("metrics.{key}");
+            let known = ["metrics.top_subjects"].into_iter();
+            return Err(value.fault(unknown("field", &name, known)));
+        }
+        let inner = Field { key, value, warnings: &mut *field.warnings };
+        let subjects = inner.not_negative()?;
+        if subjects > TOP_SUBJECTS_MAX {
+            return Err(inner.too_big(&TOP_SUBJECTS_MAX.to_string()));
+        }
+        raw.top_subjects = Some(subjects);
+    }
+    Ok(())
+}
 
 /// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us" }`.
 fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {

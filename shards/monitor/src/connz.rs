@@ -100,7 +100,14 @@ impl ConnzQuery {
         let accounts = !self.account.is_empty();
         // How many closed ones an account has is only known from all of them.
         let cid = (self.cid > 0 && (open || closed) && !accounts).then_some(self.cid);
-        Wanted { open, closed, subscriptions: shown && (open || closed), cid, accounts }
+        Wanted {
+            open,
+            closed,
+            subscriptions: shown && (open || closed),
+            cid,
+            accounts,
+            metrics: false,
+        }
     }
 
     fn collides(&self, subject: &[u8]) -> bool {

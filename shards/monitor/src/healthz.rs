@@ -31,6 +31,16 @@ pub(crate) fn answer(query: &Query, accepting: bool) -> Response {
     response
 }
 
+/// As a subscriber is told: the status code is in it.
+pub(crate) fn data(query: &Query, accepting: bool) -> Vec<u8> {
+    let response = check(query, accepting).unwrap_or_else(|refusal| refusal);
+    let text = json::text(&response.body);
+    let code = format!(",\"status_code\":{}", response.status);
+    // Behind the status, which is first.
+    let at = text.match_indices('"').nth(3).map_or(text.len(), |(at, _)| at + 1);
+    [&text[..at], &code, &text[at..]].concat().into_bytes()
+}
+
 fn check(query: &Query, accepting: bool) -> Result<Response, Response> {
     for name in ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"] {
         query.boolean(name)?;

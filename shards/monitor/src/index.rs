@@ -31,6 +31,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("Raft Groups", "/raftz"),
     ("Health Probe", "/healthz"),
     ("Expvar", "/debug/vars"),
+    ("Prometheus", "/metrics"),
 ];
 
 /// `base` is the normalized base path. Links are relative to it as nats-server's are, unquoted,

@@ -15,10 +15,12 @@ mod http;
 mod index;
 mod inner;
 mod json;
+mod metrics;
 mod page;
 mod query;
 mod site;
 mod subsz;
+mod system;
 mod varz;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ pub use http::{
 };
 pub use query::Query;
 pub use site::{Site, default_feature_flags};
+pub use system::{Deed, SystemQuestion};
 
 use absent::Absent;
 use accountz::AccstatzQuery;
@@ -73,26 +76,43 @@ enum Endpoint {
     Absent(Absent),
     DebugVars,
     Stacksz,
+    Metrics,
 }
 
 impl Question {
     /// What each shard must report for it.
     pub fn wanted(&self) -> Wanted {
-        match &self.0 {
+        self.0.wanted()
+    }
+
+    /// Whether [`ProcessFigures::threads`] are shown.
+    pub fn wants_threads(&self) -> bool {
+        matches!(self.0, Endpoint::Stacksz)
+    }
+}
+
+impl Endpoint {
+    fn wanted(&self) -> Wanted {
+        match self {
             Endpoint::Connz(query) => query.wanted(),
             Endpoint::Subsz(query) => query.wanted(),
             Endpoint::Accountz(_) | Endpoint::Accstatz(_) => {
                 Wanted { accounts: true, ..Wanted::default() }
             }
+            Endpoint::Metrics => Wanted { accounts: true, metrics: true, ..Wanted::default() },
             Endpoint::Varz | Endpoint::Absent(_) | Endpoint::DebugVars | Endpoint::Stacksz => {
                 Wanted::default()
             }
         }
     }
 
-    /// Whether [`ProcessFigures::threads`] are shown.
-    pub fn wants_threads(&self) -> bool {
-        matches!(self.0, Endpoint::Stacksz)
+    /// What is wrong with what is asked.
+    fn check(&self) -> Result<(), Vec<u8>> {
+        match self {
+            Endpoint::Connz(query) => query.check(),
+            Endpoint::Subsz(query) => query.check(),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -104,13 +124,17 @@ pub struct Monitor {
     accepting: bool,
     /// Requests by endpoint, counted where nats-server counts them.
     requests: BTreeMap<&'static str, u64>,
+    /// Messages sent that say who sends them.
+    messages: u64,
+    /// Events told.
+    events: u64,
 }
 
 impl Monitor {
     /// For a server that accepts clients.
     pub fn new(site: Site) -> Monitor {
         let base = http::clean_path(&site.http_base_path);
-        Monitor { site, base, accepting: true, requests: BTreeMap::new() }
+        Monitor { site, base, accepting: true, requests: BTreeMap::new(), messages: 0, events: 0 }
     }
 
     /// What is known of the server, for a reload to change. The base path stays as it was.
@@ -168,6 +192,7 @@ impl Monitor {
             }
             "/stacksz" => Endpoint::Stacksz,
             "/debug/vars" => Endpoint::DebugVars,
+            "/metrics" => Endpoint::Metrics,
             _ => return self.absent(path, query),
         }))
     }
@@ -198,6 +223,9 @@ impl Monitor {
         match &question.0 {
             Endpoint::DebugVars => return inner::debug_vars(&self.site, process),
             Endpoint::Stacksz => return inner::stacksz(process),
+            Endpoint::Metrics => {
+                return metrics::page(&self.site, reports, process, now_unix_ns);
+            }
             _ => {}
         }
         let data = self.data(&question.0, reports, process, now_unix_ns, Layout::Pretty);
@@ -230,7 +258,7 @@ impl Monitor {
                 json::write(&accountz::accstatz(site, query, reports, now), layout)
             }
             Endpoint::Absent(absent) => absent.body(site, now, layout),
-            Endpoint::DebugVars | Endpoint::Stacksz => {
+            Endpoint::DebugVars | Endpoint::Stacksz | Endpoint::Metrics => {
                 json::write(&inner::Expvarz::new(site, process), layout)
             }
         })

@@ -24,6 +24,11 @@ impl Query {
         Query(parts.filter_map(pair).collect())
     }
 
+    /// Of names and values as they are.
+    pub(crate) fn of(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Query {
+        Query(pairs)
+    }
+
     /// The first value of this name; empty if there is none.
     pub fn value(&self, name: &str) -> &[u8] {
         let found = self.0.iter().find(|(other, _)| other == name.as_bytes());

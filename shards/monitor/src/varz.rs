@@ -143,8 +143,9 @@ struct Configuration<'a> {
     system_account: &'a str,
 }
 
+/// A figure by the kind of peer.
 #[derive(Serialize)]
-struct ByKind {
+pub(crate) struct ByKind {
     clients: u64,
     routes: u64,
     gateways: u64,
@@ -152,7 +153,7 @@ struct ByKind {
 }
 
 impl ByKind {
-    fn clients(clients: u64) -> ByKind {
+    pub(crate) fn clients(clients: u64) -> ByKind {
         ByKind { clients, routes: 0, gateways: 0, leafs: 0 }
     }
 }

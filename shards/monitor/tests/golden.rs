@@ -312,6 +312,7 @@ fn load() -> Vec<Report> {
             driver: DriverFigures::default(),
             connections: vec![idle(), orders(), gone()],
             accounts: accounts(one),
+            top_subjects: Vec::new(),
         },
         Report {
             ticket: 1,
@@ -320,6 +321,7 @@ fn load() -> Vec<Report> {
             driver: DriverFigures::default(),
             connections: vec![wrong(), clock()],
             accounts: accounts(two),
+            top_subjects: Vec::new(),
         },
     ]
 }

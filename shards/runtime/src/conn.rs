@@ -132,6 +132,21 @@ impl<C: AsRef<[u8]>> Sockets<C> {
         ConnId { slot, generation }
     }
 
+    /// A slot without a socket, for good.
+    pub fn reserve(&mut self) -> ConnId {
+        self.slots.push(Socket {
+            stream: None,
+            generation: 1,
+            phase: Phase::Free,
+            reading: Reading::Idle,
+            wanted: false,
+            ended: true,
+            admitted: false,
+            write: None,
+        });
+        ConnId { slot: (self.slots.len() - 1) as u32, generation: 1 }
+    }
+
     /// The connection a completion is about, unless it is gone.
     pub fn conn(&self, tag: Tag) -> Option<ConnId> {
         let socket = self.slots.get(tag.slot as usize)?;

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use mesh::{Counter, Padded};
-use shard::report::{Ask, Reload, Report};
+use shard::report::{Ask, News, Reload, Report};
 use shard::{ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
@@ -17,12 +17,17 @@ use crate::tls::Tls;
 /// Messages that may wait for one shard.
 pub(crate) const MESSAGES_MAX: usize = 4096;
 
+/// Pieces of news that may wait to be heard.
+const NEWS_MAX: usize = 4096;
+
 /// For one shard, from another core.
 pub(crate) enum Message {
     /// A connection to take over.
     Accepted(Accepted),
     /// A request of the control plane.
     Ask(Ask),
+    /// Hold the services of the system account.
+    Serve { subjects: Vec<String> },
     /// What came of a check.
     Checked { conn: ConnId, passed: bool },
     /// What TLS new connections are offered from now on.
@@ -73,19 +78,29 @@ impl Mailbox {
 #[derive(Clone)]
 pub(crate) struct Answers {
     reports: Sender<Report>,
+    news: Sender<News>,
     arrived: Arc<File>,
 }
 
 impl Answers {
     /// `arrived` is an eventfd, struck for every report. There is room for `max` unread ones.
-    pub fn new(max: usize, arrived: Arc<File>) -> (Answers, Receiver<Report>) {
+    pub fn new(max: usize, arrived: Arc<File>) -> (Answers, Receiver<Report>, Receiver<News>) {
         let (reports, receiver) = crossbeam_channel::bounded(max);
-        (Answers { reports, arrived }, receiver)
+        let (news, heard) = crossbeam_channel::bounded(NEWS_MAX);
+        (Answers { reports, news, arrived }, receiver, heard)
     }
 
     /// The eventfd that is struck for every report.
     pub fn arrived(&self) -> Arc<File> {
         Arc::clone(&self.arrived)
+    }
+
+    /// Leaves news; dropped if too much is unread.
+    pub fn tell(&self, news: News) {
+        if self.news.try_send(news).is_err() {
+            log::debug!("The system account has more to hear than it can take");
+        }
+        strike(&self.arrived);
     }
 
     /// Leaves a report.
@@ -98,6 +113,9 @@ impl Answers {
     }
 }
 
+/// Reads the configuration anew; fails with the reason.
+pub(crate) type OnReload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// What all shards of a server share. Nothing on a hot path but reading it.
 pub(crate) struct Commons {
     /// Where time begins.
@@ -107,6 +125,8 @@ pub(crate) struct Commons {
     /// By shard: connections it has or has been given, refused ones apart.
     pub open: Vec<Padded<Counter>>,
     pub answers: Answers,
+    /// How the operator's configuration is read anew, once that is known.
+    pub reload: OnceLock<OnReload>,
     pub proofs: Proofs,
     pub spin_ns: Nanos,
 }

@@ -15,6 +15,7 @@ use crate::conn::{self, Phase, Sockets};
 use crate::control::{Commons, Message, Peers};
 use crate::engine::Engine;
 use crate::lanes::{Bell, Inbound, Outbound};
+use crate::latency::Latency;
 use crate::listener::Listener;
 use crate::notes;
 use crate::ring::{Completion, Op, Ring, Tag};
@@ -80,6 +81,13 @@ pub(crate) struct Driver<E: Engine> {
     turns: u64,
     wakes: u64,
     idle_ns: u64,
+    /// What came in and went out, for reports.
+    pub(crate) reads: (u64, u64),
+    pub(crate) writes: (u64, u64),
+    /// When the last turn began, and what had been delivered then.
+    turn_began: Nanos,
+    delivered: u64,
+    latency: Latency,
 }
 
 /// What to do after a turn.
@@ -122,6 +130,11 @@ impl<E: Engine> Driver<E> {
             turns: 0,
             wakes: 0,
             idle_ns: 0,
+            reads: (0, 0),
+            writes: (0, 0),
+            turn_began: 0,
+            delivered: 0,
+            latency: Latency::new(),
         }
     }
 
@@ -129,6 +142,8 @@ impl<E: Engine> Driver<E> {
     pub fn turn(&mut self) -> io::Result<After> {
         self.turns += 1;
         let now = self.commons.now();
+        self.measure(now);
+        self.turn_began = now;
         self.take_completions(now);
         self.take_messages(now);
         self.take_time(now);
@@ -156,9 +171,20 @@ impl<E: Engine> Driver<E> {
     /// Waits for something to do.
     pub fn rest(&mut self) -> io::Result<()> {
         let since = self.commons.now();
+        self.measure(since);
         let rested = self.idle();
         self.idle_ns += self.commons.now().saturating_sub(since);
         rested
+    }
+
+    /// The turn is over: what it delivered is with the kernel, or about to be.
+    fn measure(&mut self, now: Nanos) {
+        let delivered = self.engine.delivered_msgs();
+        let msgs = delivered.wrapping_sub(self.delivered);
+        if msgs > 0 {
+            self.delivered = delivered;
+            self.latency.record(now.saturating_sub(self.turn_began), msgs, now);
+        }
     }
 
     fn idle(&mut self) -> io::Result<()> {
@@ -261,6 +287,11 @@ impl<E: Engine> Driver<E> {
                         Ask::LameDuck(_) => self.begin_lame_duck(now),
                         _ => {}
                     }
+                    self.engine.step(now, Input::Ask(ask), &mut self.effects);
+                }
+                Ok(Message::Serve { subjects }) => {
+                    let conn = self.sockets.reserve();
+                    let ask = Ask::Serve { conn, subjects };
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
                 Ok(Message::Checked { conn, passed }) => {
@@ -406,6 +437,9 @@ impl<E: Engine> Driver<E> {
         for note in self.effects.notes.drain(..) {
             notes::write(&note);
         }
+        for news in self.effects.news.drain(..) {
+            self.commons.answers.tell(news);
+        }
         self.post_reports(now);
     }
 
@@ -417,6 +451,11 @@ impl<E: Engine> Driver<E> {
                 turns: self.turns,
                 wakes: self.wakes,
                 enters: self.ring.enters(),
+                reads: self.reads.0,
+                read_bytes: self.reads.1,
+                writes: self.writes.0,
+                written_bytes: self.writes.1,
+                latency: report.driver.latency.map(|_| self.latency.report(now)),
                 lanes: self.outbound.figures(&self.effects, now),
             };
             self.commons.answers.post(report);

@@ -33,6 +33,9 @@ pub unsafe trait Engine {
 
     /// Connections to come are offered this TLS, or none.
     fn secure_with(&mut self, _tls: Option<Arc<Tls>>) {}
+
+    /// Messages ever delivered.
+    fn delivered_msgs(&self) -> u64;
 }
 
 // SAFETY: a shard's chunk owns bytes on the heap that nobody changes while it is there: a `Vec<u8>`
@@ -58,5 +61,9 @@ unsafe impl Engine for Shard {
 
     fn has_work(&self) -> bool {
         Shard::has_work(self)
+    }
+
+    fn delivered_msgs(&self) -> u64 {
+        Shard::delivered_msgs(self)
     }
 }

@@ -20,6 +20,8 @@ impl<E: Engine> Driver<E> {
             match conn {
                 Some(conn) if completion.result > 0 => {
                     self.sockets.has_filled(&mut self.ring, conn, filled.bytes());
+                    self.reads.0 += 1;
+                    self.reads.1 += completion.result as u64;
                     self.received.push_back((conn, filled, 0));
                 }
                 _ => self.ring.give_back(filled),
@@ -98,6 +100,8 @@ impl<E: Engine> Driver<E> {
     }
 
     fn wrote(&mut self, conn: ConnId, bytes: usize, chunk: Option<E::Chunk>, now: Nanos) {
+        self.writes.0 += 1;
+        self.writes.1 += bytes as u64;
         if bytes > 0 && self.sockets.phase(conn) == Phase::Open {
             let bytes = bytes as u64;
             self.engine.step(now, Input::Sent { conn, bytes }, &mut self.effects);

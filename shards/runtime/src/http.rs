@@ -18,13 +18,14 @@ use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
 use glommio::{GlommioError, timer};
 use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Site, Step};
-use shard::report::{Ask, Reload, Report};
+use shard::report::{Ask, News, Reload, Report, Wanted};
 
 use crate::control::{Commons, Message};
 use crate::executor::{self, Handle};
 use crate::lanes::strike;
 use crate::process::{self, Process};
 use crate::server::show_tls;
+use crate::system;
 use crate::tls::Tls;
 
 /// Requests that may wait for the shards at once; further ones are answered with 503.
@@ -41,13 +42,17 @@ const TLS_CHANGES_MAX: usize = 16;
 
 /// What the monitoring executor needs.
 pub(crate) struct Http {
-    pub socket: TcpListener,
+    /// Where the monitoring endpoints are, if anywhere.
+    pub socket: Option<TcpListener>,
     pub site: Site,
     pub commons: Arc<Commons>,
     pub reports: Receiver<Report>,
     /// Connections use TLS.
     pub secure: Option<Arc<Tls>>,
     pub changes: Receiver<Change>,
+    pub news: Receiver<News>,
+    /// There is a system account to serve.
+    pub serves: bool,
 }
 
 /// Changes of a running server that monitoring has not taken note of; further ones wait.
@@ -102,10 +107,12 @@ pub(crate) fn spawn(http: Http) -> Result<(Handle, Stop), String> {
 }
 
 /// The state all monitoring tasks share.
-struct Desk {
-    monitor: Monitor,
-    process: Process,
-    commons: Arc<Commons>,
+pub(crate) struct Desk {
+    pub monitor: Monitor,
+    pub process: Process,
+    pub commons: Arc<Commons>,
+    /// Requests to the system account under way.
+    pub answering: usize,
     changes: Receiver<Change>,
     tickets: u64,
     waiting: HashMap<u64, Waiting>,
@@ -126,14 +133,22 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         process: Process::new(),
         commons: http.commons,
         changes: http.changes,
+        answering: 0,
         tickets: 0,
         waiting: HashMap::new(),
         connections: 0,
         secure: http.secure,
     }));
-    // SAFETY: the descriptor is nobody else's any more.
-    let listener = unsafe { Listener::from_raw_fd(http.socket.into_raw_fd()) };
-    let accepting = glommio::spawn_local(accept(listener, Rc::clone(&desk)));
+    let mut tasks = Vec::new();
+    if let Some(socket) = http.socket {
+        // SAFETY: the descriptor is nobody else's any more.
+        let listener = unsafe { Listener::from_raw_fd(socket.into_raw_fd()) };
+        tasks.push(glommio::spawn_local(accept(listener, Rc::clone(&desk))));
+    }
+    if http.serves {
+        system::serve(&desk.borrow());
+        tasks.push(glommio::spawn_local(system::beat(Rc::clone(&desk))));
+    }
     let fd = news.try_clone()?.into_raw_fd();
     // SAFETY: as above.
     let news = unsafe { BufferedFile::from_raw_fd(fd) };
@@ -148,8 +163,13 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         while let Ok(report) = http.reports.try_recv() {
             desk.borrow_mut().file(report);
         }
+        while let Ok(news) = http.news.try_recv() {
+            system::hear(&desk, news);
+        }
     }
-    accepting.cancel().await;
+    for task in tasks {
+        task.cancel().await;
+    }
     news.close().await.map_err(io::Error::from)
 }
 
@@ -237,17 +257,20 @@ async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
         Step::Answer(response) => return response,
         Step::Need(question) => question,
     };
-    let Some((ticket, answer)) = desk.borrow_mut().ask(&question) else {
-        return unavailable();
-    };
+    match collect(question.wanted(), desk).await {
+        Some(reports) => desk.borrow_mut().answer(&question, &reports),
+        None => unavailable(),
+    }
+}
+
+/// One report of each shard. None if they can't be had.
+pub(crate) async fn collect(wanted: Wanted, desk: &Rc<RefCell<Desk>>) -> Option<Vec<Report>> {
+    let (ticket, answer) = desk.borrow_mut().ask(&wanted)?;
     let in_time =
         timer::timeout(REPORT_TIME_MAX, async { Ok::<_, GlommioError<()>>(answer.recv().await) });
     let reports = in_time.await;
     desk.borrow_mut().waiting.remove(&ticket);
-    match reports {
-        Ok(Some(reports)) => desk.borrow_mut().answer(&question, &reports),
-        _ => unavailable(),
-    }
+    reports.ok().flatten()
 }
 
 impl Desk {
@@ -275,10 +298,7 @@ impl Desk {
     }
 
     /// Asks all shards. None if too much is asked already or a shard is gone.
-    fn ask(
-        &mut self,
-        question: &Question,
-    ) -> Option<(u64, local_channel::LocalReceiver<Vec<Report>>)> {
+    fn ask(&mut self, wanted: &Wanted) -> Option<(u64, local_channel::LocalReceiver<Vec<Report>>)> {
         if self.waiting.len() >= REPORTS_MAX {
             return None;
         }
@@ -287,7 +307,7 @@ impl Desk {
         let (done, answer) = local_channel::new_bounded(1);
         self.waiting.insert(ticket, Waiting { reports: Vec::new(), done });
         for mailbox in &self.commons.mailboxes {
-            let ask = Ask::Report { ticket, what: question.wanted() };
+            let ask = Ask::Report { ticket, what: wanted.clone() };
             if mailbox.try_post(Message::Ask(ask)).is_err() {
                 self.waiting.remove(&ticket);
                 return None;
@@ -329,6 +349,6 @@ fn unavailable() -> Response {
     }
 }
 
-fn now_unix_ns() -> u64 {
+pub(crate) fn now_unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }

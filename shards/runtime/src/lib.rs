@@ -12,6 +12,7 @@ mod executor;
 mod http;
 pub mod identity;
 mod lanes;
+mod latency;
 mod listener;
 mod notes;
 mod preflight;
@@ -19,6 +20,7 @@ mod process;
 mod proofs;
 mod ring;
 mod server;
+mod system;
 pub mod tls;
 
 pub use engine::Engine;

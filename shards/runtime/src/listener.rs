@@ -193,12 +193,13 @@ mod tests {
     use crate::proofs::Proofs;
 
     fn commons(open: &[u64]) -> Commons {
-        let (answers, _) = Answers::new(1, Arc::new(eventfd().unwrap()));
+        let (answers, ..) = Answers::new(1, Arc::new(eventfd().unwrap()));
         Commons {
             origin: Instant::now(),
             mailboxes: Vec::new(),
             open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
             answers,
+            reload: std::sync::OnceLock::new(),
             proofs: Proofs::start(&[]).unwrap(),
             spin_ns: 0,
         }

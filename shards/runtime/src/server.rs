@@ -6,13 +6,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mesh::{Counter, Padded, Rate};
+use shard::access::SYSTEM_NAME;
 use shard::limits::SHARDS_MAX;
-use shard::report::{Ask, LameDuck, Reload, Report};
+use shard::report::{Ask, LameDuck, News, Reload, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
 
 use crate::control::{Answers, Commons, MESSAGES_MAX, Mailbox, Message, Order, Peers};
@@ -225,7 +226,8 @@ impl Server {
     ///
     /// # Errors
     /// A shard that did not answer in time, or is gone.
-    pub fn reload(&self, change: Changed) -> Result<u64, String> {
+    pub fn reload(&self, mut change: Changed) -> Result<u64, String> {
+        give_system_account(&mut change.shard);
         let commons = &self.stopper.commons;
         let max = change.shard.connections_max.unwrap_or(u64::MAX);
         let mut excess = commons.open.iter().map(|open| open.value()).sum::<u64>();
@@ -256,6 +258,13 @@ impl Server {
         // Fails if there is no monitoring.
         let _ = self.changes.send_timeout(change, RELOAD_TIME_MAX);
         strike(&self.stopper.commons.answers.arrived());
+    }
+
+    /// How the configuration is read anew when the system account asks for it; the first call
+    /// counts. It is called on the control thread and must not take long.
+    pub fn on_reload(&self, reload: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        // Fails if it is known already.
+        let _ = self.stopper.commons.reload.set(Box::new(reload));
     }
 
     /// As [`Stopper::shutdown`].
@@ -302,7 +311,8 @@ fn outcome(handle: Handle) -> Result<(), String> {
 ///
 /// # Errors
 /// [`StartError`]: a port that cannot be had, or a thread that cannot be set up.
-pub fn start(settings: Settings) -> Result<Server, StartError> {
+pub fn start(mut settings: Settings) -> Result<Server, StartError> {
+    give_system_account(&mut settings.shard);
     let shards = settings.cores.len();
     let mut options = settings.shard.clone();
     options.nonce_key = nonce_key();
@@ -345,6 +355,15 @@ fn nonce_key() -> shard::access::Secret {
     shard::access::Secret::new(text)
 }
 
+/// Unless another account is the system account, it is one of its own that nobody is in.
+fn give_system_account(options: &mut shard::Options) {
+    if options.access.system.is_none() {
+        let mut access = (*options.access).clone();
+        access.system = Some(access.account(SYSTEM_NAME));
+        options.access = Arc::new(access);
+    }
+}
+
 /// As [`start`], with engines made by `make` from the shard's number, the client port and the time;
 /// it is called on each shard's own thread. They have no TLS.
 ///
@@ -378,7 +397,7 @@ where
         None => None,
     };
     let client_addr = address(&client)?;
-    let (commons, messages, reports) = commons(&settings).map_err(thread_error)?;
+    let (commons, messages, (reports, news)) = commons(&settings).map_err(thread_error)?;
     let port = client_addr.port();
     let listener = Listener::new(client, settings.shard.connections_max);
     let threads = spawn_all(&settings, &commons, messages, listener, port, make)?;
@@ -392,11 +411,14 @@ where
         changes,
         host_and_port: (settings.listen_host.clone(), port),
     };
-    if let Some(socket) = monitoring {
-        server.http_addr = Some(address(&socket)?);
+    let serves = settings.shard.access.system.is_some();
+    if monitoring.is_some() || serves {
+        server.http_addr = monitoring.as_ref().map(address).transpose()?;
         let site = site(&settings, client_addr, server.http_addr, tls.as_deref());
         let secure = tls.filter(|_| settings.http.as_ref().is_some_and(|http| http.secure));
-        match http::spawn(Http { socket, site, commons, reports, secure, changes: changed }) {
+        let (socket, changes) = (monitoring, changed);
+        let http = Http { socket, site, commons, reports, news, serves, secure, changes };
+        match http::spawn(http) {
             Ok(http) => server.http = Some(http),
             Err(why) => {
                 server.shutdown();
@@ -434,7 +456,8 @@ fn thread_error(error: io::Error) -> StartError {
     StartError::Thread(error.to_string())
 }
 
-type Channels = (Arc<Commons>, Vec<Receiver<Message>>, Receiver<Report>);
+/// What all share, each shard's messages, and what reaches the control plane.
+type Channels = (Arc<Commons>, Vec<Receiver<Message>>, (Receiver<Report>, Receiver<News>));
 
 fn commons(settings: &Settings) -> io::Result<Channels> {
     let shards = settings.cores.len();
@@ -446,7 +469,7 @@ fn commons(settings: &Settings) -> io::Result<Channels> {
         receivers.push(receiver);
     }
     let arrived = Arc::new(lanes::eventfd()?);
-    let (answers, reports) = Answers::new(REPORTS_MAX * shards, arrived);
+    let (answers, reports, news) = Answers::new(REPORTS_MAX * shards, arrived);
     let proofs = Proofs::start(&mailboxes)?;
     let commons = Commons {
         proofs,
@@ -454,9 +477,10 @@ fn commons(settings: &Settings) -> io::Result<Channels> {
         mailboxes,
         open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),
         answers,
+        reload: OnceLock::new(),
         spin_ns: settings.spin_ns,
     };
-    Ok((Arc::new(commons), receivers, reports))
+    Ok((Arc::new(commons), receivers, (reports, news)))
 }
 
 /// Starts all shards: first every thread makes its ring, then each is told of all.
@@ -549,9 +573,12 @@ fn site(
         .http
         .as_ref()
         .map_or_else(Default::default, |http| (http.host.clone(), http.base_path.clone()));
+    let access = &settings.shard.access;
+    let system_account = access.system.map_or("", |account| access.name_of(account)).to_owned();
     let secure = settings.http.as_ref().is_some_and(|http| http.secure);
     let monitored = |over_tls: bool| http.filter(|_| over_tls == secure).map_or(0, |a| a.port());
     let mut site = monitor::Site {
+        system_account,
         server_id: identity.server_id,
         server_name: identity.server_name,
         version: identity.version,
@@ -564,7 +591,6 @@ fn site(
         https_port: monitored(true),
         http_base_path,
         options: settings.shard.clone(),
-        auth_required: settings.shard.access.required,
         auth_timeout_s: settings.shard.access.auth_timeout_ns as f64 / 1e9,
         start_unix_ns,
         config_load_unix_ns: start_unix_ns,

@@ -110,6 +110,9 @@ impl Shard {
             msgs as u64
         });
         let Some((plan, account)) = found else { return 0 };
+        if let Some(top) = &mut self.top {
+            top.see(op.subject, msgs as u64, self.now, &mut self.rng);
+        }
         let used = msgs * stride;
         let alike = Alike {
             account,

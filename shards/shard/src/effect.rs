@@ -11,7 +11,7 @@ use crate::access::Check;
 use crate::frame::Frame;
 use crate::ids::{ConnId, ShardId};
 use crate::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX};
-use crate::report::{Note, Report};
+use crate::report::{News, Note, Report};
 
 /// What a shard wants done.
 pub struct Effects {
@@ -32,6 +32,8 @@ pub struct Effects {
     pub notes: Vec<Note>,
     /// Finished reports.
     pub reports: Vec<Report>,
+    /// What the control plane has to hear without having asked.
+    pub news: Vec<News>,
     /// Bytes written to receivers' buffers since the driver last set it to 0: what sending soon
     /// keeps small.
     pub copied_bytes: usize,
@@ -85,6 +87,7 @@ impl Effects {
             checks: Vec::new(),
             notes: Vec::new(),
             reports: Vec::new(),
+            news: Vec::new(),
             copied_bytes: 0,
         }
     }

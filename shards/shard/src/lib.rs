@@ -31,6 +31,7 @@ mod shard;
 mod sid;
 mod stall;
 mod timers;
+mod top;
 mod tracing;
 
 pub use account::response::Answer;

@@ -121,6 +121,8 @@ pub struct Options {
     pub trace_headers_only: bool,
     /// Longest payload shown in a trace, bytes; 0 is no limit.
     pub traced_msg_len_max: usize,
+    /// Busiest subjects told by /metrics; 0 samples none.
+    pub top_subjects: usize,
     /// Closed connections remembered for reports, on the whole server.
     pub closed_clients_max: usize,
     /// Who may come in, where they belong and what they may do.
@@ -148,6 +150,7 @@ impl Default for Options {
             trace: false,
             trace_headers_only: false,
             traced_msg_len_max: 0,
+            top_subjects: 0,
             closed_clients_max: 10_000,
             access: Arc::default(),
             nonce_key: Secret::new(""),

@@ -38,6 +38,7 @@ impl Shard {
         (self.info.host, self.info.port) = (reload.host.clone(), reload.port);
         self.stall_bytes = options.stall_bytes();
         self.relief_bytes = options.relief_bytes();
+        self.is_watching = options.trace || self.top.is_some();
         let access = Arc::clone(&options.access);
         let own = std::mem::replace(&mut self.options, options.clone());
         // Not the operator's to change: those who have not answered yet were greeted with it.

@@ -23,6 +23,26 @@ pub enum Ask {
     /// Who may come in has changed: connections that no longer belong are closed, subscriptions
     /// that are no longer allowed end. Give it to every shard.
     Access(Arc<Access>),
+    /// Hold the system account's services from now on. For one shard only.
+    Serve {
+        /// A slot without a socket.
+        conn: ConnId,
+        /// What is listened to.
+        subjects: Vec<String>,
+    },
+    /// Publish something the server says itself, in the system account. For the shard that holds
+    /// its services.
+    Say(Box<Saying>),
+    /// Close this connection, if it is here.
+    Kick {
+        /// Its number on the server.
+        cid: u64,
+    },
+    /// Tell this connection to go elsewhere, if it is here.
+    SendAway {
+        /// Its number on the server.
+        cid: u64,
+    },
     /// Close every connection: the server is going away.
     Shutdown,
     /// Other options from here on.
@@ -53,6 +73,48 @@ pub struct LameDuck {
     pub duration_ns: Nanos,
 }
 
+/// A message that reached a service of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What it was published to.
+    pub subject: Vec<u8>,
+    /// Empty if no answer is wanted.
+    pub reply: Vec<u8>,
+    /// With its version line; empty if there is none.
+    pub header: Vec<u8>,
+    /// Without the header.
+    pub payload: Vec<u8>,
+}
+
+/// A message of the server itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// Where to.
+    pub subject: Vec<u8>,
+    /// With its version line; empty for none.
+    pub header: Vec<u8>,
+    /// Without the header.
+    pub payload: Vec<u8>,
+}
+
+impl Saying {
+    /// Without a header.
+    pub fn new(subject: Vec<u8>, payload: Vec<u8>) -> Saying {
+        Saying { subject, header: Vec::new(), payload }
+    }
+}
+
+/// What the control plane hears without having asked.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A service was asked.
+    Request(Request),
+    /// A connection has come in, or gone if it is closed. Only told if somebody listens.
+    Connection(Box<Connection>),
+    /// A connection was turned away. Only told if somebody listens.
+    TurnedAway(Box<Connection>),
+}
+
 /// The parts of a report.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -66,6 +128,8 @@ pub struct Wanted {
     pub cid: Option<u64>,
     /// Each account's figures.
     pub accounts: bool,
+    /// What only /metrics tells: latencies, the busiest subjects.
+    pub metrics: bool,
 }
 
 /// One shard's answer.
@@ -83,6 +147,8 @@ pub struct Report {
     pub connections: Vec<Connection>,
     /// By number, if wanted.
     pub accounts: Vec<AccountFigures>,
+    /// The busiest subjects and their messages a second, if wanted and sampled.
+    pub top_subjects: Vec<(Vec<u8>, f64)>,
 }
 
 /// One account as one shard sees it.
@@ -108,8 +174,29 @@ pub struct DriverFigures {
     pub wakes: u64,
     /// System calls into its io_uring.
     pub enters: u64,
+    /// Buffers of input received from sockets, and their bytes.
+    pub reads: u64,
+    /// Bytes received from sockets.
+    pub read_bytes: u64,
+    /// Sends the kernel has completed.
+    pub writes: u64,
+    /// Bytes of those.
+    pub written_bytes: u64,
+    /// If wanted. Empty until the driver fills it in.
+    pub latency: Option<Latency>,
     /// Rings to the peer shards, in their order.
     pub lanes: Vec<LaneFigures>,
+}
+
+/// How long deliveries have taken inside the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Of the last minute or two: nanoseconds, and how many messages took that long.
+    pub recent: Vec<(u64, u64)>,
+    /// Of all messages ever, nanoseconds.
+    pub sum_ns: u64,
+    /// Messages ever delivered.
+    pub count: u64,
 }
 
 /// The ring to one peer shard.

@@ -123,10 +123,19 @@ impl Shard {
             }));
         }
         let accounts = self.account_figures(&writing.traffic);
-        let Writing { ticket, connections, .. } = writing;
-        let driver = DriverFigures::default();
-        let (shard, figures) = (self.id, self.figures());
-        out.reports.push(Report { ticket, shard, figures, driver, connections, accounts });
+        let Writing { ticket, wanted, connections, .. } = writing;
+        let latency = wanted.metrics.then(report::Latency::default);
+        let (now, top) = (self.now, self.top.as_mut().filter(|_| wanted.metrics));
+        let top_subjects = top.map_or_else(Vec::new, |top| top.rates(now));
+        out.reports.push(Report {
+            ticket,
+            shard: self.id,
+            figures: self.figures(),
+            driver: DriverFigures { latency, ..DriverFigures::default() },
+            connections,
+            accounts,
+            top_subjects,
+        });
     }
 
     fn account_figures(&self, traffic: &[Figures]) -> Vec<AccountFigures> {

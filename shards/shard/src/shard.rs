@@ -26,9 +26,11 @@ use crate::router::Pick;
 use crate::session::client::{Client, Wait};
 use crate::session::login::Checks;
 use crate::session::recheck::Recheck;
+use crate::session::system::System;
 use crate::sid::SubId;
 use crate::stall::Stalls;
 use crate::timers::{Due, Timers};
+use crate::top::Top;
 
 /// One core's part of the bus. Lives and dies on that core.
 pub struct Shard {
@@ -77,6 +79,12 @@ pub struct Shard {
     pub(crate) seed: u64,
     pub(crate) picks: Vec<Pick>,
     pub(crate) scratch: Vec<u8>,
+    /// Samples publications, if the operator wants to know the busiest subjects.
+    pub(crate) top: Option<Top>,
+    /// On the shard that holds the server's own services.
+    pub(crate) system: Option<System>,
+    /// Operations are looked at: traced or sampled.
+    pub(crate) is_watching: bool,
     pub(crate) stall_bytes: u64,
     pub(crate) relief_bytes: u64,
 }
@@ -101,6 +109,9 @@ impl Shard {
             shards,
             stall_bytes: options.stall_bytes(),
             relief_bytes: options.relief_bytes(),
+            top: (options.top_subjects > 0).then(|| Top::new(options.top_subjects, now)),
+            system: None,
+            is_watching: options.trace || options.top_subjects > 0,
             options,
             info,
             now,
@@ -165,6 +176,7 @@ impl Shard {
                 None => self.settle_castings(out),
             }
         }
+        self.hear_requests(out);
         self.announce(out);
     }
 
@@ -271,6 +283,7 @@ impl Shard {
             }
         }
         self.tear_down(out);
+        self.go_on_saying(out);
         self.go_on_rechecking(out);
         self.expire_responses(out);
         self.write_reports(out);
@@ -289,6 +302,10 @@ impl Shard {
             Ask::Access(access) => self.change_access(access, out),
             Ask::Reload(reload) => self.reload(&reload, out),
             Ask::LameDuck(how) => self.lame_duck(how),
+            Ask::Serve { conn, subjects } => self.serve(conn, &subjects),
+            Ask::Say(saying) => self.say(saying, out),
+            Ask::Kick { cid } => self.kick(cid, out),
+            Ask::SendAway { cid } => self.send_away(cid, out),
             Ask::Shutdown => {
                 let open: Vec<ConnId> = self.clients.iter().flatten().map(|c| c.conn).collect();
                 for conn in open {
@@ -393,7 +410,13 @@ impl Shard {
     /// Long work is under way: [`Input::Turn`] again soon.
     pub fn has_work(&self) -> bool {
         let asked_for = !self.reports.is_empty() || self.telling.is_some();
-        !self.teardown.is_empty() || self.recheck.is_some() || asked_for
+        let speaks = self.system.as_ref().is_some_and(System::has_work);
+        !self.teardown.is_empty() || self.recheck.is_some() || asked_for || speaks
+    }
+
+    /// Messages ever delivered to clients of this shard.
+    pub fn delivered_msgs(&self) -> u64 {
+        self.figures.out_msgs
     }
 
     /// What peers have been told this shard wants: pattern, group, weight. For checks.

@@ -675,6 +675,10 @@ unsafe impl<E: Engine> Engine for Secure<E> {
         !self.steps.is_empty() || self.inner.has_work()
     }
 
+    fn delivered_msgs(&self) -> u64 {
+        self.inner.delivered_msgs()
+    }
+
     fn secure_with(&mut self, tls: Option<Arc<Tls>>) {
         self.tls = tls;
     }

@@ -87,6 +87,10 @@ unsafe impl Engine for Stub {
     fn has_work(&self) -> bool {
         false
     }
+
+    fn delivered_msgs(&self) -> u64 {
+        0
+    }
 }
 
 /// Certificates made for this test, in files.

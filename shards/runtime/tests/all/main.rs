@@ -4,4 +4,5 @@ mod bus;
 mod client;
 mod monitoring;
 mod sockets;
+mod system;
 mod toy;

@@ -94,6 +94,7 @@ impl Toy {
                 driver,
                 connections: vec![],
                 accounts: vec![],
+                top_subjects: vec![],
             });
         }
     }
@@ -141,7 +142,10 @@ unsafe impl Engine for Toy {
                     self.close(conn, true, effects);
                 }
             }
-            Input::Unacknowledged { .. } | Input::Frame { .. } | Input::Room { .. } => {
+            Input::Unacknowledged { .. }
+            | Input::Frame { .. }
+            | Input::Room { .. }
+            | Input::Ask(_) => {
                 unreachable!("nothing of a toy asks for this")
             }
         }
@@ -164,5 +168,9 @@ unsafe impl Engine for Toy {
 
     fn has_work(&self) -> bool {
         !self.reports.is_empty()
+    }
+
+    fn delivered_msgs(&self) -> u64 {
+        0
     }
 }

@@ -437,8 +437,8 @@ impl Shard {
         op: &ClientOp<'_>,
         out: &mut Effects,
     ) -> Flow {
-        if self.options.trace {
-            self.trace_in(conn, op, out);
+        if self.is_watching {
+            self.watch_operation(conn, op, out);
         }
         let Some(who) = admitted else {
             match op {
@@ -499,6 +499,7 @@ impl Shard {
             };
         }
         self.first_ping_timer(conn, true);
+        self.tell_of(conn, None, out);
         if verbose {
             self.send_ok(conn, out);
         }

@@ -268,6 +268,7 @@ impl Shard {
             _ => String::new(),
         };
         self.note(conn, Event::Fault(format!("{}{who}", Fault::Authorization)), out);
+        self.tell_of_refused(conn, out);
         self.send_err(conn, error_text::AUTHORIZATION_VIOLATION, out);
         self.close(conn, CloseReason::AuthenticationFailure, out);
     }

@@ -4,3 +4,4 @@ pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod login;
 pub(crate) mod recheck;
+pub(crate) mod system;

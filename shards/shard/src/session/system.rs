@@ -1,0 +1,262 @@
+//! The server itself as a peer: its services in the system account, and what it says there.
+//!
+//! It has a connection's slot and subscriptions, but no socket: what is delivered to it goes to the
+//! control plane within the same step, and counts neither as a delivery nor as a connection.
+
+use std::collections::VecDeque;
+
+use wire::emit;
+
+use crate::effect::Effects;
+use crate::ids::{AccountId, ConnId};
+use crate::interest::Subscription;
+use crate::report::{Connection, News, Request, Saying};
+use crate::router::{Pick, Publication};
+use crate::shard::Shard;
+use crate::sid::Sid;
+
+/// Sayings that may wait for room in a ring; more are dropped, the newest first.
+const SAYINGS_MAX: usize = 1024;
+
+/// The services of the server, on the shard that holds them.
+pub(crate) struct System {
+    conn: ConnId,
+    account: AccountId,
+    /// Waits for room in a ring.
+    waiting: VecDeque<Box<Saying>>,
+}
+
+impl System {
+    pub fn has_work(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+impl Shard {
+    /// Holds the services from now on. Does nothing without a system account.
+    pub(crate) fn serve(&mut self, conn: ConnId, subjects: &[String]) {
+        let Some(account) = self.options.access.system else { return };
+        self.ensure_accounts();
+        if self.clients.len() <= conn.index() {
+            self.clients.resize_with(conn.index() + 1, || None);
+        }
+        self.outbound.open(conn, self.now);
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.headers = true;
+            // No write deadline: it takes everything at once.
+            receiver.watched = true;
+        }
+        for (at, subject) in subjects.iter().enumerate() {
+            let table = &mut self.accounts[account.0 as usize];
+            let pattern = table.intern(subject.as_bytes());
+            let sid = Sid::new(at.to_string().as_bytes());
+            let sub = self.subs.insert(Subscription::new(conn, sid, account, pattern, None));
+            table.join(sub, &mut self.subs);
+        }
+        self.system = Some(System { conn, account, waiting: VecDeque::new() });
+    }
+
+    /// Hands on what this step has delivered to the services.
+    #[inline]
+    pub(crate) fn hear_requests(&mut self, out: &mut Effects) {
+        let Some(system) = &self.system else { return };
+        if self.outbound.peek(system.conn).is_some_and(|receiver| receiver.pending_bytes > 0) {
+            self.take_requests(out);
+        }
+    }
+
+    #[cold]
+    fn take_requests(&mut self, out: &mut Effects) {
+        let Some(conn) = self.system.as_ref().map(|system| system.conn) else { return };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.outbound.take_chunk(conn) {
+            bytes.extend_from_slice(chunk.as_ref());
+            self.outbound.recycle(chunk);
+        }
+        out.dirty.retain(|dirty| *dirty != conn);
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.sent(bytes.len() as u64, self.now);
+            self.figures.out_msgs -= std::mem::take(&mut receiver.out_msgs);
+            self.figures.out_bytes -= std::mem::take(&mut receiver.out_bytes);
+        }
+        let mut rest = bytes.as_slice();
+        while let Some(request) = next_request(&mut rest) {
+            out.news.push(News::Request(request));
+        }
+    }
+
+    /// The server has something to say.
+    pub(crate) fn say(&mut self, saying: Box<Saying>, out: &mut Effects) {
+        let Some(system) = &mut self.system else { return };
+        if system.waiting.len() < SAYINGS_MAX {
+            system.waiting.push_back(saying);
+        }
+        self.go_on_saying(out);
+    }
+
+    /// Publishes what waits, as far as rings have room.
+    pub(crate) fn go_on_saying(&mut self, out: &mut Effects) {
+        while self.system.as_ref().is_some_and(|system| !system.waiting.is_empty())
+            && !out.any_congests()
+        {
+            let Some(system) = &mut self.system else { return };
+            let (conn, account) = (system.conn, system.account);
+            let Some(saying) = system.waiting.pop_front() else { return };
+            self.publish_saying(conn, account, *saying, out);
+        }
+    }
+
+    fn publish_saying(
+        &mut self,
+        conn: ConnId,
+        account: AccountId,
+        saying: Saying,
+        out: &mut Effects,
+    ) {
+        let Saying { subject, header, payload } = saying;
+        let header_len = header.len();
+        let body = [header, payload].concat();
+        let plan = self.accounts[account.0 as usize].plan(&subject, &self.subs);
+        let mut tail = Vec::new();
+        emit::canonical_tail(&mut tail, b"", header_len, &body);
+        let publication = Publication {
+            account,
+            subject: &subject,
+            reply: b"",
+            header_len,
+            payload: &body,
+            tail: &tail,
+            from_service: false,
+        };
+        let picks: Vec<Pick> = plan
+            .groups
+            .iter()
+            .map(|group| match self.pick(conn, &subject, group, true) {
+                // It waits for nobody: better one too many than one lost.
+                Pick::Claim(shard) => Pick::Peer(shard),
+                pick => pick,
+            })
+            .collect();
+        self.fan_out(conn, &publication, &plan, &picks, 0, out);
+    }
+
+    /// A connection has come in, or is about to go for this reason if it is closed: tells whoever
+    /// listens in the system account.
+    pub(crate) fn tell_of(
+        &mut self,
+        conn: ConnId,
+        closed: Option<wire::CloseReason>,
+        out: &mut Effects,
+    ) {
+        let Some(system) = self.options.access.system else { return };
+        let name = self.options.access.name_of(self.account_of(conn));
+        let kind = if closed.is_some() { "DISCONNECT" } else { "CONNECT" };
+        let subject = format!("$SYS.ACCOUNT.{name}.{kind}");
+        if self.is_heard(system, &subject)
+            && let Some(connection) = self.describe_closing(conn, closed)
+        {
+            out.news.push(News::Connection(connection));
+        }
+    }
+
+    /// As [`Shard::tell_of`], of one that could not prove who it is.
+    pub(crate) fn tell_of_refused(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(system) = self.options.access.system else { return };
+        let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", self.info.server_id);
+        let reason = Some(wire::CloseReason::AuthenticationFailure);
+        if self.is_heard(system, &subject)
+            && let Some(connection) = self.describe_closing(conn, reason)
+        {
+            out.news.push(News::TurnedAway(connection));
+        }
+    }
+
+    fn describe_closing(
+        &self,
+        conn: ConnId,
+        closed: Option<wire::CloseReason>,
+    ) -> Option<Box<Connection>> {
+        let mut connection = self.describe(conn, false)?;
+        connection.closed = closed.map(|reason| (reason, self.now));
+        Some(Box::new(connection))
+    }
+
+    /// Does anybody in this account, on any shard, listen to that?
+    fn is_heard(&mut self, account: AccountId, subject: &str) -> bool {
+        let Some(table) = self.accounts.get_mut(account.0 as usize) else { return false };
+        let plan = table.plan(subject.as_bytes(), &self.subs);
+        plan.crosses || !plan.locals.is_empty() || !plan.groups.is_empty()
+    }
+
+    /// Closes a connection for the operator.
+    pub(crate) fn kick(&mut self, cid: u64, out: &mut Effects) {
+        if let Some(conn) = self.numbered(cid) {
+            self.close(conn, wire::CloseReason::Kicked, out);
+        }
+    }
+
+    /// Tells a connection that understands it to go elsewhere.
+    pub(crate) fn send_away(&mut self, cid: u64, out: &mut Effects) {
+        let Some(conn) = self.numbered(cid) else { return };
+        let understands = self.client(conn).is_some_and(|client| client.connect.protocol >= 1);
+        if understands {
+            let mut info = self.info_for(conn);
+            info.ldm = true;
+            self.write(conn, out, |bytes| emit::info(bytes, &info));
+        }
+    }
+
+    fn numbered(&self, cid: u64) -> Option<ConnId> {
+        let mut clients = self.clients.iter().flatten();
+        clients.find(|client| client.cid == cid).map(|client| client.conn)
+    }
+}
+
+/// The message at the start of what a subscriber is sent. `MSG subject sid [reply] bytes`, or
+/// `HMSG subject sid [reply] header_bytes bytes`.
+fn next_request(rest: &mut &[u8]) -> Option<Request> {
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let line = str::from_utf8(rest[..end].trim_ascii_end()).ok()?;
+    let words: Vec<&str> = line.split(' ').collect();
+    let (with_header, words) = match words.split_first()? {
+        (&"MSG", words) => (false, words),
+        (&"HMSG", words) => (true, words),
+        _ => return None,
+    };
+    let sizes = if with_header { 2 } else { 1 };
+    let (names, sizes) = words.split_at(words.len().checked_sub(sizes)?);
+    let bytes: usize = sizes.last()?.parse().ok()?;
+    let header_len: usize = if with_header { sizes.first()?.parse().ok()? } else { 0 };
+    let body = rest.get(end + 1..end + 1 + bytes)?;
+    let request = Request {
+        subject: names.first()?.as_bytes().to_vec(),
+        reply: names.get(2).map_or(&b""[..], |reply| reply.as_bytes()).to_vec(),
+        header: body.get(..header_len)?.to_vec(),
+        payload: body.get(header_len..)?.to_vec(),
+    };
+    *rest = rest.get(end + 1 + bytes + 2..)?;
+    Some(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_come_out_of_deliveries() {
+        let bytes = "MSG a.b 3 re 2\r\n{}\r\n\
+                     HMSG a 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n\
+                     MSG c 2 0\r\n\r\n";
+        let mut rest = bytes.as_bytes();
+        let request = |subject: &str, reply: &str, header: &str, payload: &str| Request {
+            subject: subject.into(),
+            reply: reply.into(),
+            header: header.into(),
+            payload: payload.into(),
+        };
+        assert_eq!(next_request(&mut rest), Some(request("a.b", "re", "", "{}")));
+        assert_eq!(next_request(&mut rest), Some(request("a", "", "NATS/1.0\r\n\r\n", "hi")));
+        assert_eq!(next_request(&mut rest), Some(request("c", "", "", "")));
+        assert_eq!(next_request(&mut rest), None);
+    }
+}
