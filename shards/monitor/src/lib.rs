@@ -8,6 +8,7 @@
 mod absent;
 mod accountz;
 mod connz;
+mod dashboard;
 mod duration;
 mod figures;
 mod healthz;
@@ -35,6 +36,7 @@ pub use site::{Site, default_feature_flags};
 use absent::Absent;
 use accountz::AccstatzQuery;
 use connz::ConnzQuery;
+use dashboard::{Dashboard, Found, View};
 use json::Layout;
 use subsz::SubszQuery;
 
@@ -73,6 +75,18 @@ enum Endpoint {
     Absent(Absent),
     DebugVars,
     Stacksz,
+    Dashboard(View),
+}
+
+/// A kind of question whose reports may be as old as a second and shared among those who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// Figures alone.
+    Figures,
+    /// With the open connections.
+    Open,
+    /// With the closed ones.
+    Closed,
 }
 
 impl Question {
@@ -87,6 +101,16 @@ impl Question {
             Endpoint::Varz | Endpoint::Absent(_) | Endpoint::DebugVars | Endpoint::Stacksz => {
                 Wanted::default()
             }
+            Endpoint::Dashboard(view) => view.wanted(),
+        }
+    }
+
+    /// Whether reports for an earlier question of the same kind will do, if they are fresh. None
+    /// where figures have to be exact.
+    pub fn shared(&self) -> Option<Shared> {
+        match &self.0 {
+            Endpoint::Dashboard(view) => Some(view.shared()),
+            _ => None,
         }
     }
 
@@ -104,13 +128,15 @@ pub struct Monitor {
     accepting: bool,
     /// Requests by endpoint, counted where nats-server counts them.
     requests: BTreeMap<&'static str, u64>,
+    dashboard: Dashboard,
 }
 
 impl Monitor {
     /// For a server that accepts clients.
     pub fn new(site: Site) -> Monitor {
         let base = http::clean_path(&site.http_base_path);
-        Monitor { site, base, accepting: true, requests: BTreeMap::new() }
+        let (requests, dashboard) = (BTreeMap::new(), Dashboard::default());
+        Monitor { site, base, accepting: true, requests, dashboard }
     }
 
     /// What is known of the server, for a reload to change. The base path stays as it was.
@@ -145,6 +171,13 @@ impl Monitor {
             Some("/healthz") => {
                 self.count("/healthz");
                 Step::Answer(healthz::answer(&request.query, self.accepting))
+            }
+            Some(path) if path.starts_with("/dashboard") => {
+                match dashboard::find(path, &request.query) {
+                    Ok(Found::View(view)) => Step::Need(Question(Endpoint::Dashboard(view))),
+                    Ok(Found::Asset(response)) | Err(response) => Step::Answer(response),
+                    Ok(Found::Nothing) => Step::Answer(Response::not_found()),
+                }
             }
             Some(path) => match self.more(path, request) {
                 Ok(Some(endpoint)) => Step::Need(Question(endpoint)),
@@ -198,6 +231,10 @@ impl Monitor {
         match &question.0 {
             Endpoint::DebugVars => return inner::debug_vars(&self.site, process),
             Endpoint::Stacksz => return inner::stacksz(process),
+            Endpoint::Dashboard(view) => {
+                let body = self.dashboard.body(view, &self.site, reports, process, now_unix_ns);
+                return dashboard::response(body);
+            }
             _ => {}
         }
         let data = self.data(&question.0, reports, process, now_unix_ns, Layout::Pretty);
@@ -229,6 +266,7 @@ impl Monitor {
             Endpoint::Accstatz(query) => {
                 json::write(&accountz::accstatz(site, query, reports, now), layout)
             }
+            Endpoint::Dashboard(view) => self.dashboard.body(view, site, reports, process, now),
             Endpoint::Absent(absent) => absent.body(site, now, layout),
             Endpoint::DebugVars | Endpoint::Stacksz => {
                 json::write(&inner::Expvarz::new(site, process), layout)

@@ -17,11 +17,12 @@ use glommio::channels::local_channel::{self, LocalSender};
 use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
 use glommio::{GlommioError, timer};
-use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Site, Step};
+use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Shared, Site, Step};
 use shard::report::{Ask, Reload, Report};
 
 use crate::control::{Commons, Message};
 use crate::executor::{self, Handle};
+use crate::glance::Glance;
 use crate::lanes::strike;
 use crate::process::{self, Process};
 use crate::server::show_tls;
@@ -111,6 +112,28 @@ struct Desk {
     waiting: HashMap<u64, Waiting>,
     connections: usize,
     secure: Option<Arc<Tls>>,
+    glances: Glances,
+}
+
+/// Reports that viewers share, one place for each kind.
+struct Glances {
+    figures: Rc<Glance>,
+    open: Rc<Glance>,
+    closed: Rc<Glance>,
+}
+
+impl Glances {
+    fn new() -> Glances {
+        Glances { figures: Glance::new(), open: Glance::new(), closed: Glance::new() }
+    }
+
+    fn of(&self, kind: Shared) -> Rc<Glance> {
+        Rc::clone(match kind {
+            Shared::Figures => &self.figures,
+            Shared::Open => &self.open,
+            Shared::Closed => &self.closed,
+        })
+    }
 }
 
 /// A request that waits for the shards.
@@ -130,6 +153,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         waiting: HashMap::new(),
         connections: 0,
         secure: http.secure,
+        glances: Glances::new(),
     }));
     // SAFETY: the descriptor is nobody else's any more.
     let listener = unsafe { Listener::from_raw_fd(http.socket.into_raw_fd()) };
@@ -237,17 +261,27 @@ async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
         Step::Answer(response) => return response,
         Step::Need(question) => question,
     };
-    let Some((ticket, answer)) = desk.borrow_mut().ask(&question) else {
-        return unavailable();
+    let reports = match question.shared() {
+        None => collect(&question, desk).await.map(Rc::new),
+        Some(kind) => {
+            let glance = desk.borrow().glances.of(kind);
+            glance.look(collect(&question, desk)).await
+        }
     };
+    match reports {
+        Some(reports) => desk.borrow_mut().answer(&question, &reports),
+        None => unavailable(),
+    }
+}
+
+/// One report of each shard. None if they can't be had.
+async fn collect(question: &Question, desk: &Rc<RefCell<Desk>>) -> Option<Vec<Report>> {
+    let (ticket, answer) = desk.borrow_mut().ask(question)?;
     let in_time =
         timer::timeout(REPORT_TIME_MAX, async { Ok::<_, GlommioError<()>>(answer.recv().await) });
     let reports = in_time.await;
     desk.borrow_mut().waiting.remove(&ticket);
-    match reports {
-        Ok(Some(reports)) => desk.borrow_mut().answer(&question, &reports),
-        _ => unavailable(),
-    }
+    reports.ok().flatten()
 }
 
 impl Desk {
@@ -324,6 +358,7 @@ fn unavailable() -> Response {
         status: 503,
         content_type: "text/plain; charset=utf-8",
         header: None,
+        headers: &[],
         body: b"The server is busy or shutting down\n".to_vec(),
         warnings: Vec::new(),
     }
