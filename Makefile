@@ -6,7 +6,7 @@ PROFILE ?= tests
 
 export RINGBUS_GIT_COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null)
 
-.PHONY: run build test check loom sim fuzz compat
+.PHONY: run build test deb image check loom sim fuzz compat
 .PHONY: bench bench-compare bench-nats bench-shards microbench gate gate-baseline
 
 # Builds the release and starts it on its defaults.
@@ -24,6 +24,13 @@ test: need-cargo
 check: need-cargo
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# A Debian package and a container image, under target/package.
+deb: build
+	@scripts/build-deb.sh
+
+image: build
+	@scripts/build-image.sh
 
 # Every order in which two threads can meet on a ring, as far as the model goes.
 loom: need-cargo

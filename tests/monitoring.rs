@@ -144,7 +144,7 @@ fn record(program: &Program, shards: usize) -> String {
     shape::REQUESTS.iter().map(|target| shape::section(target, &ask(monitor, target))).collect()
 }
 
-fn monitor_address(server: &mut Server) -> SocketAddr {
+pub fn monitor_address(server: &mut Server) -> SocketAddr {
     let log = server.log_text();
     let line = log.lines().find(|line| line.contains("Starting http monitor on "));
     let port = line.and_then(|line| line.rsplit(':').next()?.trim().parse().ok());

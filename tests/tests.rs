@@ -3,10 +3,14 @@
 mod clients;
 mod command;
 mod configs;
+mod dashboard;
 mod differential;
+mod documents;
 mod harness;
+mod migration;
 mod monitoring;
 mod operations;
+mod packaging;
 mod replay;
 mod scripts;
 mod stress;

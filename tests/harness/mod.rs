@@ -1,6 +1,7 @@
 //! What every room needs: servers to start, connections to talk over, dialogues to play and
 //! compare.
 
+pub mod browser;
 pub mod compare;
 pub mod differences;
 pub mod frame;

@@ -320,6 +320,8 @@ pub struct Response {
     pub content_type: &'static str,
     /// One more header.
     pub header: Option<(&'static str, String)>,
+    /// Further headers, the same every time.
+    pub headers: &'static [(&'static str, &'static str)],
     /// The content, sent as it is.
     pub body: Vec<u8>,
     /// For the operator's log, as a warning.
@@ -379,7 +381,7 @@ impl Response {
     }
 
     pub(crate) fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, content_type, header: None, body, warnings: Vec::new() }
+        Response { status, content_type, header: None, headers: &[], body, warnings: Vec::new() }
     }
 
     /// Appends the response's bytes. `now_unix_ns` is the wall clock, nanoseconds since 1970.
@@ -392,6 +394,9 @@ impl Response {
             }
         };
         if let Some((name, value)) = &self.header {
+            field(name, value);
+        }
+        for (name, value) in self.headers {
             field(name, value);
         }
         field("Content-Type", self.content_type);

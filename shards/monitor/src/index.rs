@@ -19,6 +19,7 @@ code{font-family:ui-monospace,monospace;opacity:.7}";
 
 /// Titles as nats-server's page has them.
 const ENDPOINTS: &[(&str, &str)] = &[
+    ("Dashboard", "/dashboard"),
     ("General", "/varz"),
     ("JetStream", "/jsz"),
     ("Connections", "/connz"),

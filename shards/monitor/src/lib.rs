@@ -8,6 +8,7 @@
 mod absent;
 mod accountz;
 mod connz;
+mod dashboard;
 mod duration;
 mod figures;
 mod healthz;
@@ -38,6 +39,7 @@ pub use system::{Deed, SystemQuestion};
 use absent::Absent;
 use accountz::AccstatzQuery;
 use connz::ConnzQuery;
+use dashboard::{Dashboard, Found, View};
 use json::Layout;
 use subsz::SubszQuery;
 
@@ -77,6 +79,18 @@ enum Endpoint {
     DebugVars,
     Stacksz,
     Metrics,
+    Dashboard(View),
+}
+
+/// A kind of question whose reports may be as old as a second and shared among those who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// Figures alone.
+    Figures,
+    /// With the open connections.
+    Open,
+    /// With the closed ones.
+    Closed,
 }
 
 impl Question {
@@ -103,6 +117,16 @@ impl Endpoint {
             Endpoint::Varz | Endpoint::Absent(_) | Endpoint::DebugVars | Endpoint::Stacksz => {
                 Wanted::default()
             }
+            Endpoint::Dashboard(view) => view.wanted(),
+        }
+    }
+
+    /// Whether reports for an earlier question of the same kind will do, if they are fresh. None
+    /// where figures have to be exact.
+    pub fn shared(&self) -> Option<Shared> {
+        match &self.0 {
+            Endpoint::Dashboard(view) => Some(view.shared()),
+            _ => None,
         }
     }
 
@@ -128,13 +152,16 @@ pub struct Monitor {
     messages: u64,
     /// Events told.
     events: u64,
+    dashboard: Dashboard,
 }
 
 impl Monitor {
     /// For a server that accepts clients.
     pub fn new(site: Site) -> Monitor {
         let base = http::clean_path(&site.http_base_path);
-        Monitor { site, base, accepting: true, requests: BTreeMap::new(), messages: 0, events: 0 }
+        let (requests, dashboard) = (BTreeMap::new(), Dashboard::default());
+        let (messages, events) = (0, 0);
+        Monitor { site, base, accepting: true, requests, messages, events, dashboard }
     }
 
     /// What is known of the server, for a reload to change. The base path stays as it was.
@@ -169,6 +196,13 @@ impl Monitor {
             Some("/healthz") => {
                 self.count("/healthz");
                 Step::Answer(healthz::answer(&request.query, self.accepting))
+            }
+            Some(path) if path.starts_with("/dashboard") => {
+                match dashboard::find(path, &request.query) {
+                    Ok(Found::View(view)) => Step::Need(Question(Endpoint::Dashboard(view))),
+                    Ok(Found::Asset(response)) | Err(response) => Step::Answer(response),
+                    Ok(Found::Nothing) => Step::Answer(Response::not_found()),
+                }
             }
             Some(path) => match self.more(path, request) {
                 Ok(Some(endpoint)) => Step::Need(Question(endpoint)),
@@ -226,6 +260,10 @@ impl Monitor {
             Endpoint::Metrics => {
                 return metrics::page(&self.site, reports, process, now_unix_ns);
             }
+            Endpoint::Dashboard(view) => {
+                let body = self.dashboard.body(view, &self.site, reports, process, now_unix_ns);
+                return dashboard::response(body);
+            }
             _ => {}
         }
         let data = self.data(&question.0, reports, process, now_unix_ns, Layout::Pretty);
@@ -257,6 +295,7 @@ impl Monitor {
             Endpoint::Accstatz(query) => {
                 json::write(&accountz::accstatz(site, query, reports, now), layout)
             }
+            Endpoint::Dashboard(view) => self.dashboard.body(view, site, reports, process, now),
             Endpoint::Absent(absent) => absent.body(site, now, layout),
             Endpoint::DebugVars | Endpoint::Stacksz | Endpoint::Metrics => {
                 json::write(&inner::Expvarz::new(site, process), layout)

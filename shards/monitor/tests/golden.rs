@@ -219,6 +219,54 @@ fn the_index_lists_what_is_there() {
     }
 }
 
+#[test]
+fn the_dashboard_loads_nothing_from_elsewhere() {
+    let mut monitor = Monitor::new(Site { http_base_path: "/a".to_owned(), ..site() });
+    let page = ask(&mut monitor, "/a/dashboard", &load());
+    assert!(page.contains("Content-Security-Policy: default-src 'none'; script-src 'self'"));
+    assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
+    let quoted = page.split('"').filter(|text| text.starts_with("dashboard/"));
+    let assets: Vec<&str> = quoted.collect();
+    assert!(assets.len() >= 4, "{assets:?}");
+    for asset in assets {
+        let answer = ask(&mut monitor, &format!("/a/{asset}"), &load());
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{asset}");
+        assert!(answer.contains("X-Content-Type-Options: nosniff\r\n"), "{asset}");
+    }
+    assert!(ask(&mut monitor, "/a/dashboard/nothing", &load()).starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn the_dashboard_has_figures_by_shard() {
+    let mut monitor = Monitor::new(site());
+    let data = json(&ask(&mut monitor, "/dashboard/data", &load()));
+    assert_eq!(data["totals"]["in_msgs"], 4);
+    assert_eq!(data["shards"].as_array().map(Vec::len), Some(2));
+    assert_eq!(data["shards"][1]["in_msgs"], 3);
+}
+
+#[test]
+fn the_dashboard_sorts_searches_and_pages_connections() {
+    let mut monitor = Monitor::new(site());
+    let mut names = |query: &str| -> (i64, Vec<String>) {
+        let target = format!("/dashboard/connections?{query}");
+        let table = json(&ask(&mut monitor, &target, &load()));
+        let rows = table["connections"].as_array().expect("rows").clone();
+        let names = rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned());
+        (table["found"].as_i64().expect("a number"), names.collect())
+    };
+    let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names("sort=name&order=desc"), (3, list(&["orders", "clock", ""])));
+    assert_eq!(names("sort=in_msgs&order=desc&limit=1"), (3, list(&["clock"])));
+    assert_eq!(names("sort=in_msgs&order=desc&limit=1&offset=1"), (3, list(&["orders"])));
+    assert_eq!(names("q=ORDers"), (1, list(&["orders"])));
+    assert_eq!(names("q=nobody"), (0, list(&[])));
+    assert_eq!(names("state=closed&sort=name"), (2, list(&["guest", "wrong"])));
+    assert_eq!(names("state=closed&q=protocol%20viol"), (1, list(&["wrong"])));
+    let refused = ask(&mut monitor, "/dashboard/connections?sort=colour", &load());
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+}
+
 /// A whole response, as text.
 fn ask(monitor: &mut Monitor, target: &str, reports: &[Report]) -> String {
     let request = request(target);

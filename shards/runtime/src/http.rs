@@ -17,11 +17,12 @@ use glommio::channels::local_channel::{self, LocalSender};
 use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
 use glommio::{GlommioError, timer};
-use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Site, Step};
+use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Shared, Site, Step};
 use shard::report::{Ask, News, Reload, Report, Wanted};
 
 use crate::control::{Commons, Message};
 use crate::executor::{self, Handle};
+use crate::glance::Glance;
 use crate::lanes::strike;
 use crate::process::{self, Process};
 use crate::server::show_tls;
@@ -118,6 +119,28 @@ pub(crate) struct Desk {
     waiting: HashMap<u64, Waiting>,
     connections: usize,
     secure: Option<Arc<Tls>>,
+    glances: Glances,
+}
+
+/// Reports that viewers share, one place for each kind.
+struct Glances {
+    figures: Rc<Glance>,
+    open: Rc<Glance>,
+    closed: Rc<Glance>,
+}
+
+impl Glances {
+    fn new() -> Glances {
+        Glances { figures: Glance::new(), open: Glance::new(), closed: Glance::new() }
+    }
+
+    fn of(&self, kind: Shared) -> Rc<Glance> {
+        Rc::clone(match kind {
+            Shared::Figures => &self.figures,
+            Shared::Open => &self.open,
+            Shared::Closed => &self.closed,
+        })
+    }
 }
 
 /// A request that waits for the shards.
@@ -138,6 +161,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         waiting: HashMap::new(),
         connections: 0,
         secure: http.secure,
+        glances: Glances::new(),
     }));
     let mut tasks = Vec::new();
     if let Some(socket) = http.socket {
@@ -257,7 +281,14 @@ async fn respond(request: &Request, desk: &Rc<RefCell<Desk>>) -> Response {
         Step::Answer(response) => return response,
         Step::Need(question) => question,
     };
-    match collect(question.wanted(), desk).await {
+    let reports = match question.shared() {
+        None => collect(question.wanted(), desk).await.map(Rc::new),
+        Some(kind) => {
+            let glance = desk.borrow().glances.of(kind);
+            glance.look(collect(question.wanted(), desk)).await
+        }
+    };
+    match reports {
         Some(reports) => desk.borrow_mut().answer(&question, &reports),
         None => unavailable(),
     }
@@ -344,6 +375,7 @@ fn unavailable() -> Response {
         status: 503,
         content_type: "text/plain; charset=utf-8",
         header: None,
+        headers: &[],
         body: b"The server is busy or shutting down\n".to_vec(),
         warnings: Vec::new(),
     }

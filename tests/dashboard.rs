@@ -1,0 +1,135 @@
+//! The dashboard in a real browser: it opens, follows the messages, sorts, searches, and says when
+//! its server is gone.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::browser::Browser;
+use crate::harness::server::{Program, Server, Setup};
+use crate::monitoring::monitor_address;
+
+const SOON: Duration = Duration::from_secs(20);
+/// Connections of the crowd: more than one page of the table.
+const CROWD: usize = 60;
+
+fn serve(port: Option<SocketAddr>, http: &str) -> Server {
+    let args = vec!["-m".to_owned(), http.to_owned(), "-n".to_owned(), "board".to_owned()];
+    let port = port.map_or(0, |address| address.port());
+    let setup = Setup { args, shards: 2, port, ..Setup::default() };
+    Server::start(&Program::under_test(), &setup).expect("the server starts")
+}
+
+/// A client with a name, which has said its hello.
+fn client(server: &Server, name: &str) -> TcpStream {
+    let mut stream = server.dial().expect("the server accepts");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let connect = format!("CONNECT {{\"verbose\":false,\"name\":\"{name}\"}}\r\nPING\r\n");
+    stream.write_all(connect.as_bytes()).expect("the server reads");
+    let mut lines = BufReader::new(stream.try_clone().expect("a second handle"));
+    let mut line = String::new();
+    while !line.starts_with("PONG") {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("the server answers") > 0, "closed");
+    }
+    stream
+}
+
+#[test]
+fn it_shows_what_happens_and_that_nothing_does() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let mut server = serve(None, "-1");
+    let (clients, http) = (server.address, monitor_address(&mut server));
+    let browser = Browser::start();
+    browser.open(&format!("http://{http}/"));
+    browser.click("a[href='./dashboard']");
+    browser.wait("document.body.dataset.state === 'live'", SOON);
+    browser.wait("document.getElementById('server-name').textContent === 'board'", SOON);
+    assert_eq!(browser.eval("document.querySelectorAll('#shards tbody tr').length"), json!(2));
+
+    follows_messages(&browser, &server);
+    let crowd: Vec<TcpStream> =
+        (0..CROWD).map(|at| client(&server, &format!("crowd-{at:03}"))).collect();
+    sorts_and_searches(&browser, &crowd);
+    obeys_the_keyboard_and_the_theme(&browser);
+
+    drop(server);
+    browser.wait("document.body.dataset.state === 'lost'", SOON);
+    browser.wait("!document.getElementById('lost').hidden", SOON);
+    assert_eq!(browser.eval("document.title"), json!("Lost: board"));
+    drop(crowd);
+    let _again = serve(Some(clients), &http.port().to_string());
+    browser.wait("document.body.dataset.state === 'live'", SOON);
+    assert_eq!(browser.eval("document.getElementById('lost').hidden"), json!(true));
+}
+
+fn follows_messages(browser: &Browser, server: &Server) {
+    let mut talker = client(server, "talker");
+    let mut listener = client(server, "listener");
+    listener.write_all(b"SUB board.> 1\r\n").expect("the server reads");
+    let reading = "document.querySelector('#chart-msgs .reading.out strong').textContent";
+    browser.wait(&format!("{reading} === '0'"), SOON);
+    // Some every round, for as long as the page takes to notice.
+    let seen = format!("{reading} !== '0' && {reading} !== '–'");
+    let end = std::time::Instant::now() + SOON;
+    while browser.eval(&seen) != json!(true) {
+        assert!(std::time::Instant::now() < end, "the page doesn't see the messages");
+        talker.write_all(&b"PUB board.a 2\r\nhi\r\n".repeat(50)).expect("the server reads");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let line = "document.querySelector('#chart-msgs .line.out').getAttribute('d').length > 20";
+    browser.wait(line, SOON);
+}
+
+fn sorts_and_searches(browser: &Browser, crowd: &[TcpStream]) {
+    let count = format!(
+        "/^{} open$/.test(document.getElementById('connections-count').textContent)",
+        crowd.len()
+    );
+    browser.wait(&count, SOON);
+    let first = "document.querySelector('#table tbody tr td:nth-child(2)').textContent";
+    browser.click("#table th:nth-child(2) button");
+    browser.wait(&format!("{first} === 'crowd-000'"), SOON);
+    browser.click("#table th:nth-child(2) button");
+    browser.wait(&format!("{first} === 'crowd-059'"), SOON);
+    let sorted = "document.querySelector('#table th:nth-child(2)').getAttribute('aria-sort')";
+    assert_eq!(browser.eval(sorted), json!("descending"));
+    let rows = "document.querySelectorAll('#table tbody tr').length";
+    assert_eq!(browser.eval(rows), json!(25), "one page of them");
+    browser.click("#next");
+    browser.wait(&format!("{first} === 'crowd-034'"), SOON);
+
+    browser.type_into("#search", "CROWD-01");
+    browser.wait(&format!("{rows} === 10"), SOON);
+    browser.run(
+        "const s = document.getElementById('search'); s.value = 'nobody'; \
+                 s.dispatchEvent(new Event('input'));",
+    );
+    browser.wait("document.getElementById('range').textContent.startsWith('No open')", SOON);
+    browser.run(
+        "const s = document.getElementById('search'); s.value = ''; \
+                 s.dispatchEvent(new Event('input'));",
+    );
+    browser.wait(&format!("{rows} === 25"), SOON);
+    browser.click("#table tbody tr button.id");
+    browser.wait("document.getElementById('detail').open", SOON);
+    browser.wait("document.getElementById('detail-fields').textContent.includes('crowd-')", SOON);
+    browser.click("#detail form button");
+}
+
+fn obeys_the_keyboard_and_the_theme(browser: &Browser) {
+    let unnamed = "[...document.querySelectorAll('button, input, select')].filter(node => \
+        !node.textContent.trim() && !node.labels?.length && !node.getAttribute('aria-label')).length";
+    assert_eq!(browser.eval(unnamed), json!(0), "everything to press has a name");
+    let heads = "[...document.querySelectorAll('th')].every(th => th.scope)";
+    assert_eq!(browser.eval(heads), json!(true));
+    browser.run("document.querySelector('#theme input[value=dark]').click();");
+    let scheme = "getComputedStyle(document.documentElement).colorScheme";
+    assert_eq!(browser.eval(scheme), json!("dark"));
+    browser.run("document.querySelector('#theme input[value=light]').click();");
+    assert_eq!(browser.eval(scheme), json!("light"));
+}

@@ -1,0 +1,225 @@
+//! What is shipped: the Debian package and the container image are built from the binary under test,
+//! taken apart again, and the server in them is started.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::documents::documents;
+use crate::harness::server::Program;
+
+const SOON: Duration = Duration::from_secs(20);
+/// The aim for the image; debug assertions are in what tests build, and cost some of it.
+const IMAGE_BYTES_MAX: u64 = 10_000_000;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("ringbus-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a directory");
+        Scratch(path)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Its standard output; the test fails if it does.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// Starts the server inside a directory as if that were all there is, and asks it for INFO.
+fn serves_from(root: &str, arguments: &[&str]) {
+    let mut inside = Command::new("chroot");
+    if run(Command::new("id").arg("-u")).trim() != "0" {
+        inside = Command::new("unshare");
+        inside.args(["--map-root-user", "chroot"]);
+    }
+    inside.arg(root).arg("/usr/bin/ringbus").args(arguments).args(["--ports_file_dir", "/tmp"]);
+    serves(inside, &format!("{root}/tmp"));
+}
+
+/// Starts a server whose ports file goes into a directory, and asks it for INFO.
+fn serves(mut command: Command, ports: &str) {
+    let mut child = command
+        .args(["-a", "127.0.0.1", "-p", "-1", "--shards", "1"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let end = Instant::now() + SOON;
+    let port = loop {
+        if let Some(port) = port_said(ports) {
+            break port;
+        }
+        let over = child.try_wait().expect("a child").is_some() || Instant::now() > end;
+        if over {
+            let _ = child.kill();
+            let mut log = String::new();
+            let _ = child.stderr.take().map(|mut err| err.read_to_string(&mut log));
+            panic!("it does not serve: {command:?}:\n{log}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it accepts");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    stream.write_all(b"CONNECT {\"verbose\":false}\r\nPING\r\n").expect("it reads");
+    let mut said = [0; 4096];
+    let bytes = stream.read(&mut said).expect("it answers");
+    assert!(said[..bytes].starts_with(b"INFO {"), "{}", String::from_utf8_lossy(&said[..bytes]));
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// From the ports file, once it is whole.
+fn port_said(ports: &str) -> Option<u16> {
+    let files = fs::read_dir(ports).ok()?.flatten();
+    let ports = files
+        .map(|file| file.path())
+        .find(|path| path.extension().is_some_and(|e| e == "ports"))?;
+    let said: serde_json::Value = serde_json::from_str(&fs::read_to_string(ports).ok()?).ok()?;
+    said["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+#[test]
+fn the_image_holds_a_server_that_serves() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let scratch = Scratch::new("image");
+    let image = scratch.at("image.tar");
+    let mut build = Command::new(root().join("scripts/build-image.sh"));
+    run(build.arg(&image).env("RINGBUS_BIN", Program::under_test().path));
+    let bytes = fs::metadata(&image).expect("it is there").len();
+    assert!(bytes <= IMAGE_BYTES_MAX, "an image of {bytes} bytes");
+
+    let layout = scratch.at("layout");
+    fs::create_dir(&layout).expect("a directory");
+    run(Command::new("tar").args(["-C", &layout, "-xf", &image]));
+    let blob =
+        |digest: &str| format!("{layout}/blobs/sha256/{}", digest.trim_start_matches("sha256:"));
+    let json = |path: &str| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(path).expect("it can be read")).expect("JSON")
+    };
+    let index = json(&format!("{layout}/index.json"));
+    let manifest = json(&blob(index["manifests"][0]["digest"].as_str().expect("a digest")));
+    let config = json(&blob(manifest["config"]["digest"].as_str().expect("a digest")));
+    assert_eq!(config["config"]["Entrypoint"][0], "/usr/bin/ringbus");
+    for file in fs::read_dir(format!("{layout}/blobs/sha256")).expect("blobs").flatten() {
+        let sum = run(Command::new("sha256sum").arg(file.path()));
+        assert!(sum.starts_with(&file.file_name().to_string_lossy().into_owned()), "{sum}");
+    }
+    let layer = blob(manifest["layers"][0]["digest"].as_str().expect("a digest"));
+    let inside = scratch.at("inside");
+    fs::create_dir(&inside).expect("a directory");
+    run(Command::new("tar").args(["-C", &inside, "-xzf", &layer]));
+    serves_from(&inside, &["-c", "/etc/ringbus/ringbus.conf"]);
+}
+
+#[test]
+fn the_seccomp_profile_is_enough_and_io_uring_is_needed() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let scratch = Scratch::new("seccomp");
+    let profile = root().join("configs/seccomp-io-uring.json");
+    let under = |profile: &Path| {
+        let mut command = Command::new("python3");
+        command.arg(root().join("scripts/lib/with_seccomp.py")).arg(profile);
+        command.arg(Program::under_test().path);
+        command
+    };
+    let mut allowed = under(&profile);
+    allowed.args(["--ports_file_dir", &scratch.0.display().to_string()]);
+    serves(allowed, &scratch.0.display().to_string());
+
+    let text = fs::read_to_string(&profile).expect("it can be read");
+    let without = scratch.0.join("without.json");
+    fs::write(&without, text.replace("io_uring_setup", "uselib")).expect("it can be written");
+    let refused = under(&without).args(["-p", "-1"]).output().expect("python3 runs");
+    let log = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && log.contains("io_uring"), "{log}");
+}
+
+#[test]
+fn the_debian_package_holds_what_it_should() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let scratch = Scratch::new("deb");
+    let share = scratch.0.join("share");
+    documents::write(&share).expect("man page and completions");
+    let mut build = Command::new(root().join("scripts/build-deb.sh"));
+    build.arg(scratch.at("out")).env("RINGBUS_SHARE", &share);
+    let package = run(build.env("RINGBUS_BIN", Program::under_test().path));
+    let package = package.trim();
+    let control = run(Command::new("dpkg-deb").args(["--info", package]));
+    for text in ["Package: ringbus", "postinst", "conffiles", "Depends: libc6"] {
+        assert!(control.contains(text), "{control}");
+    }
+    let inside = scratch.at("inside");
+    run(Command::new("dpkg-deb").args(["--extract", package, &inside]));
+    for name in [
+        "usr/bin/ringbus",
+        "etc/ringbus/ringbus.conf",
+        "usr/lib/systemd/system/ringbus.service",
+        "usr/share/man/man8/ringbus.8.gz",
+        "usr/share/bash-completion/completions/ringbus",
+        "usr/share/doc/ringbus/copyright",
+    ] {
+        assert!(Path::new(&inside).join(name).exists(), "{name}");
+    }
+    let unit = fs::read_to_string(format!("{inside}/usr/lib/systemd/system/ringbus.service"));
+    assert!(
+        unit.expect("a unit").contains("ExecStart=/usr/bin/ringbus -c /etc/ringbus/ringbus.conf")
+    );
+    let binary = format!("{inside}/usr/bin/ringbus");
+    let valid = Command::new(&binary)
+        .args(["-t", "-c", &format!("{inside}/etc/ringbus/ringbus.conf")])
+        .output();
+    assert!(valid.expect("it runs").status.success());
+}
+
+#[test]
+fn tuning_shows_before_it_changes() {
+    let scratch = Scratch::new("tune");
+    let somaxconn = scratch.0.join("proc/sys/net/core/somaxconn");
+    let disabled = scratch.0.join("proc/sys/kernel/io_uring_disabled");
+    for (path, value) in [(&somaxconn, "128\n"), (&disabled, "2\n")] {
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, value).expect("a file");
+    }
+    let tune = |argument: &[&str]| {
+        let mut tune = Command::new(root().join("scripts/tune-host.sh"));
+        run(tune.args(argument).env("TUNE_HOST_ROOT", &scratch.0))
+    };
+    let shown = tune(&[]);
+    assert!(shown.contains("128 -> 4096"), "{shown}");
+    assert!(shown.contains("2 to change"), "{shown}");
+    assert_eq!(fs::read_to_string(&somaxconn).expect("it is there"), "128\n", "only shown");
+    let changed = tune(&["--apply"]);
+    assert!(changed.contains("changed kernel.io_uring_disabled"), "{changed}");
+    assert_eq!(fs::read_to_string(&somaxconn).expect("it is there"), "4096\n");
+    assert_eq!(fs::read_to_string(&disabled).expect("it is there"), "0\n");
+    assert!(tune(&[]).contains("Nothing to change"));
+    assert!(tune(&["--print"]).contains("net.core.somaxconn = 4096"));
+}
