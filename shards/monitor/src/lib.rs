@@ -99,6 +99,15 @@ impl Question {
         self.0.wanted()
     }
 
+    /// Whether reports for an earlier question of the same kind will do, if they are fresh. None
+    /// where figures have to be exact.
+    pub fn shared(&self) -> Option<Shared> {
+        match &self.0 {
+            Endpoint::Dashboard(view) => Some(view.shared()),
+            _ => None,
+        }
+    }
+
     /// Whether [`ProcessFigures::threads`] are shown.
     pub fn wants_threads(&self) -> bool {
         matches!(self.0, Endpoint::Stacksz)
@@ -118,15 +127,6 @@ impl Endpoint {
                 Wanted::default()
             }
             Endpoint::Dashboard(view) => view.wanted(),
-        }
-    }
-
-    /// Whether reports for an earlier question of the same kind will do, if they are fresh. None
-    /// where figures have to be exact.
-    pub fn shared(&self) -> Option<Shared> {
-        match &self.0 {
-            Endpoint::Dashboard(view) => Some(view.shared()),
-            _ => None,
         }
     }
 

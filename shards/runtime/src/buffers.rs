@@ -74,11 +74,6 @@ impl Filled {
         self.size
     }
 
-    /// There may have been more to receive than it holds.
-    pub fn is_full(&self) -> bool {
-        self.bytes == self.size.bytes()
-    }
-
     /// How much there is.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -139,6 +139,8 @@ impl<C: AsRef<[u8]>> Sockets<C> {
             generation: 1,
             phase: Phase::Free,
             reading: Reading::Idle,
+            size: Size::Small,
+            bulk: 0,
             wanted: false,
             ended: true,
             admitted: false,

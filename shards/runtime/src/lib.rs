@@ -30,5 +30,5 @@ pub use server::{
     Changed, HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,
 };
 pub use shard::Options as ShardOptions;
-pub use shard::{AccountId, access};
 pub use shard::report::LameDuck;
+pub use shard::{AccountId, access};
