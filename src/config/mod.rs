@@ -1,6 +1,7 @@
 //! The configuration file: two syntaxes, one tree of values, one schema.
 
 pub mod access;
+pub mod accounts;
 pub mod conf;
 pub mod digest;
 mod duration;

@@ -31,4 +31,4 @@ pub use server::{
 };
 pub use shard::Options as ShardOptions;
 pub use shard::report::LameDuck;
-pub use shard::{AccountId, access};
+pub use shard::{AccountId, access, account};
