@@ -275,7 +275,6 @@ const RULES: &[Rule] = &[
         &["disable_sublist_cache", "no_sublist_cache"],
         "remove it; there is no such cache to turn off",
     ),
-    unsupported(&["mappings", "maps"], "remove it; subjects are routed as published"),
     unsupported(&["default_sentinel"], NO_OPERATOR),
     unsupported(&["proxies"], "no proxy is trusted; remove it"),
     unsupported(

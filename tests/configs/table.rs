@@ -564,7 +564,159 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("write_timeout: retry", Unsupported("write_timeout")),
     ("write_timeout: default", Same),
     ("proxy_protocol: true", Unsupported("proxy_protocol")),
-    ("mappings { a: b }", Unsupported("mappings")),
+    // Exports, imports and limits of accounts
+    (
+        "accounts { A { exports: [ { stream: \"a.>\" }, { service: s } ] }, B { imports: [ { stream: { account: A, subject: \"a.>\" }, prefix: p }, { service: { account: A, subject: s }, to: t, share: true } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: \"a.*\", accounts: [ B ] } ] }, B { imports: [ { stream: { account: A, subject: \"a.*\" }, to: \"b.$1\" } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: \"a.*\", accounts: [ A ] } ] }, B { imports: [ { stream: { account: A, subject: \"a.*\" } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: { account: A, subject: b } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a } ] }, B { imports: [ { service: { account: A, subject: b } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a } ] }, B { imports: [ { service: { account: X, subject: a } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: { account: X, subject: a } } ] } }",
+        Same,
+    ),
+    ("accounts { A { exports: [ { stream: a, accounts: [ X ] } ] }, B { imports: [  ] } }", Same),
+    (
+        "accounts { A { exports: [ { service: a, response: stream, threshold: \"1s\" }, { service: b, response_type: chunked } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a, response: nonsense } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a, threshold: nonsense } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    ("accounts { A { exports: [ { service: a, threshold: 5 } ] }, B { imports: [  ] } }", Same),
+    (
+        "accounts { A { exports: [ { service: a, latency: { sampling: 50%, subject: l } }, { service: b, latency: m }, { service: c, latency: { sampling: headers, subject: n } } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a, latency: { sampling: 500, subject: l } } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a, latency: { sampling: 50% } } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    ("accounts { A { exports: [ { service: a, latency: a } ] }, B { imports: [  ] } }", Same),
+    (
+        "accounts { A { exports: [ { service: a, response: stream, latency: l } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: \"a.*\", account_token_position: 2 } ] }, B { imports: [ { service: { account: A, subject: \"a.B\" } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: \"a.*\", account_token_position: 1 } ] }, B { imports: [  ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: \"a.*\", account_token_position: 2 } ] }, B { imports: [ { service: { account: A, subject: \"a.C\" } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: { account: A } } ] } }",
+        Same,
+    ),
+    ("accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: a } ] } }", Same),
+    ("accounts { A { exports: [ { stream: a, nonsense: 1 } ] }, B { imports: [  ] } }", Same),
+    (
+        "accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: { account: A, subject: a, nonsense: 1 } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: { account: A, subject: a }, nonsense: 1 } ] } }",
+        Same,
+    ),
+    ("accounts { A { exports: [ a ] }, B { imports: [  ] } }", Same),
+    ("accounts { A { exports: a } }", Same),
+    ("accounts { A { imports: a } }", Same),
+    (
+        "accounts { A { exports: [ { stream: a } ] }, B { imports: [ { stream: { account: A, subject: a } }, { stream: { account: A, subject: a } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: a } ] }, B { imports: [ { service: { account: A, subject: a } }, { service: { account: A, subject: a } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: \"a.>\" } ] }, B { imports: [ { stream: { account: A, subject: \"a.>\" }, prefix: \"p.*\" } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: \"a.*.*\" } ] }, B { imports: [ { stream: { account: A, subject: \"a.*.*\" }, to: \"b.$1\" } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { stream: \"a.*\" } ] }, B { imports: [ { stream: { account: A, subject: \"a.*\" }, to: \"b.{{partition(1,1)}}\" } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { exports: [ { service: h } ], imports: [ { service: { account: B, subject: h } } ] }, B { exports: [ { service: h } ], imports: [ { service: { account: A, subject: h } } ] } }",
+        Same,
+    ),
+    (
+        "accounts { A { mappings: { a: b }, limits: { max_subs: 10, max_payload: 1KB, max_leafs: -1 } } }",
+        Same,
+    ),
+    ("accounts { A { mappings: { a: [ { dest: b, weight: 200 } ] } } }", Same),
+    ("accounts { A { limits: { nonsense: 1 } } }", Same),
+    ("accounts { A { limits: { max_subs: x } } }", Same),
+    ("accounts { A { limits: { max_conn: 1 } } }", Unsupported("max_conn")),
+    ("accounts { A { limits: { max_leafs: 1 } } }", Unsupported("max_leafs")),
+    ("accounts { A { jetstream: enabled } }", Unsupported("jetstream")),
+    ("accounts { A { trace_dest: a } }", Unsupported("trace_dest")),
+    (
+        "accounts { A { exports: [ { service: a, allow_trace: true } ] }, B { imports: [  ] } }",
+        Unsupported("allow_trace"),
+    ),
+    // Mappings
+    ("mappings { a: b }", Same),
+    ("maps = { a: b, \"b.*\": \"c.$1\" }", Same),
+    ("mappings = { a: [ { destination: b, weight: 20% } ] }", Same),
+    ("mappings = { a: [ { dest: b, weight: 20 }, { dest: c, weight: \"80%\" } ] }", Same),
+    ("mappings = { a: { dest: b, weight: 20 } }", Same),
+    ("mappings = { a: [ { dest: b, weight: 60 }, { dest: c, weight: 50 } ] }", Same),
+    ("mappings = { a: [ { dest: b, weight: 10 }, { dest: b, weight: 50 } ] }", Same),
+    ("mappings = { a: [ { dest: b, weight: 101 } ] }", Same),
+    ("mappings = { a: [ { dest: b, weight: -1 } ] }", Same),
+    ("mappings = { a: [ { dest: b, weight: x } ] }", Same),
+    ("mappings = {\n a: [\n { dest: b, weight: [1] } ] }", Same),
+    ("mappings = { a: [ { dest: b } ] }", Same),
+    ("mappings = { a: [ { dest: b, weight: 1, size: 2 } ] }", Same),
+    ("mappings = { a: [ b ] }", Same),
+    ("mappings = { a..b: c }", Same),
+    ("mappings = {\n a: b\n \"a.*\": \"c.$2\"\n}", Same),
+    ("mappings = {\n a: b\n \"a.*\": \"c.{{wildcard(2)}}\"\n \"b.*\": \"c.*\"\n}", Same),
+    ("mappings = { \"a.*\": \"c.{{nonsense(2)}}\" }", Same),
+    ("mappings = { \"a.*\": \"c.{{partition(2,1)}}\", \"b.>\": \"c.>\" }", Same),
+    ("mappings = { \"a.>\": b }", Same),
+    ("mappings = { a: 5 }", Same),
+    ("mappings = [ a ]", Same),
+    ("mappings: x", Same),
+    ("mappings = { a: [ { dest: b, weight: 10, cluster: c } ] }", Unsupported("cluster")),
     ("connect_error_reports: 5", Unsupported("connect_error_reports")),
     ("trace_verbose: true", Same),
     // ringbus's own key

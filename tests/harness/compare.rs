@@ -44,7 +44,7 @@ fn line(frame: &[u8]) -> String {
 pub fn line_without_sid(bytes: &[u8]) -> String {
     let message = frame::message(bytes).expect("only messages are pooled");
     let parts = [message.verb, message.subject, b"*", message.rest];
-    line(&parts.join(&b' '))
+    line(&mask::frame(&parts.join(&b' ')))
 }
 
 /// What the script's file says must come back.

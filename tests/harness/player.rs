@@ -65,6 +65,7 @@ pub fn play(script: &Script, server: &Server, options: &Options) -> Result<Trans
         pooled: vec![Vec::new(); script.groups.len()],
         // Server PINGs come by the clock; only scripts about them look at them.
         show_pings: script.conf.iter().any(|line| line.starts_with("ping_interval")),
+        replies: HashMap::new(),
     };
     let mut transcript = Transcript::default();
     for act in &script.acts {
@@ -86,6 +87,8 @@ struct Player<'a> {
     opened: Vec<String>,
     pooled: Vec<Vec<String>>,
     show_pings: bool,
+    /// The last reply subject of the server's making that a connection got.
+    replies: HashMap<String, Vec<u8>>,
 }
 
 /// Frames as received, and what ended the reading if not the frame that was waited for.
@@ -149,7 +152,8 @@ impl Player<'_> {
 
     fn send(&mut self, name: &str, bytes: &[u8]) {
         let at_once = self.options.delivery == Delivery::Lines;
-        self.conn(name).pending.extend_from_slice(bytes);
+        let bytes = with_reply(bytes, self.replies.get(name));
+        self.conn(name).pending.extend_from_slice(&bytes);
         if at_once {
             self.flush(name);
         }
@@ -185,6 +189,9 @@ impl Player<'_> {
             if bytes == b"PING\r\n" && !self.show_pings {
                 continue;
             }
+            if let Some(reply) = reply_of(&bytes) {
+                self.replies.insert(conn.to_string(), reply);
+            }
             let group = frame::message(&bytes).and_then(|m| self.script.group_of(conn, m.sid));
             match group {
                 Some(group) => self.pooled[group].push(compare::line_without_sid(&bytes)),
@@ -219,6 +226,22 @@ impl Player<'_> {
         });
         Ok(flat.collect())
     }
+}
+
+/// What stands in a script for the last reply subject.
+const REPLY: &[u8] = b"<reply>";
+
+fn with_reply(bytes: &[u8], reply: Option<&Vec<u8>>) -> Vec<u8> {
+    let at = bytes.windows(REPLY.len()).position(|window| window == REPLY);
+    let (Some(at), Some(reply)) = (at, reply) else { return bytes.to_vec() };
+    [&bytes[..at], reply, &bytes[at + REPLY.len()..]].concat()
+}
+
+/// The reply subject of a message, if the server made it.
+fn reply_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    let line = bytes.split(|byte| *byte == b'\r').next()?;
+    let mut words = line.split(|byte| *byte == b' ').skip(3);
+    words.next().filter(|word| word.starts_with(b"_R_.") && word.len() > 12).map(<[u8]>::to_vec)
 }
 
 struct Conn {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use runtime::AccountId;
 use runtime::access::{Access, ConnectionTypes, Permissions, Proof, SYSTEM_NAME, Secret, User};
+use runtime::account::{Limits, Mappings, Ties};
 
+use super::accounts::{self, Words};
 use super::schema::unknown;
 use super::value::{Data, Fault, Map, Value};
 use authorization::Authorization;
@@ -20,6 +22,10 @@ use users::Entry;
 pub struct Said {
     authorization: Option<Authorization>,
     accounts: Vec<Account>,
+    /// Where `accounts` stands.
+    accounts_at: Option<Value>,
+    /// Of the global account.
+    mappings: Mappings,
     no_auth_user: Option<String>,
     system_account: Option<String>,
     no_system_account: bool,
@@ -38,6 +44,7 @@ pub struct Flags {
 struct Account {
     name: String,
     users: Vec<Entry>,
+    words: Words,
 }
 
 /// The user that nobody asked for, where only the system account has any.
@@ -50,7 +57,9 @@ pub struct Reader<'f> {
 }
 
 /// The keys that [`Said::take`] knows.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 10] = [
+    "mappings",
+    "maps",
     "authorization",
     "accounts",
     "no_auth_user",
@@ -67,6 +76,10 @@ impl Said {
         let result = match key.to_lowercase().as_str() {
             "authorization" => self.take_authorization(value, reader),
             "accounts" => self.take_accounts(value, reader),
+            "mappings" | "maps" => {
+                self.mappings = accounts::read_mappings(value, reader.errors);
+                Ok(())
+            }
             "no_auth_user" => text(key, value).map(|name| self.no_auth_user = Some(name)),
             "system_account" => text(key, value).map(|name| self.system_account = Some(name)),
             "system" => text(key, value).map(|name| {
@@ -113,6 +126,14 @@ impl Said {
             }
             _ => return Err(expected("accounts", "names or a map of accounts", value)),
         }
+        if reader.errors.is_empty() {
+            // The numbers are others in the end; whether all fits together is not.
+            let ids = (1..).map(AccountId).take(self.accounts.len());
+            let list = self.accounts.iter().zip(ids);
+            let list: Vec<_> = list.map(|(it, id)| (&*it.name, id, &it.words)).collect();
+            accounts::agree(&list, list.len() + 1, value, reader.errors);
+        }
+        self.accounts_at = Some(value.clone());
         Ok(())
     }
 
@@ -124,7 +145,7 @@ impl Said {
             let message = format!("Duplicate Account Entry: {name}");
             return reader.errors.push(value.fault(message));
         }
-        self.accounts.push(Account { name, users: Vec::new() });
+        self.accounts.push(Account { name, users: Vec::new(), words: Words::default() });
     }
 
     fn take_account(&mut self, name: &str, value: &Value, map: &Map, reader: &mut Reader<'_>) {
@@ -134,6 +155,7 @@ impl Said {
             return;
         }
         let (mut found, mut defaults, mut users_at) = (Vec::new(), None, value);
+        let mut words = Words::default();
         for (key, value) in in_order(map) {
             match key.to_lowercase().as_str() {
                 "users" => {
@@ -147,19 +169,16 @@ impl Said {
                     Ok(permissions) => defaults = Some(permissions),
                     Err(fault) => reader.errors.push(fault),
                 },
-                "jetstream" if is_off(&value.data) => {}
-                "exports" | "imports" | "mappings" | "maps" | "limits" | "nkey" | "msg_trace"
-                | "trace_dest" | "jetstream" => {
-                    let advice = "accounts have users and nothing else; remove it";
-                    reader
-                        .errors
-                        .push(value.fault(format!("{key} is not supported yet: {advice}")));
-                }
+                _ if words.take(key, value, reader.errors) => {}
                 _ if value.referenced.get() => {}
                 _ => {
-                    reader.errors.push(value.fault(unknown("field", key, ACCOUNT_KEYS.into_iter())))
+                    let known = ACCOUNT_KEYS.into_iter().chain(accounts::KEYS.iter().copied());
+                    reader.errors.push(value.fault(unknown("field", key, known)));
                 }
             }
+        }
+        if let Some(account) = self.accounts.last_mut() {
+            account.words = words;
         }
         users::apply_defaults(&mut found, defaults.as_ref());
         self.add_users(found, users_at, reader);
@@ -212,7 +231,33 @@ impl Said {
             access.auth_timeout_ns = ns;
         }
         self.resolve_nobody(&mut access)?;
+        self.bind(&mut access)?;
         Ok(access)
+    }
+
+    /// What accounts have agreed with each other, and what they may use.
+    fn bind(&self, access: &mut Access) -> Result<(), String> {
+        let ids = self.accounts.iter().map(|account| access.account(&account.name));
+        let ids: Vec<AccountId> = ids.collect();
+        let list = self.accounts.iter().zip(&ids);
+        let list: Vec<_> = list.map(|(it, id)| (&*it.name, *id, &it.words)).collect();
+        let mut ties = vec![Ties::default(); access.accounts().len()];
+        if let Some(at) = &self.accounts_at {
+            let mut faults = Vec::new();
+            ties = accounts::agree(&list, ties.len(), at, &mut faults);
+            if let Some(fault) = faults.first() {
+                return Err(fault.to_string());
+            }
+        }
+        for (account, id) in self.accounts.iter().zip(ids) {
+            let mut ties = std::mem::take(&mut ties[id.0 as usize]);
+            ties.mappings = account.words.mappings.clone();
+            access.bind(id, ties, account.words.limits);
+        }
+        let mut ties = std::mem::take(&mut ties[AccountId::GLOBAL.0 as usize]);
+        ties.mappings = self.mappings.clone();
+        access.bind(AccountId::GLOBAL, ties, Limits::default());
+        Ok(())
     }
 
     fn resolve_accounts(&self, access: &mut Access) -> Result<(), String> {
@@ -280,14 +325,6 @@ fn in_order(map: &Map) -> Vec<(&String, &Value)> {
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     entries.sort_by_key(|(_, value)| (value.at.line, value.at.column));
     entries
-}
-
-fn is_off(data: &Data) -> bool {
-    match data {
-        Data::Bool(on) => !on,
-        Data::Text(text) => ["disabled", "disable"].contains(&text.to_lowercase().as_str()),
-        _ => false,
-    }
 }
 
 fn expected(key: &str, what: &str, value: &Value) -> Fault {
