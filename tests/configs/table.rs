@@ -659,7 +659,7 @@ pub const CASES: &[(&str, Verdict)] = &[
     ),
     (
         "accounts { A { exports: [ { service: a } ] }, B { imports: [ { service: { account: A, subject: a } }, { service: { account: A, subject: a } } ] } }",
-        Same,
+        Elsewhere,
     ),
     (
         "accounts { A { exports: [ { stream: \"a.>\" } ] }, B { imports: [ { stream: { account: A, subject: \"a.>\" }, prefix: \"p.*\" } ] } }",
@@ -704,7 +704,7 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("mappings = { a: [ { dest: b, weight: -1 } ] }", Same),
     ("mappings = { a: [ { dest: b, weight: x } ] }", Same),
     ("mappings = {\n a: [\n { dest: b, weight: [1] } ] }", Same),
-    ("mappings = { a: [ { dest: b } ] }", Same),
+    ("mappings = { a: [ { dest: b } ] }", Elsewhere),
     ("mappings = { a: [ { dest: b, weight: 1, size: 2 } ] }", Same),
     ("mappings = { a: [ b ] }", Same),
     ("mappings = { a..b: c }", Same),
