@@ -132,6 +132,3 @@ fn check_known(key: &str, value: &Value, known: &[&str]) -> Result<(), Fault> {
         false => Err(value.fault(unknown("field", key, known.iter().copied()))),
     }
 }
-
-#[cfg(test)]
-mod tests;

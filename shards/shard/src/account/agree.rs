@@ -42,7 +42,7 @@ struct Consent {
 }
 
 /// What a service is exported with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceTerms {
     /// What an answer consists of.
     pub response: ResponseType,
