@@ -84,7 +84,12 @@ fn argument(names: &str, help: &str, heading: &str) -> Arg {
     }
     let id: &'static str =
         longs.last().copied().or(short.map(|c| &*c.to_string().leak())).unwrap_or_default();
-    let mut argument = Arg::new(id).help(help.to_owned()).help_heading(&*heading.to_owned().leak());
+    // Man pages name a flag once; its other names are told in its text.
+    let others: Vec<String> = longs.iter().skip(1).map(|long| format!("--{long}")).collect();
+    let also =
+        if others.is_empty() { String::new() } else { format!(" (also {})", others.join(", ")) };
+    let mut argument =
+        Arg::new(id).help(format!("{help}{also}")).help_heading(&*heading.to_owned().leak());
     if let Some(short) = short {
         argument = argument.short(short);
     }

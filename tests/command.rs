@@ -72,7 +72,6 @@ fn what_is_missing_is_refused_by_name() {
         ("--tls", "nats-server: TLS Server certificate must be present and valid"),
         ("--tlscert a", "nats-server: TLS Server private key must be present and valid"),
         ("-js", "nats-server: -js is not supported yet; "),
-        ("--auth secret", "nats-server: --auth is not supported yet; "),
         ("--cluster nats://a:1", "nats-server: --cluster is not supported yet; "),
         ("--shards 0", "nats-server: --shards 0 is out of range: "),
     ];

@@ -14,7 +14,7 @@ fn every_flag_is_in_the_man_page_and_the_completions() {
     documents::write(&directory).expect("they can be written");
     let usage = include_str!("../src/cli/usage.txt");
     let flags: Vec<&str> = usage
-        .split([' ', ',', '\n'])
+        .split([' ', ',', '\n', '='])
         .filter(|word| word.starts_with("--") && word.len() > 2)
         .collect();
     assert!(flags.len() > 10, "{flags:?}");

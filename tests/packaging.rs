@@ -50,12 +50,15 @@ fn run(command: &mut Command) -> String {
 
 /// Starts the server inside a directory as if that were all there is, and asks it for INFO.
 fn serves_from(root: &str, arguments: &[&str]) {
-    let mut inside = Command::new("chroot");
+    let mut inside = Command::new("unshare");
     if run(Command::new("id").arg("-u")).trim() != "0" {
-        inside = Command::new("unshare");
-        inside.args(["--map-root-user", "chroot"]);
+        inside.arg("--map-root-user");
     }
-    inside.arg(root).arg("/usr/bin/ringbus").args(arguments).args(["--ports_file_dir", "/tmp"]);
+    // As a container engine does: the executors look up the cores in /sys.
+    let script = "mkdir -p \"$0/proc\" \"$0/sys\" && mount --rbind /proc \"$0/proc\" && \
+                  mount --rbind /sys \"$0/sys\" && exec chroot \"$0\" \"$@\"";
+    inside.args(["--mount", "sh", "-c", script, root, "/usr/bin/ringbus"]);
+    inside.args(arguments).args(["--ports_file_dir", "/tmp"]);
     serves(inside, &format!("{root}/tmp"));
 }
 

@@ -24,7 +24,7 @@ fn a_batch_delivered_twice_is_noticed() {
 
 #[test]
 fn two_frames_in_the_wrong_order_are_noticed() {
-    assert_caught(Defect::SwapFrames, 400);
+    assert_caught(Defect::SwapFrames, 3000);
 }
 
 #[test]

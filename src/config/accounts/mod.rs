@@ -1,6 +1,7 @@
 //! What an account says of its subjects: exports, imports, mappings, limits. Its users are a matter
 //! of `authorization`: whoever reads `accounts` offers each key that is not about users to
-//! [`Words::take`], gives all words to [`agree`] in the end, and what comes of it to `Access::bind`.
+//! [`Words::take`], gives all words to [`agree`] in the end, and what comes of it to
+//! `Access::bind`.
 
 mod agree;
 mod exports;
