@@ -388,7 +388,10 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("accounts { A { users: [ { user: a } ], default_permissions: { publish: b } } }", Same),
     ("authorization { user: u }\naccounts { A { users: [ { user: a } ] } }", Elsewhere),
     ("authorization { token: u }\naccounts { A { users: [ { user: a } ] } }", Elsewhere),
-    ("authorization { users: [ { user: a } ] }\naccounts { A { users: [ { user: a } ] } }", Elsewhere),
+    (
+        "authorization { users: [ { user: a } ] }\naccounts { A { users: [ { user: a } ] } }",
+        Elsewhere,
+    ),
     ("no_auth_user: a", Same),
     ("no_auth_user: 5", Same),
     ("system_account: S", Same),
