@@ -4,6 +4,7 @@
 //! writes the [`Response`] it gets or collects one [`Report`] per shard and calls
 //! [`Monitor::answer`].
 #![forbid(unsafe_code)]
+#![allow(clippy::result_large_err, reason = "a refusal is made once a request, off the shards")]
 
 mod absent;
 mod accountz;

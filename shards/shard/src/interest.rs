@@ -207,7 +207,10 @@ impl Plan {
     /// Nothing is left but memory to use again.
     pub fn clear(&mut self) {
         let Plan { subject, locals, peers, groups, .. } = self;
-        (subject.clear(), locals.clear(), peers.clear(), groups.clear());
+        subject.clear();
+        locals.clear();
+        peers.clear();
+        groups.clear();
         self.stale.set(false);
     }
 
