@@ -5,13 +5,13 @@ use std::process::Command;
 
 #[path = "../examples/documents.rs"]
 #[expect(dead_code, reason = "its main is for the example")]
-pub mod documents;
+pub mod generator;
 
 #[test]
 fn every_flag_is_in_the_man_page_and_the_completions() {
-    documents::command().debug_assert();
+    generator::command().debug_assert();
     let directory = std::env::temp_dir().join(format!("ringbus-documents-{}", std::process::id()));
-    documents::write(&directory).expect("they can be written");
+    generator::write(&directory).expect("they can be written");
     let usage = include_str!("../src/cli/usage.txt");
     let flags: Vec<&str> = usage
         .split([' ', ',', '\n', '='])

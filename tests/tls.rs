@@ -224,7 +224,8 @@ fn openssl_is_told_the_same() {
     for (name, more) in servers {
         let more = more.replace("{}", &"0".repeat(64));
         let block = files.block(name, &format!("handshake_first: true, {more}"));
-        let [reference, own] = programs().map(|program| start(&program, &[block.clone()]));
+        let [reference, own] =
+            programs().map(|program| start(&program, std::slice::from_ref(&block)));
         for client in clients {
             let (theirs, ours) = (ask(&reference, &files, client), ask(&own, &files, client));
             // Go has P-521, rustls with ring has not: docs/compat.md.

@@ -59,7 +59,8 @@ fn accounts_do_not_hear_each_other() {
         let b = login(&mut bus, shards - 1, "b", "pb");
         bus.send(far, "SUB > 1\r\nPING\r\n");
         bus.send(b, "SUB > 1\r\nSUB x q 2\r\nPING\r\n");
-        (bus.take(far), bus.take(b));
+        bus.take(far);
+        bus.take(b);
         bus.send(a, "PUB x 2\r\nhi\r\n");
         assert_eq!(bus.take(far), "MSG x 1 2\r\nhi\r\n");
         assert_eq!(bus.take(b), "");
