@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::documents::documents;
+use crate::documents::generator;
 use crate::harness::server::Program;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -170,7 +170,7 @@ fn the_debian_package_holds_what_it_should() {
     }
     let scratch = Scratch::new("deb");
     let share = scratch.0.join("share");
-    documents::write(&share).expect("man page and completions");
+    generator::write(&share).expect("man page and completions");
     let mut build = Command::new(root().join("scripts/build-deb.sh"));
     build.arg(scratch.at("out")).env("RINGBUS_SHARE", &share);
     let package = run(build.env("RINGBUS_BIN", Program::under_test().path));
