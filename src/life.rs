@@ -98,7 +98,8 @@ impl Life {
         if !warnings.is_empty() {
             log::warn!("{warnings}");
         }
-        let options = Options::resolve(&file.raw.overlaid(self.command.raw.clone()))?;
+        let raw = file.raw.overlaid(self.command.raw.clone());
+        let options = Options::resolve_after(&raw, Some(&self.options.access))?;
         let lines = reload::differences(&self.options, &options)?;
         // What can fail comes first: a log that can't be had leaves everything as it was.
         if self.options.tls.is_some() || options.tls.is_some() {

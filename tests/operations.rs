@@ -4,7 +4,7 @@
 mod syslog;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -14,22 +14,33 @@ use crate::command::{Running, Scratch, answer, await_text, await_that, first_lin
 use crate::harness::server::Program;
 
 /// A client that has said CONNECT and got its PONG, and the INFO after it.
-struct Client(TcpStream);
+struct Client(BufReader<TcpStream>);
 
 impl Client {
     fn dial(address: &str) -> Client {
+        Client::log_in(address, "")
+    }
+
+    /// With these further words in its CONNECT.
+    fn log_in(address: &str, words: &str) -> Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut client = Client(stream);
-        client.say("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+        let mut client = Client(BufReader::new(stream));
+        client.say(&format!("CONNECT {{\"verbose\":false,\"protocol\":1{words}}}\r\nPING\r\n"));
         client.read_to("\"connect_info\":true");
         client.read_to("\r\n");
         client
     }
 
     fn say(&mut self, text: &str) {
-        self.0.write_all(text.as_bytes()).unwrap();
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What has come before its own PONG.
+    fn ping(&mut self) -> String {
+        self.say("PING\r\n");
+        self.read_to("PONG\r\n")
     }
 
     /// Reads until these words have come.
@@ -257,6 +268,52 @@ fn a_reload_takes_effect_and_loses_no_message() {
     drop(idle);
     running.signal("INT");
     assert_eq!(running.end(), Some(0));
+}
+
+/// Two accounts change places in the file, and a third comes before them: clients stay who and where
+/// they are, a new password ends those that showed the old one, and no account hears another.
+#[test]
+fn a_reload_leaves_clients_in_their_accounts() {
+    let account = |name: &str, pass: &str| {
+        format!("{} {{ users: [ {{ user: {name}, password: {pass} }} ] }}\n", name.to_uppercase())
+    };
+    let conf = |accounts: &[String]| format!("accounts {{\n{}}}\n", accounts.concat());
+    for (name, program) in ["reference", "ringbus"].into_iter().zip(both()) {
+        let scratch = Scratch::new(&format!("reload-accounts-{name}"));
+        let [a, b] = ["a", "b"].map(|name| account(name, "p"));
+        write_conf(&scratch, &conf(&[a.clone(), b.clone(), account("d", "old")]));
+        let mut running = Running::start(&program, &scratch.0);
+        let log = scratch.0.join("log");
+        await_text(&log, "Server is ready");
+        let address = running.address("nats", &program, &scratch.0);
+        let log_in = |user: &str, pass: &str| {
+            Client::log_in(&address, &format!(",\"user\":\"{user}\",\"pass\":\"{pass}\""))
+        };
+        let (mut old_a, mut old_b) = (log_in("a", "p"), log_in("b", "p"));
+        let mut old_d = log_in("d", "old");
+        for client in [&mut old_a, &mut old_b] {
+            client.say("SUB > 1\r\n");
+            client.ping();
+        }
+        write_conf(&scratch, &conf(&[account("c", "p"), account("d", "new"), b, a]));
+        running.signal("HUP");
+        await_text(&log, "Reloaded server configuration");
+        assert!(old_d.rest().contains("-ERR 'Authorization Violation'"), "{name}");
+        old_a.say("PUB from.old.a 1\r\nx\r\n");
+        let heard = old_a.ping();
+        assert!(heard.contains("MSG from.old.a"), "{name}: {heard}");
+        for (user, pass) in [("a", "p"), ("b", "p"), ("c", "p"), ("d", "new")] {
+            let mut client = log_in(user, pass);
+            client.say(&format!("PUB from.new.{user} 1\r\nx\r\n"));
+            client.ping();
+        }
+        let heard = (old_a.ping(), old_b.ping());
+        let subjects = |text: &str| text.matches("MSG ").count();
+        assert!(heard.0.contains("from.new.a") && subjects(&heard.0) == 1, "{name}: {heard:?}");
+        assert!(heard.1.contains("from.new.b") && subjects(&heard.1) == 1, "{name}: {heard:?}");
+        running.signal("INT");
+        assert_eq!(running.end(), Some(0));
+    }
 }
 
 thread_local! {

@@ -329,6 +329,14 @@ impl Options {
     /// # Errors
     /// One line with what to write instead.
     pub fn resolve(raw: &Raw) -> Result<Options, String> {
+        Options::resolve_after(raw, None)
+    }
+
+    /// As [`Options::resolve`], for a server that runs with this access.
+    ///
+    /// # Errors
+    /// One line with what to write instead.
+    pub fn resolve_after(raw: &Raw, before: Option<&Access>) -> Result<Options, String> {
         let limits = Limits::resolve(raw)?;
         let server_name = raw.server_name.clone().filter(|name| !name.is_empty());
         if server_name.as_ref().is_some_and(|name| name.contains(' ')) {
@@ -360,7 +368,7 @@ impl Options {
             shards: raw.shards.map(shard_count).transpose()?,
             pin: raw.pin,
             spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
-            access: raw.access.resolve(&raw.credentials)?,
+            access: raw.access.resolve(&raw.credentials, before)?,
             auth_timeout_is_set: raw.access.has_timeout(),
         })
     }

@@ -51,6 +51,12 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
     say(old.pid_file != new.pid_file, "pid_file", &path(&new.pid_file));
     let changed = old.ports_file_dir != new.ports_file_dir;
     say(changed, "ports_file_dir", &path(&new.ports_file_dir));
+    if old.access.accounts() != new.access.accounts() {
+        lines.push("Reloaded: accounts".to_string());
+    }
+    if old.access.users() != new.access.users() {
+        lines.push("Reloaded: authorization users".to_string());
+    }
     if old.tls != new.tls {
         let state = if new.tls.is_some() { "enabled" } else { "disabled" };
         lines.push(format!("Reloaded: tls = {state}"));
@@ -92,6 +98,11 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     same("HTTPHost", &host(old), &host(new))?;
     let base = |options: &Options| http(options).map(|http| http.base_path).unwrap_or_default();
     same("HTTPBasePath", &base(old), &base(new))?;
+    let system = |options: &Options| {
+        let account = options.access.system;
+        account.map_or("", |account| options.access.name_of(account)).to_string()
+    };
+    same("SystemAccount", &system(old), &system(new))?;
     same("MaxSubs", &was.subscriptions_max, &is.subscriptions_max)?;
     same("MaxSubTokens", &was.sub_tokens_max, &is.sub_tokens_max)?;
     same("MaxPending", &was.pending_bytes_max, &is.pending_bytes_max)?;

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mesh::{Counter, Padded, Rate};
-use shard::access::SYSTEM_NAME;
 use shard::limits::SHARDS_MAX;
 use shard::report::{Ask, LameDuck, News, Reload, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
@@ -226,8 +225,7 @@ impl Server {
     ///
     /// # Errors
     /// A shard that did not answer in time, or is gone.
-    pub fn reload(&self, mut change: Changed) -> Result<u64, String> {
-        give_system_account(&mut change.shard);
+    pub fn reload(&self, change: Changed) -> Result<u64, String> {
         let commons = &self.stopper.commons;
         let max = change.shard.connections_max.unwrap_or(u64::MAX);
         let mut excess = commons.open.iter().map(|open| open.value()).sum::<u64>();
@@ -311,8 +309,7 @@ fn outcome(handle: Handle) -> Result<(), String> {
 ///
 /// # Errors
 /// [`StartError`]: a port that cannot be had, or a thread that cannot be set up.
-pub fn start(mut settings: Settings) -> Result<Server, StartError> {
-    give_system_account(&mut settings.shard);
+pub fn start(settings: Settings) -> Result<Server, StartError> {
     let shards = settings.cores.len();
     let mut options = settings.shard.clone();
     options.nonce_key = nonce_key();
@@ -353,15 +350,6 @@ fn nonce_key() -> shard::access::Secret {
     assert_eq!(got, bytes.len() as isize, "the kernel has no randomness to give");
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     shard::access::Secret::new(text)
-}
-
-/// Unless another account is the system account, it is one of its own that nobody is in.
-fn give_system_account(options: &mut shard::Options) {
-    if options.access.system.is_none() {
-        let mut access = (*options.access).clone();
-        access.system = Some(access.account(SYSTEM_NAME));
-        options.access = Arc::new(access);
-    }
 }
 
 /// As [`start`], with engines made by `make` from the shard's number, the client port and the time;

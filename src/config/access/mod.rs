@@ -206,12 +206,13 @@ impl Said {
         self.authorization.as_ref().is_some_and(|it| it.timeout_ns.is_some())
     }
 
-    /// What the server runs with.
+    /// What the server runs with, or goes on with after `before`.
     ///
     /// # Errors
     /// One line: an account or a user that is named is not there.
-    pub fn resolve(&self, flags: &Flags) -> Result<Access, String> {
-        let mut access = Access::default();
+    pub fn resolve(&self, flags: &Flags, before: Option<&Access>) -> Result<Access, String> {
+        // Connections, and messages between cores, know accounts by number.
+        let mut access = before.map(Access::after).unwrap_or_default();
         self.resolve_accounts(&mut access)?;
         let authorization = self.authorization.clone().unwrap_or_default();
         for account in &self.accounts {
@@ -232,6 +233,9 @@ impl Said {
         }
         self.resolve_nobody(&mut access)?;
         self.bind(&mut access)?;
+        if let Some(before) = before {
+            access.recognise(before);
+        }
         Ok(access)
     }
 
