@@ -11,6 +11,7 @@ use shard::report::{Ask, News, Reload, Report};
 use shard::{ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
+use crate::listener::Listener;
 use crate::proofs::Proofs;
 use crate::tls::Tls;
 
@@ -26,6 +27,8 @@ pub(crate) enum Message {
     Accepted(Accepted),
     /// A request of the control plane.
     Ask(Ask),
+    /// Accept connections, for all shards.
+    Listen(Box<Listener>),
     /// Hold the services of the system account.
     Serve { subjects: Vec<String> },
     /// What came of a check.

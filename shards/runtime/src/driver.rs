@@ -45,8 +45,6 @@ pub(crate) struct Parts {
     pub outbound: Outbound,
     pub messages: Receiver<Message>,
     pub commons: Arc<Commons>,
-    /// On the one shard that accepts.
-    pub listener: Option<Listener>,
 }
 
 /// One shard with everything around it.
@@ -62,6 +60,7 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) commons: Arc<Commons>,
     peers: Peers,
     bell: Bell,
+    /// On the one shard that accepts, once it does.
     pub(crate) listener: Option<Listener>,
     completions: Vec<Completion>,
     /// Received, and not yet given to the engine: whose, what, and how much of it is done.
@@ -118,7 +117,7 @@ impl<E: Engine> Driver<E> {
             commons: parts.commons,
             peers,
             bell,
-            listener: parts.listener,
+            listener: None,
             completions: Vec::new(),
             received: VecDeque::new(),
             starved: VecDeque::new(),
@@ -289,6 +288,7 @@ impl<E: Engine> Driver<E> {
                     }
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
+                Ok(Message::Listen(listener)) => self.listen(*listener),
                 Ok(Message::Serve { subjects }) => {
                     let conn = self.sockets.reserve();
                     let ask = Ask::Serve { conn, subjects };
@@ -308,6 +308,13 @@ impl<E: Engine> Driver<E> {
                 }
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Accepts from now on, unless the server is about to go.
+    fn listen(&mut self, listener: Listener) {
+        if self.stop_at.is_none() {
+            self.listener = Some(listener);
         }
     }
 

@@ -52,8 +52,8 @@ pub(crate) struct Http {
     pub secure: Option<Arc<Tls>>,
     pub changes: Receiver<Change>,
     pub news: Receiver<News>,
-    /// There is a system account to serve.
-    pub serves: bool,
+    /// Told when the system account is served, if there is one.
+    pub serves: Option<Sender<()>>,
 }
 
 /// Changes of a running server that monitoring has not taken note of; further ones wait.
@@ -112,6 +112,8 @@ pub(crate) struct Desk {
     pub monitor: Monitor,
     pub process: Process,
     pub commons: Arc<Commons>,
+    /// Told when every shard knows of the services.
+    pub serving: Option<Sender<()>>,
     /// Requests to the system account under way.
     pub answering: usize,
     changes: Receiver<Change>,
@@ -156,6 +158,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         process: Process::new(),
         commons: http.commons,
         changes: http.changes,
+        serving: http.serves,
         answering: 0,
         tickets: 0,
         waiting: HashMap::new(),
@@ -169,7 +172,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         let listener = unsafe { Listener::from_raw_fd(socket.into_raw_fd()) };
         tasks.push(glommio::spawn_local(accept(listener, Rc::clone(&desk))));
     }
-    if http.serves {
+    if desk.borrow().serving.is_some() {
         system::serve(&desk.borrow());
         tasks.push(glommio::spawn_local(system::beat(Rc::clone(&desk))));
     }

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use mesh::{Counter, Padded, Rate};
 use shard::limits::SHARDS_MAX;
 use shard::report::{Ask, LameDuck, News, Reload, Report};
@@ -388,7 +388,7 @@ where
     let (commons, messages, (reports, news)) = commons(&settings).map_err(thread_error)?;
     let port = client_addr.port();
     let listener = Listener::new(client, settings.shard.connections_max);
-    let threads = spawn_all(&settings, &commons, messages, listener, port, make)?;
+    let threads = spawn_all(&settings, &commons, messages, port, make)?;
     let (changes, changed) = bounded(http::CHANGES_MAX);
     let mut server = Server {
         client_addr,
@@ -399,23 +399,45 @@ where
         changes,
         host_and_port: (settings.listen_host.clone(), port),
     };
-    let serves = settings.shard.access.system.is_some();
-    if monitoring.is_some() || serves {
-        server.http_addr = monitoring.as_ref().map(address).transpose()?;
-        let site = site(&settings, client_addr, server.http_addr, tls.as_deref());
-        let secure = tls.filter(|_| settings.http.as_ref().is_some_and(|http| http.secure));
-        let (socket, changes) = (monitoring, changed);
-        let http = Http { socket, site, commons, reports, news, serves, secure, changes };
-        match http::spawn(http) {
-            Ok(http) => server.http = Some(http),
-            Err(why) => {
-                server.shutdown();
-                let _ = server.join();
-                return Err(StartError::Thread(why));
-            }
-        }
+    server.http_addr = monitoring.as_ref().map(address).transpose()?;
+    let begun = begin_control(&mut server, &settings, (monitoring, tls), reports, news, changed);
+    if let Err(why) = begun {
+        server.shutdown();
+        let ended = server.join();
+        return Err(StartError::Thread(why.or(ended.err()).unwrap_or_default()));
     }
+    commons.mailboxes[0].post(Message::Listen(Box::new(listener)));
     Ok(server)
+}
+
+/// Starts the control plane, if there is something for it to do, and waits until its services are
+/// known on every shard: no client is let in before. Fails with the reason, if that is known.
+fn begin_control(
+    server: &mut Server,
+    settings: &Settings,
+    (socket, tls): (Option<TcpListener>, Option<Arc<Tls>>),
+    reports: Receiver<Report>,
+    news: Receiver<News>,
+    changes: Receiver<http::Change>,
+) -> Result<(), Option<String>> {
+    let serves = settings.shard.access.system.is_some();
+    if socket.is_none() && !serves {
+        return Ok(());
+    }
+    let site = site(settings, server.client_addr, server.http_addr, tls.as_deref());
+    let secure = tls.filter(|_| settings.http.as_ref().is_some_and(|http| http.secure));
+    let commons = Arc::clone(&server.stopper.commons);
+    let (told, serving) = bounded(1);
+    let told = serves.then_some(told);
+    let http = Http { socket, site, commons, reports, news, serves: told, secure, changes };
+    server.http = Some(http::spawn(http).map_err(Some)?);
+    if !serves {
+        return Ok(());
+    }
+    select! {
+        recv(serving) -> told => told.map_err(|_| None),
+        recv(server.threads.ended) -> _ => Err(None),
+    }
 }
 
 /// What INFO says of where this server is.
@@ -476,7 +498,6 @@ fn spawn_all<E, F>(
     settings: &Settings,
     commons: &Arc<Commons>,
     messages: Vec<Receiver<Message>>,
-    listener: Listener,
     port: u16,
     make: F,
 ) -> Result<Threads, StartError>
@@ -509,7 +530,6 @@ where
         let ended = threads.handles.into_iter().map(outcome).fold(Ok(()), Result::and);
         return Err(StartError::Thread(ended.err().unwrap_or_default()));
     };
-    let mut listener = Some(listener);
     let ends = lanes::lanes(shards).into_iter().zip(messages);
     for (shard, (ends, messages)) in ends.enumerate() {
         let parts = Parts {
@@ -518,7 +538,6 @@ where
             outbound: ends.outbound,
             messages,
             commons: Arc::clone(commons),
-            listener: listener.take(),
         };
         // Fails if the thread is gone already; `join` will tell.
         let _ = births[shard].send((parts, Arc::clone(&peers)));

@@ -30,6 +30,12 @@ pub(crate) fn serve(desk: &Desk) {
 pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
     let mut at_desk = desk.borrow_mut();
     match news {
+        News::Serving => {
+            if let Some(serving) = at_desk.serving.take() {
+                // Fails if the start was given up.
+                let _ = serving.try_send(());
+            }
+        }
         News::Request(request) => {
             let Some(question) = understand(&at_desk, &request) else { return };
             if at_desk.answering >= ANSWERS_MAX {

@@ -107,6 +107,8 @@ impl Saying {
 /// What the control plane hears without having asked.
 #[derive(Clone, Debug)]
 pub enum News {
+    /// Every shard knows of the services that [`Ask::Serve`] has asked for.
+    Serving,
     /// A service was asked.
     Request(Request),
     /// A connection has come in, or gone if it is closed. Only told if somebody listens.

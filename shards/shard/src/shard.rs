@@ -19,7 +19,7 @@ use crate::interest::{Account, Plan, Subscriptions, Weight, Wish};
 use crate::limits::Options;
 use crate::news::{Leaving, Telling};
 use crate::outbound::{Chunk, Outbound};
-use crate::report::{Ask, Figures};
+use crate::report::{Ask, Figures, News};
 use crate::reporting::Writing;
 use crate::rng::Rng;
 use crate::router::Pick;
@@ -236,6 +236,10 @@ impl Shard {
             }
             Why::Limit(sub) => self.limited(sub, conn),
             Why::Ping => self.send_pong(conn, out),
+            Why::Serving => {
+                out.news.push(News::Serving);
+                return;
+            }
         }
         self.unpark(conn);
     }
@@ -302,7 +306,7 @@ impl Shard {
             Ask::Access(access) => self.change_access(access, out),
             Ask::Reload(reload) => self.reload(&reload, out),
             Ask::LameDuck(how) => self.lame_duck(how),
-            Ask::Serve { conn, subjects } => self.serve(conn, &subjects),
+            Ask::Serve { conn, subjects } => self.serve(conn, &subjects, out),
             Ask::Say(saying) => self.say(saying, out),
             Ask::Kick { cid } => self.kick(cid, out),
             Ask::SendAway { cid } => self.send_away(cid, out),

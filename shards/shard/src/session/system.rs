@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use wire::emit;
 
 use crate::effect::Effects;
+use crate::fence::Why;
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Subscription;
 use crate::report::{Connection, News, Request, Saying};
@@ -33,9 +34,13 @@ impl System {
 }
 
 impl Shard {
-    /// Holds the services from now on. Does nothing without a system account.
-    pub(crate) fn serve(&mut self, conn: ConnId, subjects: &[String]) {
-        let Some(account) = self.options.access.system else { return };
+    /// Holds the services from now on; none without a system account. [`News::Serving`] tells when
+    /// all shards know of them.
+    pub(crate) fn serve(&mut self, conn: ConnId, subjects: &[String], out: &mut Effects) {
+        let Some(account) = self.options.access.system else {
+            out.news.push(News::Serving);
+            return;
+        };
         self.ensure_accounts();
         if self.clients.len() <= conn.index() {
             self.clients.resize_with(conn.index() + 1, || None);
@@ -54,6 +59,10 @@ impl Shard {
             table.join(sub, &mut self.subs);
         }
         self.system = Some(System { conn, account, waiting: VecDeque::new() });
+        self.announce(out);
+        if !self.fences.wait(conn, Why::Serving, out) {
+            out.news.push(News::Serving);
+        }
     }
 
     /// Hands on what this step has delivered to the services.
