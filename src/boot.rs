@@ -83,6 +83,7 @@ pub fn read(path: &Path) -> Result<(File, String), String> {
 
 fn serve(command: Command, options: Options, source: Option<&Source>) -> Result<(), Failure> {
     let logging = Logging::start(&options.log).map_err(Failure::BeforeLogging)?;
+    cli::redact::hide();
     let events = signals::listen().map_err(|error| Failure::BeforeLogging(error.to_string()))?;
     let fail = |why: String| {
         fatal!("{why}");

@@ -1,6 +1,7 @@
 //! The operator's words: the command line, its flags and what it asks for.
 
 mod flags;
+pub mod redact;
 pub mod signal;
 
 use std::ffi::OsString;

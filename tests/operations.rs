@@ -1,6 +1,7 @@
 //! What an operator does to a server that runs: signals, new settings, the end in stages; and what
 //! becomes of its log when nothing takes it.
 
+mod secrets;
 mod syslog;
 
 use std::fs;

@@ -62,6 +62,8 @@ pub fn recognise(text: &str) -> Result<(Shape, usize), String> {
 const DATE_ADVICE: &str =
     "a date is written in full Zulu form, 2016-05-04T18:53:41Z (quote the value if it is a string)";
 
+// No message shows the text: an unquoted password may look like a number, too.
+
 /// The value of an integer with its suffix: `k m g t p e` are powers of 1000, followed by `b`, `i`
 /// or `ib` powers of 1024. Wraps at 64 bits as nats-server does.
 ///
@@ -71,7 +73,7 @@ pub fn integer(text: &str) -> Result<i64, String> {
     let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(at);
     let number: i64 =
-        digits.parse().map_err(|_| format!("integer '{text}' is out of the range"))?;
+        digits.parse().map_err(|_| "this integer is out of the range of 64 bits".to_string())?;
     let suffix = suffix.to_ascii_lowercase();
     let Some(letter) = suffix.chars().next() else {
         return Ok(number);
@@ -80,9 +82,7 @@ pub fn integer(text: &str) -> Result<i64, String> {
         "" => 1000,
         "b" | "i" | "ib" => 1024,
         _ => {
-            return Err(format!(
-                "'{text}' has no known size suffix: write one like 8M, 8MB or 8MiB"
-            ));
+            return Err("no known size suffix: write one like 8M, 8MB or 8MiB".to_string());
         }
     };
     let power = "kmgtpe".find(letter).map_or(0, |index| index as u32 + 1);
@@ -94,7 +94,7 @@ pub fn integer(text: &str) -> Result<i64, String> {
 pub fn float(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
-        _ => Err(format!("float '{text}' is out of the range")),
+        _ => Err("this decimal number is out of the range of 64 bits".to_string()),
     }
 }
 
@@ -104,7 +104,7 @@ pub fn check_date(text: &str) -> Result<(), String> {
     let civil = text.strip_suffix('Z').and_then(|t| t.parse::<jiff::civil::DateTime>().ok());
     match civil {
         Some(at) if at.second() < 60 && !text.contains(":60Z") => Ok(()),
-        _ => Err(format!("expected Zulu formatted DateTime, but got '{text}'")),
+        _ => Err(DATE_ADVICE.to_string()),
     }
 }
 

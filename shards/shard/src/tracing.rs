@@ -1,6 +1,6 @@
 //! Protocol lines for the operator's log, written only when asked for.
 
-use wire::ClientOp;
+use wire::{ClientOp, Connect};
 
 use crate::effect::Effects;
 use crate::ids::ConnId;
@@ -65,6 +65,10 @@ impl Shard {
     fn trace_in(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match op {
+            // Where the secrets of what can't be read are, nobody knows.
+            ClientOp::Connect(json) if wire::connect::parse(&Connect::default(), json).is_err() => {
+                "[CONNECT [REDACTED]]".to_string()
+            }
             ClientOp::Connect(json) => format!("[CONNECT {}]", redacted(&text(json))),
             ClientOp::Info(json) => format!("[INFO {}]", text(json)),
             ClientOp::Ping => "[PING]".to_string(),
@@ -185,7 +189,9 @@ fn redacted(json: &str) -> String {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    key.starts_with("pass")
+    // An escape may hide anything, and libraries write none in a key.
+    key.contains('\\')
+        || key.starts_with("pass")
         || key.starts_with("auth_token")
         || matches!(key.as_str(), "jwt" | "nkey" | "sig" | "proxy_sig")
 }
@@ -221,6 +227,7 @@ mod tests {
             (r#"{"jwt":"a.b.c","nkey":"U"}"#, r#"{"jwt":"[REDACTED]","nkey":"[REDACTED]"}"#),
             (r#"{"pass":"unfinished"#, r#"{"pass":"[REDACTED]""#),
             (r#"{"pass":"#, r#"{"pass":[REDACTED]"#),
+            (r#"{"p\u0061ss":"x","name":"y"}"#, r#"{"p\u0061ss":"[REDACTED]","name":"y"}"#),
             ("{}", "{}"),
         ];
         for (json, shown) in table {

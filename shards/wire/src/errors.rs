@@ -355,11 +355,19 @@ impl Fault {
     }
 }
 
+/// What a misspelt CONNECT has in its JSON is nobody's business.
+fn shown(snippet: &[u8]) -> String {
+    match snippet.iter().position(|byte| matches!(byte, b'{' | b'"')) {
+        Some(start) => format!("{} [REDACTED]", quoted(&snippet[..start])),
+        None => quoted(snippet),
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownOperation { state, at, snippet } => {
-                let proto = quoted(snippet);
+                let proto = shown(snippet);
                 write!(f, "Client parser ERROR, state={state}, i={at}: proto='{proto}...'")
             }
             Self::ControlLineTooLong { .. } => f.write_str(error_text::MAXIMUM_CONTROL_LINE),

@@ -160,6 +160,12 @@ impl Parser<'_, '_> {
         if name.starts_with("2a$") {
             return Ok(Data::Text(format!("${name}")));
         }
+        if is_hash(name) {
+            return Err(fault(format!(
+                "quote this bcrypt hash: ${}$… is read as a variable",
+                &name[..2]
+            )));
+        }
         if let Some(value) = self.scopes.iter().rev().find_map(|scope| scope.get(name)) {
             value.referenced.set(true);
             return Ok(value.data.clone());
@@ -184,6 +190,11 @@ impl Parser<'_, '_> {
             .map(|value| value.data)
             .ok_or_else(|| fault(format!("variable reference for '{name}' can not be found")))
     }
+}
+
+/// What follows the first `$` of a bcrypt hash. It is a secret, so no message shows it.
+fn is_hash(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'2', b'b' | b'x' | b'y', b'$', ..])
 }
 
 fn boolean(word: &str) -> Option<bool> {

@@ -1,0 +1,108 @@
+//! Secrets of the command line, taken out of what `ps` shows of this process.
+
+use std::fs::{File, OpenOptions, read, read_to_string};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Flags whose value is one, without dashes.
+const SECRET: [&str; 3] = ["user", "pass", "auth"];
+/// Flags whose value is a URL, or several with commas between, that may hold one.
+const URLS: [&str; 3] = ["routes", "cluster", "cluster_listen"];
+
+/// Overwrites them with `x`, as far as the kernel lets a process do that to itself. They were there
+/// for all to see until then: a configuration file is the better place.
+pub fn hide() {
+    if let Err(error) = try_hide() {
+        log::debug!("Secrets of the command line can not be hidden: {error}");
+    }
+}
+
+fn try_hide() -> io::Result<()> {
+    let line = read("/proc/self/cmdline")?;
+    let hidden = hidden(&line);
+    if hidden == line {
+        return Ok(());
+    }
+    let start = start_of(&read_to_string("/proc/self/stat")?)
+        .ok_or_else(|| io::Error::other("/proc/self/stat does not say where they are"))?;
+    let memory: File = OpenOptions::new().write(true).open("/proc/self/mem")?;
+    memory.write_all_at(&hidden, start)
+}
+
+/// Where the arguments are in memory: `arg_start` of proc_pid_stat(5), its 48th field. The second,
+/// in brackets, may hold blanks and brackets.
+fn start_of(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(48 - 3)?.parse().ok()
+}
+
+/// The same bytes, those of secrets made `x`. Arguments end with a NUL each.
+fn hidden(line: &[u8]) -> Vec<u8> {
+    let mut hidden = line.to_vec();
+    let mut flag_before = "";
+    for argument in hidden.split_mut(|byte| *byte == 0) {
+        let Ok(text) = std::str::from_utf8(argument) else {
+            flag_before = "";
+            continue;
+        };
+        let (name, start) = match (flag_before, text.split_once('=')) {
+            ("", Some((name, _))) => (flag(name), name.len() + 1),
+            (name, _) => (name, 0),
+        };
+        let next = if flag_before.is_empty() { flag(text) } else { "" };
+        cover(name, &mut argument[start..]);
+        flag_before = next;
+    }
+    hidden
+}
+
+/// The flag of that name, if it has a secret.
+fn flag(word: &str) -> &'static str {
+    let name = word.strip_prefix("--").or(word.strip_prefix('-')).unwrap_or_default();
+    SECRET.into_iter().chain(URLS).find(|flag| *flag == name).unwrap_or_default()
+}
+
+fn cover(name: &str, value: &mut [u8]) {
+    if SECRET.contains(&name) {
+        value.fill(b'x');
+    } else if URLS.contains(&name) {
+        for url in value.split_mut(|byte| *byte == b',') {
+            let start = url.windows(3).position(|at| at == b"://").map_or(0, |at| at + 3);
+            let end = url.iter().rposition(|byte| *byte == b'@').unwrap_or(start);
+            url.get_mut(start..end).unwrap_or_default().fill(b'x');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_covered_and_nothing_else_is() {
+        let table = [
+            ("a -p 1 --user u --pass hush -D", "a -p 1 --user x --pass xxxx -D"),
+            ("a -auth=t=t -c x", "a -auth=xxx -c x"),
+            ("a --pass=hush --auth hush", "a --pass=xxxx --auth xxxx"),
+            ("a --pass --auth --auth b", "a --pass xxxxxx --auth x"),
+            ("a --routes nats://u:p@h:1,n://h:2", "a --routes nats://xxx@h:1,n://h:2"),
+            ("a -cluster=nats://u:p@h:1 user", "a -cluster=nats://xxx@h:1 user"),
+            ("a --user", "a --user"),
+        ];
+        let bytes = |line: &str| line.replace(' ', "\0").into_bytes();
+        for (line, covered) in table {
+            assert_eq!(hidden(&bytes(line)), bytes(covered), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_found_in_memory() {
+        let stat = read_to_string("/proc/self/stat").unwrap();
+        let start = start_of(&stat).unwrap();
+        let memory = File::open("/proc/self/mem").unwrap();
+        let line = read("/proc/self/cmdline").unwrap();
+        let mut found = vec![0; line.len()];
+        memory.read_exact_at(&mut found, start).unwrap();
+        assert_eq!(found, line);
+    }
+}
