@@ -1,5 +1,6 @@
 //! From a command line understood to a server that runs, and down again.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -111,6 +112,7 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
     log::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
     log::info!("  Name:     {}", options.server_name.as_deref().unwrap_or(id));
     log::info!("  ID:       {id}");
+    tell_feature_flags(&options.feature_flags);
     if let Some(source) = source {
         log::info!("Using configuration file: {} ({})", source.path, source.digest);
     }
@@ -122,6 +124,35 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
             "Maximum payloads over 8.00 MB are generally discouraged \
              and could lead to poor performance"
         );
+    }
+}
+
+/// In the words of nats-server: those it has, and those nobody knows.
+fn tell_feature_flags(flags: &BTreeMap<String, bool>) {
+    if flags.is_empty() {
+        return;
+    }
+    let defaults = runtime::default_feature_flags();
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        flags.iter().partition(|(name, _)| defaults.contains_key(*name));
+    let mut configured = Vec::new();
+    for (name, on) in known {
+        let state = match (defaults[name], on) {
+            (true, true) => "enabled",
+            (true, false) => "opt-out",
+            (false, true) => "opt-in",
+            (false, false) => "disabled",
+        };
+        configured.push(format!("{name} ({state})"));
+    }
+    if configured.is_empty() {
+        configured.push("none".to_string());
+    }
+    log::info!("  Feature flags:");
+    log::info!("    Configured:    {}", configured.join(", "));
+    if !unknown.is_empty() {
+        let names: Vec<&str> = unknown.iter().map(|(name, _)| name.as_str()).collect();
+        log::info!("    Unsupported:   {}", names.join(", "));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use runtime::tls::Tls;
 use runtime::{Changed, HttpSettings, Identity, Server, Settings};
 
 use crate::cli;
@@ -47,11 +48,13 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
             git_commit: GIT_COMMIT.unwrap_or_default().to_string(),
             xkey: nkeys::XKey::new().public_key(),
             go: format!("rust{}", env!("CARGO_PKG_RUST_VERSION")),
+            command_line: cli::redact::shown(std::env::args_os()),
         },
         config_digest: digest.to_string(),
         advertise: advertise(options),
         tags: options.tags.clone(),
         metadata: options.metadata.clone(),
+        feature_flags: options.feature_flags.clone(),
         shard: Default::default(),
         tls: options.tls.clone(),
     };
@@ -60,12 +63,13 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
 }
 
 /// What a running server takes over from options read again.
-pub fn changed(options: &Options, digest: &str) -> Changed {
+pub fn changed(options: &Options, digest: &str, tls: Option<Tls>) -> Changed {
     let mut changed = Changed {
         advertise: advertise(options),
         tags: options.tags.clone(),
         metadata: options.metadata.clone(),
         digest: digest.to_string(),
+        tls,
         ..Changed::default()
     };
     set_limits(&mut changed.shard, options);
@@ -98,6 +102,7 @@ fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
     shard.ping_interval_ns = limits.ping_interval_ns;
     shard.pings_out_max = limits.pings_out_max;
     shard.no_fast_producer_stall = options.no_fast_producer_stall;
+    shard.match_cache = options.match_cache;
     shard.headers = options.headers;
     shard.debug = options.log.debug;
     shard.trace = options.log.trace;

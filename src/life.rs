@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, after, never, select};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use runtime::tls::TlsSettings;
 use runtime::{LameDuck, Server};
 
 use crate::boot;
@@ -14,6 +15,9 @@ use crate::files::{self, PortsFile};
 use crate::logging::Logging;
 use crate::notify;
 use crate::signals::Event;
+
+/// How long whoever asks over the bus waits for a reload.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Everything that runs, and what it was started with.
 pub struct Life {
@@ -33,6 +37,7 @@ impl Life {
         let ended = self.server.ended();
         let mut lame_duck = false;
         let mut closing: Receiver<Instant> = never();
+        let asked = self.take_requests();
         loop {
             select! {
                 recv(events) -> event => match event {
@@ -40,13 +45,18 @@ impl Life {
                     Ok(Event::Terminate) if lame_duck => {}
                     Ok(Event::Terminate | Event::Interrupt) | Err(_) => break,
                     Ok(Event::ReopenLog) => self.logging.reopen(),
-                    Ok(Event::Reload) => self.reload(),
+                    Ok(Event::Reload) => drop(self.reload()),
                     Ok(Event::LameDuck) if lame_duck => {}
                     Ok(Event::LameDuck) => {
                         lame_duck = true;
                         closing = after(self.begin_lame_duck());
                     }
                 },
+                recv(asked) -> answer => {
+                    let reloaded = self.reload();
+                    // Whoever asked may have lost patience.
+                    let _ = answer.map(|answer| answer.try_send(reloaded));
+                }
                 recv(closing) -> _ => {
                     closing = never();
                     log::info!("Closing existing clients");
@@ -54,6 +64,7 @@ impl Life {
                 recv(ended) -> _ => break,
             }
         }
+        drop(asked);
         notify::stopping();
         log::info!("Initiating Shutdown...");
         self.server.shutdown();
@@ -80,12 +91,25 @@ impl Life {
         Duration::from_nanos(how.grace_ns)
     }
 
-    fn reload(&mut self) {
+    /// What the system account's users ask for, as signals do: `server config reload`.
+    fn take_requests(&self) -> Receiver<Sender<Result<(), String>>> {
+        let (requests, asked) = bounded(1);
+        self.server.on_reload(move || {
+            let (answer, told) = bounded(1);
+            requests.try_send(answer).map_err(|_| "another reload is under way".to_string())?;
+            let late = |_| "the reload takes longer than expected".to_string();
+            told.recv_timeout(RELOAD_TIME_MAX).map_err(late)?
+        });
+        asked
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
         notify::reloading();
-        if let Err(why) = self.try_reload() {
+        let done = self.try_reload().inspect_err(|why| {
             log::error!("Failed to reload server configuration: {why}");
-        }
+        });
         notify::ready();
+        done
     }
 
     /// All of the file, or nothing of it.
@@ -101,12 +125,11 @@ impl Life {
         let raw = file.raw.overlaid(self.command.raw.clone());
         let options = Options::resolve_after(&raw, Some(&self.options.access))?;
         let lines = reload::differences(&self.options, &options)?;
-        // What can fail comes first: a log that can't be had leaves everything as it was.
-        if self.options.tls.is_some() || options.tls.is_some() {
-            self.server.reload_tls(options.tls.as_ref())?;
-        }
+        // What can fail comes first: certificates or a log that can't be had leave everything as it
+        // was.
+        let tls = options.tls.as_ref().map(TlsSettings::load).transpose()?;
         self.logging.configure(&options.log)?;
-        let changed = engine::changed(&options, &file.digest);
+        let changed = engine::changed(&options, &file.digest, tls);
         let closed = self.server.reload(changed)?;
         if closed > 0 {
             log::info!("Closed {closed} connections to fall within max_connections");

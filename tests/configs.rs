@@ -1,6 +1,7 @@
 //! Configuration files: the ones this repository ships load, and small ones get the same verdict
 //! from nats-server and from ringbus.
 
+mod kinds;
 mod table;
 
 use std::fs;

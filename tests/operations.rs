@@ -1,6 +1,8 @@
 //! What an operator does to a server that runs: signals, new settings, the end in stages; and what
 //! becomes of its log when nothing takes it.
 
+mod load;
+mod reloads;
 mod secrets;
 mod syslog;
 

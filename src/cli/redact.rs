@@ -1,5 +1,6 @@
 //! Secrets of the command line, taken out of what `ps` shows of this process.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, read, read_to_string};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,6 +9,46 @@ use std::os::unix::fs::FileExt;
 const SECRET: [&str; 3] = ["user", "pass", "auth"];
 /// Flags whose value is a URL, or several with commas between, that may hold one.
 const URLS: [&str; 3] = ["routes", "cluster", "cluster_listen"];
+
+const HIDDEN: &str = "[REDACTED]";
+
+/// These arguments as others may see them.
+pub fn shown(arguments: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut flag_before = "";
+    let mut shown = Vec::new();
+    for argument in arguments {
+        let text = argument.to_string_lossy().into_owned();
+        let (name, start) = holder(flag_before, &text);
+        let secret = &text[start..];
+        let value = match name {
+            "" => secret.to_string(),
+            name if SECRET.contains(&name) => HIDDEN.to_string(),
+            _ => secret.split(',').map(without_user).collect::<Vec<_>>().join(","),
+        };
+        flag_before = if flag_before.is_empty() { flag(&text) } else { "" };
+        shown.push(format!("{}{value}", &text[..start]));
+    }
+    shown
+}
+
+fn without_user(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    match url.rfind('@') {
+        Some(end) if end >= start => format!("{}{HIDDEN}{}", &url[..start], &url[end..]),
+        _ => url.to_string(),
+    }
+}
+
+/// The flag whose value is in this argument, and where it begins there.
+fn holder(flag_before: &'static str, argument: &str) -> (&'static str, usize) {
+    match (flag_before, argument.split_once('=')) {
+        ("", Some((name, _))) => match flag(name) {
+            "" => ("", 0),
+            flag => (flag, name.len() + 1),
+        },
+        (flag, _) => (flag, 0),
+    }
+}
 
 /// Overwrites them with `x`, as far as the kernel lets a process do that to itself. They were there
 /// for all to see until then: a configuration file is the better place.
@@ -45,10 +86,7 @@ fn hidden(line: &[u8]) -> Vec<u8> {
             flag_before = "";
             continue;
         };
-        let (name, start) = match (flag_before, text.split_once('=')) {
-            ("", Some((name, _))) => (flag(name), name.len() + 1),
-            (name, _) => (name, 0),
-        };
+        let (name, start) = holder(flag_before, text);
         let next = if flag_before.is_empty() { flag(text) } else { "" };
         cover(name, &mut argument[start..]);
         flag_before = next;
@@ -92,6 +130,15 @@ mod tests {
         let bytes = |line: &str| line.replace(' ', "\0").into_bytes();
         for (line, covered) in table {
             assert_eq!(hidden(&bytes(line)), bytes(covered), "{line}");
+        }
+        let table = [
+            ("a -p 1 --user u --pass hush -D", "a -p 1 --user [REDACTED] --pass [REDACTED] -D"),
+            ("a -auth=t=t -n=x", "a -auth=[REDACTED] -n=x"),
+            ("a --routes n://u:p@h:1,n://h:2", "a --routes n://[REDACTED]@h:1,n://h:2"),
+        ];
+        for (line, redacted) in table {
+            let words = shown(line.split(' ').map(OsString::from));
+            assert_eq!(words.join(" "), redacted, "{line}");
         }
     }
 

@@ -62,6 +62,11 @@ pub struct Raw {
     pub pings_out_max: Option<i64>,
     pub write_deadline_ns: Option<i64>,
     pub no_fast_producer_stall: Option<bool>,
+    pub write_timeout: Option<String>,
+    pub no_match_cache: Option<bool>,
+    pub connect_error_reports: Option<i64>,
+    pub reconnect_error_reports: Option<i64>,
+    pub feature_flags: Option<BTreeMap<String, bool>>,
     pub no_header_support: Option<bool>,
     pub client_advertise: Option<String>,
     pub tags: Option<Vec<String>>,
@@ -158,6 +163,11 @@ impl Raw {
             pings_out_max: over.pings_out_max.or(self.pings_out_max),
             write_deadline_ns: over.write_deadline_ns.or(self.write_deadline_ns),
             no_fast_producer_stall: over.no_fast_producer_stall.or(self.no_fast_producer_stall),
+            write_timeout: over.write_timeout.or(self.write_timeout),
+            no_match_cache: over.no_match_cache.or(self.no_match_cache),
+            connect_error_reports: over.connect_error_reports.or(self.connect_error_reports),
+            reconnect_error_reports: over.reconnect_error_reports.or(self.reconnect_error_reports),
+            feature_flags: over.feature_flags.or(self.feature_flags),
             no_header_support: over.no_header_support.or(self.no_header_support),
             client_advertise: over.client_advertise.or(self.client_advertise),
             tags: over.tags.or(self.tags),
@@ -188,6 +198,12 @@ pub struct Options {
     pub ports_file_dir: Option<PathBuf>,
     pub limits: Limits,
     pub no_fast_producer_stall: bool,
+    /// `default`, `close` or `retry`.
+    pub write_timeout: String,
+    pub match_cache: bool,
+    /// Failed attempts to connect to another server, and to do so again, of which one is told.
+    pub connect_error_reports: (i64, i64),
+    pub feature_flags: BTreeMap<String, bool>,
     pub headers: bool,
     /// `host` or `host:port` that clients are sent to.
     pub client_advertise: Option<String>,
@@ -203,6 +219,11 @@ pub struct Options {
     pub access: Access,
     /// Its timeout is not the default.
     pub auth_timeout_is_set: bool,
+    /// Who a client is that shows no credentials; empty if there is nobody.
+    pub no_auth_user: String,
+    pub no_system_account: bool,
+    /// With TLS, for those who want it.
+    pub allow_non_tls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -360,6 +381,13 @@ impl Options {
             ports_file_dir: named(raw.ports_file_dir.as_ref()).map(PathBuf::from),
             limits,
             no_fast_producer_stall: raw.no_fast_producer_stall.unwrap_or(false),
+            write_timeout: raw.write_timeout.clone().unwrap_or_else(|| "default".to_string()),
+            match_cache: !raw.no_match_cache.unwrap_or(false),
+            connect_error_reports: (
+                or_default(raw.connect_error_reports, 3600),
+                or_default(raw.reconnect_error_reports, 1),
+            ),
+            feature_flags: raw.feature_flags.clone().unwrap_or_default(),
             headers: !raw.no_header_support.unwrap_or(false),
             client_advertise: advertised(raw)?,
             tags: raw.tags.clone().unwrap_or_default(),
@@ -370,6 +398,9 @@ impl Options {
             spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
             access: raw.access.resolve(&raw.credentials, before)?,
             auth_timeout_is_set: raw.access.has_timeout(),
+            no_auth_user: raw.access.no_auth_user().to_string(),
+            no_system_account: raw.access.no_system_account(),
+            allow_non_tls: raw.allow_non_tls.unwrap_or(false),
         })
     }
 }

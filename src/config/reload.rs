@@ -71,6 +71,13 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
         let advertise = new.client_advertise.as_deref().unwrap_or_default();
         lines.push(format!("Reload: client_advertise = {advertise}"));
     }
+    let (was, is) = (old.connect_error_reports, new.connect_error_reports);
+    if was.0 != is.0 {
+        lines.push(format!("Reloaded: connect_error_reports = {}", is.0));
+    }
+    if was.1 != is.1 {
+        lines.push(format!("Reloaded: reconnect_error_reports = {}", is.1));
+    }
     if old.no_fast_producer_stall != new.no_fast_producer_stall {
         let not = if new.no_fast_producer_stall { "not " } else { "" };
         lines.push(format!("Reloaded: fast producers will {not}be stalled"));
@@ -98,6 +105,7 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     same("HTTPHost", &host(old), &host(new))?;
     let base = |options: &Options| http(options).map(|http| http.base_path).unwrap_or_default();
     same("HTTPBasePath", &base(old), &base(new))?;
+    same("NoSystemAccount", &old.no_system_account, &new.no_system_account)?;
     let system = |options: &Options| {
         let account = options.access.system;
         account.map_or("", |account| options.access.name_of(account)).to_string()
@@ -112,10 +120,30 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     let (was, is) = (old.lame_duck, new.lame_duck);
     same("LameDuckDuration", &duration(was.duration_ns), &duration(is.duration_ns))?;
     same("LameDuckGracePeriod", &duration(was.grace_ns), &duration(is.grace_ns))?;
+    let patience = |options: &Options| options.write_timeout.replace("default", "");
+    same("WriteTimeout", &patience(old), &patience(new))?;
+    let no_cache = |options: &Options| !options.match_cache;
+    same("NoSublistCache", &no_cache(old), &no_cache(new))?;
+    same("AllowNonTLS", &old.allow_non_tls, &new.allow_non_tls)?;
+    same("FeatureFlags", &flags(old), &flags(new))?;
+    // Who is gone from the file altogether may be named no more.
+    let gone = new.access.users().iter().all(|user| *user.name != *old.no_auth_user);
+    if !(new.no_auth_user.is_empty() && gone) {
+        same("NoAuthUser", &old.no_auth_user, &new.no_auth_user)?;
+    }
+    let tops = |options: &Options| options.limits.top_subjects;
+    same("metrics.top_subjects", &tops(old), &tops(new))?;
     let shards = |options: &Options| format!("{:?}", options.shards.unwrap_or(0));
     same("shards", &shards(old), &shards(new))?;
     same("shards.pin", &format!("{:?}", old.pin), &format!("{:?}", new.pin))?;
     same("shards.spin", &duration(old.spin_ns), &duration(new.spin_ns))
+}
+
+/// As Go prints a map.
+fn flags(options: &Options) -> String {
+    let flags: Vec<String> =
+        options.feature_flags.iter().map(|(name, on)| format!("{name}:{on}")).collect();
+    format!("map[{}]", flags.join(" "))
 }
 
 fn same<T: PartialEq + Display>(field: &str, old: &T, new: &T) -> Result<(), String> {

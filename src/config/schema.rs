@@ -1,5 +1,6 @@
 //! What each top-level key means: a setting, or something this server does not do yet.
 
+mod cluster;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -59,7 +60,8 @@ fn read_key(key: &str, value: &Value, findings: &mut Findings) -> Result<(), Fau
             Err(value.fault(unknown("field", key, names())))
         };
     };
-    let mut field = Field { key, value, warnings: &mut findings.warnings };
+    let (warnings, errors) = (&mut findings.warnings, &mut findings.errors);
+    let mut field = Field { key, value, warnings, errors };
     match rule.meaning {
         Meaning::Sets(set) => set(&mut findings.raw, &mut field),
         Meaning::Unsupported(advice) if !is_off(&name, &value.data) => {
@@ -93,6 +95,7 @@ const fn unsupported(names: &'static [&'static str], advice: &'static str) -> Ru
 
 const STANDALONE: &str = "this server runs alone; remove it to start one server";
 const NO_OPERATOR: &str = "operator mode (JWT) is absent; remove it and the keys that belong to it";
+const NO_PPROF: &str = "it serves Go's pprof; remove it and profile with perf, or use /metrics";
 const NO_DISK: &str = "nothing is stored; remove it, and use clients without JetStream";
 
 const RULES: &[Rule] = &[
@@ -200,14 +203,25 @@ const RULES: &[Rule] = &[
     sets(&["no_header_support"], |raw, field| {
         field.flag().map(|on| raw.no_header_support = Some(on))
     }),
-    sets(&["write_timeout"], |_, field| match field.text()?.as_str() {
-        "default" | "close" => Ok(()),
-        "retry" => Err(field.value.fault(
-            "write_timeout is not supported yet: retry keeps a client past write_deadline; \
-             write close, or remove it",
-        )),
-        _ => Err(field.value.fault("write_timeout must be 'default', 'close' or 'retry'")),
+    // A client that takes something in time is kept, which is what `retry` asks for; one that
+    // takes nothing is closed under all of them, as in nats-server.
+    sets(&["write_timeout"], |raw, field| {
+        write_timeout(field)?;
+        raw.write_timeout = Some(field.text()?);
+        Ok(())
     }),
+    sets(&["disable_sublist_cache", "no_sublist_cache"], |raw, field| {
+        field.flag().map(|on| raw.no_match_cache = Some(on))
+    }),
+    // Both are about connections to other servers, of which there are none until there are routes.
+    sets(&["connect_error_reports"], |raw, field| {
+        field.integer().map(|n| raw.connect_error_reports = Some(n))
+    }),
+    sets(&["reconnect_error_reports"], |raw, field| {
+        field.integer().map(|n| raw.reconnect_error_reports = Some(n))
+    }),
+    sets(&["feature_flags"], feature_flags),
+    sets(&["cluster"], |_, field| cluster::read(field)),
     sets(&["client_advertise"], |raw, field| {
         let text = field.text()?;
         if !text.is_empty() {
@@ -269,12 +283,8 @@ const RULES: &[Rule] = &[
     sets(&["tls"], |raw, field| tls::read(field).map(|tls| raw.tls = Some(tls))),
     sets(&["allow_non_tls"], |raw, field| field.flag().map(|on| raw.allow_non_tls = Some(on))),
     sets(&["ocsp"], |raw, field| tls::ocsp(field).map(|stapling| raw.stapling = stapling)),
-    unsupported(&["prof_port", "prof_block_rate"], "remove it and profile with perf"),
+    unsupported(&["prof_port", "prof_block_rate"], NO_PPROF),
     unsupported(&["proxy_protocol"], "remove it and let the proxy forward plain TCP"),
-    unsupported(
-        &["disable_sublist_cache", "no_sublist_cache"],
-        "remove it; there is no such cache to turn off",
-    ),
     unsupported(&["default_sentinel"], NO_OPERATOR),
     unsupported(&["proxies"], "no proxy is trusted; remove it"),
     unsupported(
@@ -287,14 +297,9 @@ const RULES: &[Rule] = &[
     ),
     unsupported(&["resolver_tls", "resolver_preload", "resolver_pinned_accounts"], NO_OPERATOR),
     unsupported(&["ocsp_cache"], "clients' certificates are not checked for revocation; remove it"),
-    unsupported(&["cluster", "gateway", "leafnodes", "leaf"], STANDALONE),
-    unsupported(&["connect_error_reports", "reconnect_error_reports"], STANDALONE),
+    unsupported(&["gateway", "leafnodes", "leaf"], STANDALONE),
     unsupported(&["websocket", "ws", "mqtt"], "clients connect over TCP; remove it"),
     unsupported(&["jetstream", "store_dir", "storedir", "default_js_domain"], NO_DISK),
-    unsupported(
-        &["feature_flags"],
-        "they switch parts of JetStream, and nothing is stored; remove it",
-    ),
 ];
 
 /// `metrics { top_subjects: 20 }`: what /metrics tells beyond what is always counted.
@@ -309,7 +314,7 @@ fn metrics(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
             let known = ["metrics.top_subjects"].into_iter();
             return Err(value.fault(unknown("field", &name, known)));
         }
-        let inner = Field { key, value, warnings: &mut *field.warnings };
+        let inner = field.within(key, value);
         let subjects = inner.not_negative()?;
         if subjects > TOP_SUBJECTS_MAX {
             return Err(inner.too_big(&TOP_SUBJECTS_MAX.to_string()));
@@ -319,6 +324,33 @@ fn metrics(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// `feature_flags { js_ack_fc_v2: true }`: parts of JetStream, which monitoring tells of.
+fn feature_flags(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
+    let Data::Map(map) = &field.value.data else {
+        return Err(field.expected("a map of flags, each true or false"));
+    };
+    let mut flags = BTreeMap::new();
+    for (name, value) in map.iter() {
+        let Data::Bool(on) = value.data else {
+            let noun = value.data.noun();
+            return Err(value.fault(format!(
+                "error parsing feature flag {name:?}: expected true or false, got {noun}"
+            )));
+        };
+        flags.insert(name.clone(), on);
+    }
+    raw.feature_flags = Some(flags);
+    Ok(())
+}
+
+/// What becomes of a client that does not take what is written to it in time.
+fn write_timeout(field: &Field<'_>) -> Result<(), Fault> {
+    match field.text()?.as_str() {
+        "default" | "close" | "retry" => Ok(()),
+        _ => Err(field.value.fault("write_timeout must be 'default', 'close' or 'retry'")),
+    }
+}
+
 /// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us" }`.
 fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
     let Data::Map(map) = &field.value.data else {
@@ -326,7 +358,7 @@ fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
         return Ok(());
     };
     for (key, value) in map.iter() {
-        let inner = Field { key, value, warnings: &mut *field.warnings };
+        let inner = field.within(key, value);
         match key.to_lowercase().as_str() {
             "count" => raw.shards = Some(inner.shard_count()?),
             "pin" => raw.pin = Some(inner.flag()?),
@@ -345,15 +377,12 @@ fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
 
 /// A key at its off position asks for nothing, so it is no reason not to start.
 fn is_off(name: &str, data: &Data) -> bool {
-    match data {
-        Data::Bool(on) => !on,
-        Data::Integer(number) => *number == 0,
-        Data::Text(text) => match name {
-            "jetstream" => {
-                text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable")
-            }
-            _ => false,
-        },
+    match (name, data) {
+        ("jetstream" | "proxy_protocol" | "ocsp_cache", Data::Bool(on)) => !on,
+        ("prof_port" | "prof_block_rate", Data::Integer(number)) => *number == 0,
+        ("jetstream", Data::Text(text)) => {
+            text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable")
+        }
         _ => false,
     }
 }
@@ -381,9 +410,15 @@ struct Field<'v> {
     key: &'v str,
     value: &'v Value,
     warnings: &'v mut Vec<Fault>,
+    /// Those of a block that has several; another is what reading it ends with.
+    errors: &'v mut Vec<Fault>,
 }
 
 impl Field<'_> {
+    fn within<'f>(&'f mut self, key: &'f str, value: &'f Value) -> Field<'f> {
+        Field { key, value, warnings: &mut *self.warnings, errors: &mut *self.errors }
+    }
+
     fn expected(&self, what: &str) -> Fault {
         self.value.fault(format!("{} expects {what}, got {}", self.key, self.value.data.noun()))
     }

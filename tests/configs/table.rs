@@ -400,7 +400,12 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("no_system_account: true", Same),
     ("no_system_account: x", Same),
     // What ringbus refuses by name
-    ("disable_sublist_cache: true", Unsupported("disable_sublist_cache")),
+    ("disable_sublist_cache: true", Same),
+    ("no_sublist_cache: 1", Elsewhere),
+    ("feature_flags: { js_ack_fc_v2: true, other: off }", Same),
+    ("feature_flags: { js_ack_fc_v2: 1 }", Same),
+    ("feature_flags: true", Same),
+    ("reconnect_error_reports: x", Elsewhere),
     ("cluster { name: c, listen: 127.0.0.1:6222 }", Unsupported("cluster")),
     ("jetstream: true", Unsupported("jetstream")),
     ("port: 4222\njetstream { store_dir: /tmp/js }", Unsupported("jetstream")),
@@ -564,7 +569,7 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("ocsp { mode: never }", Same),
     ("ocsp { mode: sometimes }", Same),
     ("ocsp { mode: always, url: \"http://a\" }", Unsupported("url")),
-    ("write_timeout: retry", Unsupported("write_timeout")),
+    ("write_timeout: retry", Same),
     ("write_timeout: default", Same),
     ("proxy_protocol: true", Unsupported("proxy_protocol")),
     // Exports, imports and limits of accounts
@@ -720,7 +725,7 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("mappings = [ a ]", Same),
     ("mappings: x", Same),
     ("mappings = { a: [ { dest: b, weight: 10, cluster: c } ] }", Unsupported("cluster")),
-    ("connect_error_reports: 5", Unsupported("connect_error_reports")),
+    ("connect_error_reports: 5", Same),
     ("trace_verbose: true", Same),
     // ringbus's own key
     ("shards: 2", Ours),

@@ -216,7 +216,7 @@ fn no_secret_of_the_configuration_or_of_clients_is_told() {
     let mut inside = Client::log_in(&gossip.address("nats"), ",\"user\":\"a\",\"pass\":\"hush-a\"");
     gossip.ask_as_system(",\"user\":\"sys\",\"pass\":\"hush-sys\"");
     gossip.ask_everywhere();
-    for broken in ["password: [hush]", "password: hush hush", "listen: \"u:hush@x:y\""] {
+    for broken in ["password: [hush]", "password: hush hush", "max_payload: \"hush\""] {
         let broken = format!("{}{broken}\n", conf("hush-b"));
         gossip.reload(&broken, "Failed to reload server configuration");
     }
@@ -249,7 +249,7 @@ const MISTAKES: [&str; 21] = [
     "authorization { user: a, password: $HUSH_ENVIRONMENT }",
     "cluster { port: 6222, routes: [ \"nats://route:hush@127.0.0.1:6222\" ] }",
     "cluster { port: 6222, routes: [ \"nats://route:hush@%zz:x:6222\" ] }",
-    "cluster { port: 6222, authorization { user: r, password: hush, timeout: \"hush\" } }",
+    "cluster { port: 6222, authorization { user: r, password: hush, timeout: \"soon\" } }",
     "leafnodes { remotes [ { url: \"nats://a:hush@127.0.0.1:7422\" } ] }",
 ];
 

@@ -26,6 +26,7 @@ fn main() -> Result<(), String> {
         advertise: None,
         tags: Vec::new(),
         metadata: Default::default(),
+        feature_flags: Default::default(),
         shard: shard::Options::default(),
         tls: None,
     };

@@ -33,8 +33,6 @@ pub(crate) enum Message {
     Serve { subjects: Vec<String> },
     /// What came of a check.
     Checked { conn: ConnId, passed: bool },
-    /// What TLS new connections are offered from now on.
-    Secure(Option<Arc<Tls>>),
     /// Other options from here on.
     Reload(Box<Order>),
 }
@@ -42,6 +40,8 @@ pub(crate) enum Message {
 /// One shard's part of a reload.
 pub(crate) struct Order {
     pub reload: Arc<Reload>,
+    /// What TLS new connections are offered.
+    pub tls: Option<Arc<Tls>>,
     /// Told when it is done.
     pub done: Sender<()>,
 }

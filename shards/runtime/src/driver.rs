@@ -279,7 +279,6 @@ impl<E: Engine> Driver<E> {
         for _ in 0..MESSAGES_PER_TURN {
             match self.messages.try_recv() {
                 Ok(Message::Accepted(accepted)) => self.open(accepted, now),
-                Ok(Message::Secure(tls)) => self.engine.secure_with(tls),
                 Ok(Message::Ask(ask)) => {
                     match ask {
                         Ask::Shutdown => self.stop(now),
@@ -301,6 +300,7 @@ impl<E: Engine> Driver<E> {
                     if let Some(listener) = &mut self.listener {
                         listener.set_connections_max(order.reload.options.connections_max);
                     }
+                    self.engine.secure_with(order.tls);
                     let ask = Ask::Reload(order.reload);
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                     // Fails if whoever gave the order has lost patience.

@@ -181,7 +181,11 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
     let news = unsafe { BufferedFile::from_raw_fd(fd) };
     loop {
         match changes.try_recv() {
-            Ok(tls) => desk.borrow_mut().change_tls(tls),
+            Ok(tls) => {
+                // There may be more that the same strike told of, the end among it.
+                desk.borrow_mut().change_tls(tls);
+                continue;
+            }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => break,
         }

@@ -25,6 +25,7 @@ mod system;
 pub mod tls;
 
 pub use engine::Engine;
+pub use monitor::default_feature_flags;
 pub use preflight::preflight;
 pub use server::{
     Changed, HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,

@@ -52,6 +52,8 @@ pub struct Settings {
     pub tags: Vec<String>,
     /// What operators tell servers apart by; monitoring shows it.
     pub metadata: BTreeMap<String, String>,
+    /// Parts of nats-server that the operator switches; monitoring shows those it knows.
+    pub feature_flags: BTreeMap<String, bool>,
     /// The limits of the engine.
     pub shard: shard::Options,
     /// How clients are to use TLS, if they are.
@@ -86,6 +88,8 @@ pub struct Identity {
     pub go: String,
     /// A public curve key, unique to this run.
     pub xkey: String,
+    /// How it was called, without the secrets; monitoring shows it.
+    pub command_line: Vec<String>,
 }
 
 /// How long a shard may take to take new settings.
@@ -156,6 +160,9 @@ pub struct Changed {
     pub tags: Vec<String>,
     /// See [`Settings::metadata`].
     pub metadata: BTreeMap<String, String>,
+    /// What handshakes to come are made with, of monitoring too: see [`TlsSettings::load`].
+    /// Connections keep what they have. `None` turns TLS off, for clients only.
+    pub tls: Option<Tls>,
 }
 
 /// Ends a server from another thread.
@@ -189,22 +196,6 @@ impl Server {
         self.stopper.clone()
     }
 
-    /// Reads certificates and keys anew and uses them for handshakes to come, of monitoring too.
-    /// Connections keep what they have. `None` turns TLS off, for clients only.
-    ///
-    /// # Errors
-    /// As [`TlsSettings::load`]; then everything stays as it is.
-    pub fn reload_tls(&self, settings: Option<&TlsSettings>) -> Result<(), String> {
-        let tls = settings.map(TlsSettings::load).transpose()?.map(Arc::new);
-        for mailbox in &self.stopper.commons.mailboxes {
-            mailbox.post(Message::Secure(tls.clone()));
-        }
-        if let Some((_, monitoring)) = &self.http {
-            monitoring.secure(tls);
-        }
-        Ok(())
-    }
-
     /// Hears of the first shard that has ended: then the whole server does.
     pub fn ended(&self) -> Receiver<()> {
         self.threads.ended.clone()
@@ -232,13 +223,15 @@ impl Server {
         excess = excess.saturating_sub(max);
         let all = excess;
         let (host, port) = advertised(change.advertise, self.host_and_port.clone());
+        let tls = change.tls.map(Arc::new);
         let mut reload = Reload { options: change.shard, host, port, excess: 0 };
         let (done, answers) = bounded(commons.mailboxes.len());
         for (mailbox, open) in commons.mailboxes.iter().zip(&commons.open) {
             let share = excess.min(open.value());
             excess -= share;
             reload.excess = usize::try_from(share).unwrap_or(usize::MAX);
-            let order = Order { reload: Arc::new(reload.clone()), done: done.clone() };
+            let reload = Arc::new(reload.clone());
+            let order = Order { reload, tls: tls.clone(), done: done.clone() };
             mailbox.post(Message::Reload(Box::new(order)));
         }
         drop(done);
@@ -248,6 +241,9 @@ impl Server {
         }
         let Changed { digest, tags, metadata, .. } = change;
         let reload = Arc::new(reload);
+        if let Some((_, monitoring)) = &self.http {
+            monitoring.secure(tls);
+        }
         self.tell_monitoring(http::Change::Reload { reload, digest, tags, metadata });
         Ok(all)
     }
@@ -604,11 +600,16 @@ fn site(
         config_digest: settings.config_digest.clone(),
         tags: settings.tags.clone(),
         metadata: settings.metadata.clone(),
-        command_line: std::env::args().collect(),
+        command_line: identity.command_line,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         shards: settings.cores.len(),
         ..monitor::Site::default()
     };
+    for (name, on) in &settings.feature_flags {
+        if let Some(known) = site.feature_flags.get_mut(name) {
+            *known = *on;
+        }
+    }
     show_tls(&mut site, tls);
     site
 }

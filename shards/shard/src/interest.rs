@@ -242,12 +242,12 @@ pub(crate) struct Change {
 }
 
 impl Account {
-    pub fn new(id: AccountId, seed: u64) -> Account {
+    pub fn new(id: AccountId, seed: u64, match_cache: bool) -> Account {
         Account {
             id,
             recasts: false,
             table: Sublist::new(seed),
-            plans: Plans::new(FixedState::with_seed(seed)),
+            plans: Plans::new(FixedState::with_seed(seed), match_cache),
             dirty: Vec::new(),
             matched: Vec::new(),
             figures: Figures::default(),

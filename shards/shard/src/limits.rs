@@ -111,6 +111,8 @@ pub struct Options {
     pub pings_out_max: u32,
     /// Drop for a receiver that is far behind instead of slowing its publishers.
     pub no_fast_producer_stall: bool,
+    /// Remember who gets what is published, by subject.
+    pub match_cache: bool,
     /// Message headers are supported.
     pub headers: bool,
     /// Tell of connections opened and closed.
@@ -145,6 +147,7 @@ impl Default for Options {
             ping_interval_ns: 120 * SECONDS,
             pings_out_max: 2,
             no_fast_producer_stall: false,
+            match_cache: true,
             headers: true,
             debug: false,
             trace: false,

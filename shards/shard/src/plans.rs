@@ -16,6 +16,7 @@ use crate::limits::{PLANS_CHECKED_MAX, PLANS_EASY_MAX, PLANS_MAX, PLANS_SEEN};
 pub(crate) struct Plans {
     table: HashTable<Rc<Plan>>,
     hasher: FixedState,
+    remembers: bool,
     /// Marks of subjects asked for once, by hash: with many plans, a second time makes it worth
     /// keeping one. Empty until then.
     seen: Vec<u32>,
@@ -26,8 +27,16 @@ pub(crate) struct Plans {
 }
 
 impl Plans {
-    pub fn new(hasher: FixedState) -> Plans {
-        Plans { table: HashTable::new(), hasher, seen: Vec::new(), spare: None, generation: 0 }
+    /// One that does not remember makes each plan anew.
+    pub fn new(hasher: FixedState, remembers: bool) -> Plans {
+        Plans {
+            table: HashTable::new(),
+            hasher,
+            remembers,
+            seen: Vec::new(),
+            spare: None,
+            generation: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -131,8 +140,8 @@ impl Plans {
     /// A few subjects are always remembered. Among many, those that come round again: plans for
     /// the others would only drive each other out.
     fn is_worth_keeping(&mut self, hash: u64) -> bool {
-        if self.table.len() < PLANS_EASY_MAX {
-            return true;
+        if !self.remembers || self.table.len() < PLANS_EASY_MAX {
+            return self.remembers;
         }
         if self.seen.is_empty() {
             self.seen.resize(PLANS_SEEN, 0);
@@ -170,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_change_voids_the_plans_it_concerns_and_no_others() {
-        let mut plans = Plans::new(FixedState::with_seed(1));
+        let mut plans = Plans::new(FixedState::with_seed(1), true);
         let (a, b) = (asked(&mut plans, "t.a"), asked(&mut plans, "t.b"));
         plans.forget(b"t.b");
         assert!(plans.is_current(&a) && !plans.is_current(&b));
@@ -183,7 +192,7 @@ mod tests {
 
     #[test]
     fn with_many_plans_all_are_void_at_once() {
-        let mut plans = Plans::new(FixedState::with_seed(1));
+        let mut plans = Plans::new(FixedState::with_seed(1), true);
         let all: Vec<_> =
             (0..=PLANS_CHECKED_MAX).map(|n| asked(&mut plans, &format!("s.{n}"))).collect();
         plans.forget_matching(b"other.*");
@@ -194,7 +203,7 @@ mod tests {
 
     #[test]
     fn among_many_subjects_only_those_that_return_are_kept() {
-        let mut plans = Plans::new(FixedState::with_seed(1));
+        let mut plans = Plans::new(FixedState::with_seed(1), true);
         for n in 0..PLANS_EASY_MAX {
             assert!(asked(&mut plans, &format!("s.{n}")).kept);
         }
@@ -206,8 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_that_is_off_remembers_nothing() {
+        let mut plans = Plans::new(FixedState::with_seed(1), false);
+        let plan = asked(&mut plans, "a");
+        assert!(!plan.kept && !plans.is_current(&plan) && plans.len() == 0);
+        assert!(!asked(&mut plans, "a").kept);
+    }
+
+    #[test]
     fn plans_are_bounded_and_one_that_was_driven_out_is_not_current() {
-        let mut plans = Plans::new(FixedState::with_seed(1));
+        let mut plans = Plans::new(FixedState::with_seed(1), true);
         let first = asked(&mut plans, "first");
         for n in 0..PLANS_MAX {
             asked(&mut plans, &format!("s.{n}"));

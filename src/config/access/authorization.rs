@@ -3,7 +3,7 @@
 use runtime::access::Secret;
 
 use super::users::{self, Entry};
-use super::{Reader, expected, in_order, not_behind_proxies, permissions, secret, text};
+use super::{Reader, Shared, expected, in_order, not_behind_proxies, permissions, secret, text};
 use crate::config::duration;
 use crate::config::schema::unknown;
 use crate::config::value::{Data, Fault, Value};
@@ -27,6 +27,16 @@ const TIMEOUT_MAX_S: f64 = 1e9;
 
 impl Authorization {
     pub fn read(value: &Value, reader: &mut Reader<'_>) -> Result<Authorization, Fault> {
+        let (mut found, defaults) = Authorization::read_apart(value, reader)?;
+        users::apply_defaults(found.users.iter_mut().flatten(), defaults.as_ref());
+        Ok(found)
+    }
+
+    /// The permissions of those who have none of their own apart from the rest.
+    pub fn read_apart(
+        value: &Value,
+        reader: &mut Reader<'_>,
+    ) -> Result<(Authorization, Option<Shared>), Fault> {
         let Data::Map(map) = &value.data else {
             return Err(expected("authorization", "a map", value));
         };
@@ -57,8 +67,7 @@ impl Authorization {
                 _ => reader.errors.push(value.fault(unknown("field", key, KEYS.into_iter()))),
             }
         }
-        users::apply_defaults(found.users.iter_mut().flatten(), defaults.as_ref());
-        Ok(found)
+        Ok((found, defaults))
     }
 
     /// What can't be said together, and users that there are already.

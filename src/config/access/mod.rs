@@ -3,6 +3,7 @@
 
 mod authorization;
 mod permissions;
+mod routes;
 mod users;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::accounts::{self, Words};
 use super::schema::unknown;
 use super::value::{Data, Fault, Map, Value};
 use authorization::Authorization;
+pub use routes::{check_routes_authorization, check_routes_permissions};
 use users::Entry;
 
 /// What a file says about access.
@@ -201,6 +203,16 @@ impl Said {
         }
     }
 
+    /// Who a client is that shows no credentials.
+    pub fn no_auth_user(&self) -> &str {
+        self.no_auth_user.as_deref().unwrap_or_default()
+    }
+
+    /// There is no system account.
+    pub fn no_system_account(&self) -> bool {
+        self.no_system_account
+    }
+
     /// It says how long a client may take.
     pub fn has_timeout(&self) -> bool {
         self.authorization.as_ref().is_some_and(|it| it.timeout_ns.is_some())
@@ -325,7 +337,7 @@ pub fn has_plain_passwords(access: &Access) -> bool {
 const ACCOUNT_KEYS: [&str; 2] = ["users", "default_permissions"];
 
 /// A map's entries as they stand in the file.
-fn in_order(map: &Map) -> Vec<(&String, &Value)> {
+pub fn in_order(map: &Map) -> Vec<(&String, &Value)> {
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     entries.sort_by_key(|(_, value)| (value.at.line, value.at.column));
     entries

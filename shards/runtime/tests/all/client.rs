@@ -106,6 +106,7 @@ pub fn settings(shards: usize) -> Settings {
         advertise: None,
         tags: Vec::new(),
         metadata: Default::default(),
+        feature_flags: Default::default(),
         shard: shard::Options::default(),
         tls: None,
     }

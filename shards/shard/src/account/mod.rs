@@ -180,10 +180,10 @@ pub struct Limits {
 }
 
 /// Makes tables what `access` says: more of them, or with other ties.
-pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, seed: u64) {
+pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, seed: u64, match_cache: bool) {
     for (at, account) in access.accounts().iter().enumerate() {
         if at == tables.len() {
-            tables.push(Account::new(AccountId(at as u32), seed));
+            tables.push(Account::new(AccountId(at as u32), seed, match_cache));
         }
         tables[at].tie(Bonds::of(&account.ties));
     }

@@ -39,7 +39,7 @@ impl Shard {
             self.recheck(usize::MAX, out);
         }
         self.info.auth_required = access.required && !access.is_open;
-        account::fit(&mut self.accounts, &access, self.seed);
+        account::fit(&mut self.accounts, &access, self.seed, self.options.match_cache);
         self.options.access = access;
         self.recheck = Some(Recheck { slot: 0, subs: Vec::new() });
     }
@@ -48,17 +48,17 @@ impl Shard {
     pub(crate) fn ensure_accounts(&mut self) {
         if self.accounts.len() < self.options.access.accounts().len() {
             let access = self.options.access.clone();
-            account::fit(&mut self.accounts, &access, self.seed);
+            account::fit(&mut self.accounts, &access, self.seed, self.options.match_cache);
         }
     }
 
     /// As [`Shard::ensure_accounts`], for a peer that has heard of an account first.
     #[cold]
     pub(crate) fn ensure_account(&mut self, account: AccountId) {
-        let seed = self.seed;
+        let (seed, match_cache) = (self.seed, self.options.match_cache);
         while self.accounts.len() <= account.0 as usize {
             let id = AccountId(self.accounts.len() as u32);
-            self.accounts.push(Account::new(id, seed));
+            self.accounts.push(Account::new(id, seed, match_cache));
         }
     }
 
