@@ -1,13 +1,19 @@
-//! Writes the man page and the completions of bash, zsh and fish into a directory, from the same
-//! text that `ringbus -h` prints: `cargo run --example documents -- directory`.
+//! Writes the man page and the completions of bash, zsh and fish into a directory, from the
+//! description that `ringbus -h` prints: `cargo run --example documents -- directory`.
 
 use std::path::Path;
 use std::{fs, io};
 
-use clap::{Arg, ArgAction, Command, ValueHint};
+use clap::Command;
 use clap_complete::Shell;
 
-const USAGE: &str = include_str!("../src/cli/usage.txt");
+#[path = "../src/cli/arguments.rs"]
+#[allow(dead_code, reason = "the usage text is for the server")]
+mod arguments;
+#[path = "../src/cli/flags.rs"]
+#[allow(dead_code, reason = "nothing is parsed here")]
+mod flags;
+
 const PROGRAM: &str = "ringbus";
 
 const AFTER: &str = "\
@@ -40,73 +46,11 @@ pub fn write(directory: &Path) -> io::Result<()> {
     fs::write(directory.join("ringbus.8"), page)
 }
 
-/// The command line as the usage text has it.
+/// The command line as `-h` has it.
 pub fn command() -> Command {
-    let mut command = Command::new(PROGRAM)
+    arguments::described()
+        .name(PROGRAM)
         .about("A message bus that speaks NATS, one io_uring shard per core")
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(AFTER)
-        .disable_help_flag(true)
-        .disable_version_flag(true);
-    let mut heading = String::new();
-    let mut names = String::new();
-    for line in USAGE.lines() {
-        if let Some(title) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
-            heading = title.to_owned();
-        } else if line.trim_start().starts_with('-') {
-            let (more, help) = line.trim().split_once("  ").unwrap_or((line.trim(), ""));
-            names = if names.is_empty() { more.to_owned() } else { format!("{names}, {more}") };
-            if !help.is_empty() {
-                command = command.arg(argument(&names, help.trim(), &heading));
-                names.clear();
-            }
-        }
-    }
-    command
-}
-
-/// One flag, from `-a, --addr, --net <host>`.
-fn argument(names: &str, help: &str, heading: &str) -> Arg {
-    let (names, value) = match names.split_once(" <") {
-        Some((names, value)) => (names, Some(value.trim_end_matches('>'))),
-        None => (names, None),
-    };
-    let mut longs: Vec<&'static str> = Vec::new();
-    let mut short = None;
-    for name in names.split(", ").map(str::trim) {
-        let bare = name.trim_start_matches('-');
-        match (name.starts_with("--"), bare.chars().count()) {
-            (false, 1) => short = bare.chars().next(),
-            // Go's flags take one dash or two before any name; these tools know two.
-            // They live as long as the program: it makes them once.
-            _ => longs.push(&*bare.to_owned().leak()),
-        }
-    }
-    let id: &'static str =
-        longs.last().copied().or(short.map(|c| &*c.to_string().leak())).unwrap_or_default();
-    // Man pages name a flag once; its other names are told in its text.
-    let others: Vec<String> = longs.iter().skip(1).map(|long| format!("--{long}")).collect();
-    let also =
-        if others.is_empty() { String::new() } else { format!(" (also {})", others.join(", ")) };
-    let mut argument =
-        Arg::new(id).help(format!("{help}{also}")).help_heading(&*heading.to_owned().leak());
-    if let Some(short) = short {
-        argument = argument.short(short);
-    }
-    if let Some(long) = longs.first() {
-        argument = argument.long(*long);
-    }
-    argument = argument.visible_aliases(longs.into_iter().skip(1));
-    match value {
-        None => argument.action(ArgAction::SetTrue),
-        Some(value) => {
-            let hint = match value {
-                "file" => ValueHint::FilePath,
-                "dir" => ValueHint::DirPath,
-                "host" => ValueHint::Hostname,
-                _ => ValueHint::Other,
-            };
-            argument.value_name(&*value.to_owned().leak()).value_hint(hint)
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The operator's words: the command line, its flags and what it asks for.
 
+mod arguments;
 mod flags;
 pub mod redact;
 pub mod signal;
@@ -7,6 +8,7 @@ pub mod signal;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use arguments::Arguments;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 
@@ -21,7 +23,6 @@ pub const PROGRAM: &str = "nats-server";
 /// The nats-server release whose behaviour this is.
 pub const NATS_VERSION: &str = "2.15.1";
 
-const USAGE: &str = include_str!("cli/usage.txt");
 const TLS_USAGE: &str = include_str!("cli/usage_tls.txt");
 
 /// What to do.
@@ -52,8 +53,8 @@ pub fn version() -> String {
     format!("{NATS_VERSION} (ringbus {})", env!("CARGO_PKG_VERSION"))
 }
 
-pub fn usage() -> &'static str {
-    USAGE
+pub fn usage() -> String {
+    arguments::usage()
 }
 
 /// Understands a command line, the program's name not included.
@@ -79,7 +80,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Action {
         return Action::Print(version_line());
     }
     if typed.help == Some(true) {
-        return Action::Print(USAGE.to_string());
+        return Action::Print(usage());
     }
     if typed.help_tls == Some(true) {
         return Action::Print(TLS_USAGE.to_string());
@@ -87,7 +88,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Action {
     if split.unsupported.is_none() {
         match word.as_deref() {
             Some("version") => return Action::Print(version_line()),
-            Some("help") => return Action::Print(USAGE.to_string()),
+            Some("help") => return Action::Print(usage()),
             Some(_) => {
                 return Action::Refuse(format!("unrecognized command: {:?}", split.words[0]));
             }
@@ -104,83 +105,8 @@ fn version_line() -> String {
     format!("{PROGRAM}: v{}\n", version())
 }
 
-/// The flags after Go's grammar is undone: every one `--long=value`, the last one of a kind wins.
-#[derive(Debug, Parser)]
-#[command(disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
-struct Arguments {
-    #[arg(long, value_parser = flags::boolean)]
-    help: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    version: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    test: Option<bool>,
-    #[arg(long)]
-    config: Option<PathBuf>,
-    #[arg(long)]
-    addr: Option<String>,
-    #[arg(long, value_parser = flags::integer)]
-    port: Option<i64>,
-    #[arg(long)]
-    server_name: Option<String>,
-    #[arg(long)]
-    pid: Option<String>,
-    #[arg(long)]
-    ports_file_dir: Option<String>,
-    #[arg(long, value_parser = flags::integer)]
-    http_port: Option<i64>,
-    #[arg(long, value_parser = flags::integer)]
-    https_port: Option<i64>,
-    #[arg(long, value_parser = flags::boolean)]
-    help_tls: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    tls: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    tlsverify: Option<bool>,
-    #[arg(long)]
-    tlscert: Option<PathBuf>,
-    #[arg(long)]
-    tlskey: Option<PathBuf>,
-    #[arg(long)]
-    tlscacert: Option<PathBuf>,
-    #[arg(long)]
-    log: Option<String>,
-    #[arg(long, value_parser = flags::boolean)]
-    logtime: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    logtime_utc: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    debug: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    trace: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    debug_and_trace: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    verbose_trace: Option<bool>,
-    #[arg(long, value_parser = flags::boolean)]
-    debug_and_verbose_trace: Option<bool>,
-    #[arg(long, value_parser = flags::integer)]
-    log_size_limit: Option<i64>,
-    #[arg(long, value_parser = flags::boolean)]
-    syslog: Option<bool>,
-    #[arg(long)]
-    remote_syslog: Option<String>,
-    #[arg(long, value_parser = flags::integer)]
-    max_traced_msg_len: Option<i64>,
-    #[arg(long)]
-    client_advertise: Option<String>,
-    #[arg(long)]
-    signal: Option<String>,
-    #[arg(long, value_parser = flags::integer)]
-    shards: Option<i64>,
-    #[arg(long)]
-    user: Option<String>,
-    #[arg(long)]
-    pass: Option<String>,
-    #[arg(long)]
-    auth: Option<String>,
-}
-
 impl Arguments {
+    /// What these flags ask for.
     fn into_action(self) -> Action {
         if let Some(request) = self.signal.filter(|request| !request.is_empty()) {
             return Action::Signal(request);
@@ -245,7 +171,7 @@ fn complaint(error: &clap::Error, split: &flags::Split) -> String {
         _ => "",
     };
     let value = text(ContextKind::InvalidValue);
-    let argument = text(ContextKind::InvalidArg).trim_start_matches("--");
+    let argument = text(ContextKind::InvalidArg).trim_start_matches('-');
     let long = argument.split([' ', '=']).next().unwrap_or(argument);
     let spelled = split.spelled.get(long).map_or(long, String::as_str);
     let reason =
@@ -272,6 +198,36 @@ fn with_hint(complaint: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_two_tables_of_flags_agree() {
+        let described = arguments::described();
+        described.clone().debug_assert();
+        let mut told: Vec<String> = Vec::new();
+        for argument in described.get_arguments() {
+            let longs = argument
+                .get_long()
+                .into_iter()
+                .chain(argument.get_visible_aliases().into_iter().flatten());
+            told.extend(longs.map(str::to_string));
+            told.extend(argument.get_short().map(String::from));
+        }
+        told.extend(flags::refused().map(str::to_string));
+        let mut known: Vec<String> = flags::names().map(str::to_string).collect();
+        told.sort();
+        known.sort();
+        assert_eq!(told, known);
+    }
+
+    #[test]
+    fn the_usage_text_fits_a_terminal() {
+        let text = usage();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        for heading in ["Server", "Logging", "Authorization", "TLS", "Common"] {
+            assert!(text.contains(&format!("\n{heading} Options:\n")), "{text}");
+        }
+        assert!(text.contains("Usage: nats-server [options]"), "{text}");
+    }
 
     fn parsed(line: &str) -> Action {
         parse(line.split_whitespace().map(OsString::from))
@@ -330,7 +286,7 @@ mod tests {
             assert_eq!(parsed(line), version, "{line}");
         }
         for line in ["-h", "--help", "help"] {
-            assert_eq!(parsed(line), Action::Print(USAGE.to_string()), "{line}");
+            assert_eq!(parsed(line), Action::Print(usage()), "{line}");
         }
     }
 

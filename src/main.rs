@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         }
         Action::Complain(complaint) => {
             eprintln!("{complaint}");
-            print(cli::usage());
+            print(&cli::usage());
             ExitCode::SUCCESS
         }
         Action::Refuse(reason) => refused(&reason),

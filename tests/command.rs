@@ -56,6 +56,105 @@ fn command_lines_are_answered_like_nats_server() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// nats-server's own list of its flags, gone through: names, whether a value follows.
+fn flags_of_nats_server() -> Vec<(String, bool)> {
+    let help = answer(&Program::reference(), "--help");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let (mut flags, mut waiting) = (Vec::new(), Vec::new());
+    for line in help.lines().map(str::trim).filter(|line| line.starts_with('-')) {
+        let (names, told) = line.split_once("  ").unwrap_or((line, ""));
+        waiting.extend(names.split([',', ' ']).filter(|word| word.starts_with('-')).map(bare));
+        if !told.is_empty() || names.contains('<') {
+            // Go takes nothing after this one, whatever its text says.
+            let valued = names.contains('<') && !names.contains("--no_advertise");
+            flags.extend(waiting.drain(..).map(|name| (name, valued)));
+        }
+    }
+    flags
+}
+
+fn bare(flag: &str) -> String {
+    flag.trim_start_matches('-').to_string()
+}
+
+#[test]
+fn every_flag_of_nats_server_is_taken_or_refused_by_name_and_told_of() {
+    let program = Program::under_test();
+    if !program.takes_shards {
+        return;
+    }
+    let flags = flags_of_nats_server();
+    assert!(flags.len() > 55, "{flags:?}");
+    let help = answer(&program, "-h").stdout;
+    let help = String::from_utf8_lossy(&help).into_owned();
+    let told: Vec<String> = help
+        .split([' ', ',', '[', ']', '\n', ';', '='])
+        .filter(|word| word.starts_with('-'))
+        .map(bare)
+        .collect();
+    let mut faults = Vec::new();
+    for (name, valued) in &flags {
+        if !told.contains(name) {
+            faults.push(format!("-h does not tell of {name}"));
+        }
+        for dashes in ["-", "--"] {
+            for line in spellings(&format!("{dashes}{name}"), *valued) {
+                faults.extend(judged(&program, &line, name).err());
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+fn spellings(flag: &str, valued: bool) -> [String; 2] {
+    let value = if flag.contains("signal") || flag.contains("sl") { "stop=x" } else { "7" };
+    match valued {
+        true => [format!("{flag} {value}"), format!("{flag}={value}")],
+        false => [flag.to_string(), format!("{flag}=true")],
+    }
+}
+
+/// A check without a file to check is refused after all flags have been understood.
+fn judged(program: &Program, line: &str, name: &str) -> Result<(), String> {
+    let whole = format!("{line} -t");
+    let (ours, theirs) = (answer(program, &whole), answer(&Program::reference(), &whole));
+    let (said, expected) = (first_line(&ours.stderr), first_line(&theirs.stderr));
+    let spelled = line.split([' ', '=']).next().unwrap_or_default();
+    if said.contains(&format!("{spelled} is not supported yet; ")) {
+        return match ours.status.code() {
+            Some(1) => Ok(()),
+            code => Err(format!("{line}: refused with {code:?}")),
+        };
+    }
+    if ours.status.code() != theirs.status.code() || said != expected {
+        return Err(format!("{line} ({name}): {said:?}, nats-server: {expected:?}"));
+    }
+    Ok(())
+}
+
+#[test]
+fn flags_go_before_the_file() {
+    for (name, program) in
+        ["reference", "ringbus"].iter().zip([Program::reference(), Program::under_test()])
+    {
+        let scratch = Scratch::new(&format!("precedence-{name}"));
+        let conf = "server_name: file\ndebug: true\nlogtime: true\npid_file: of-the-file\n\
+                    logfile: of-the-file.log\nmax_traced_msg_len: 7\n";
+        fs::write(scratch.0.join("c.conf"), conf).unwrap();
+        let flags = ["-n", "flag", "--debug=false", "-T=false", "-P", "pid", "-l", "log"];
+        let mut running = Running::start_with(&program, &scratch.0, &flags);
+        let text = await_text(&scratch.0.join("log"), "Server is ready");
+        assert!(text.contains("] [INF]   Name:     flag\n"), "{name}: {text}");
+        assert!(!text.contains("[DBG]"), "{name}: {text}");
+        assert!(scratch.0.join("pid").exists(), "{name}");
+        for left in ["of-the-file", "of-the-file.log"] {
+            assert!(!scratch.0.join(left).exists(), "{name}: {left}");
+        }
+        running.signal("INT");
+        assert_eq!(running.end(), Some(0), "{name}");
+    }
+}
+
 #[test]
 fn versions_are_told() {
     for line in ["-v", "--version", "version"] {

@@ -399,6 +399,10 @@ fn the_signal_flag_finds_a_server_and_complains_like_nats_server() {
     assert!(reopened.status.success(), "{reopened:?}");
     await_text(&log, "Trapped \"user defined signal 1\" signal");
     let pid = running.0.id();
+    // A star finds all whose numbers begin so: with the whole number before it, this one.
+    let found = answer(&program, &format!("--signal=reload={pid}*"));
+    assert!(found.status.success(), "{found:?}");
+    await_text(&log, "Trapped \"hangup\" signal");
     assert!(answer(&program, &format!("-sl term={pid}")).status.success());
     assert_eq!(running.end(), Some(0));
     for line in [

@@ -202,6 +202,95 @@ fn the_debian_package_holds_what_it_should() {
     assert!(valid.expect("it runs").status.success());
 }
 
+/// The files in a package, and nothing else but the libraries the binary names.
+#[test]
+fn the_debian_package_serves_where_it_is_unpacked() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let scratch = Scratch::new("deb-serves");
+    let share = scratch.0.join("share");
+    generator::write(&share).expect("man page and completions");
+    let mut build = Command::new(root().join("scripts/build-deb.sh"));
+    build.arg(scratch.at("out")).env("RINGBUS_SHARE", &share);
+    let package = run(build.env("RINGBUS_BIN", Program::under_test().path));
+    let inside = scratch.at("inside");
+    run(Command::new("dpkg-deb").args(["--extract", package.trim(), &inside]));
+    fs::create_dir_all(format!("{inside}/tmp")).expect("a directory");
+    let needed = run(Command::new("ldd").arg(format!("{inside}/usr/bin/ringbus")));
+    for library in needed.split_whitespace().filter(|word| word.starts_with('/')) {
+        let there = format!("{inside}{library}");
+        fs::create_dir_all(Path::new(&there).parent().expect("a parent")).expect("a directory");
+        fs::copy(library, &there).expect("a library");
+    }
+    serves_from(&inside, &["-c", "/etc/ringbus/ringbus.conf"]);
+    let control = scratch.at("control");
+    run(Command::new("dpkg-deb").args(["--control", package.trim(), &control]));
+    for script in ["postinst", "prerm", "postrm"] {
+        run(Command::new("sh").args(["-n", &format!("{control}/{script}")]));
+    }
+    let page = scratch.at("ringbus.8");
+    fs::write(&page, run(Command::new("gzip").args(["-dc", &format!("{inside}{MAN}")]))).unwrap();
+    if let Ok(shown) = Command::new("man").args(["--warnings", "-l", &page]).output() {
+        let text = String::from_utf8_lossy(&shown.stdout);
+        assert!(shown.stderr.is_empty(), "{}", String::from_utf8_lossy(&shown.stderr));
+        assert!(text.contains("ringbus") && text.contains("--http_port"), "{text}");
+    }
+}
+
+const MAN: &str = "/usr/share/man/man8/ringbus.8.gz";
+
+/// Needs systemd-analyze, of the package systemd; without it nothing is looked at.
+#[test]
+fn the_unit_is_understood_and_its_system_calls_are_enough() {
+    let program = Program::under_test();
+    if !program.takes_shards || Command::new("systemd-analyze").arg("--version").output().is_err() {
+        return;
+    }
+    let scratch = Scratch::new("unit");
+    let unit = fs::read_to_string(root().join("configs/ringbus.service")).expect("a unit");
+    let binary = program.path.display().to_string();
+    let path = scratch.at("ringbus.service");
+    fs::write(&path, unit.replace("/usr/local/bin/ringbus", &binary)).expect("a file");
+    run(Command::new("systemd-analyze").args(["verify", "--man=no", &path]));
+
+    // What its filter lets through, as a profile for the same helper as above.
+    let mut allowed: Vec<String> = Vec::new();
+    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (line, taken) = match line.strip_prefix('~') {
+            Some(line) => (line, true),
+            None => (line, false),
+        };
+        for name in line.split_whitespace().flat_map(system_calls) {
+            allowed.retain(|known| *known != name);
+            if !taken {
+                allowed.push(name);
+            }
+        }
+    }
+    let profile = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 1,
+        "syscalls": [{ "action": "SCMP_ACT_ALLOW", "names": allowed }],
+    });
+    let path = scratch.at("profile.json");
+    fs::write(&path, profile.to_string()).expect("a file");
+    let mut command = Command::new("python3");
+    command.arg(root().join("scripts/lib/with_seccomp.py")).arg(path).arg(&program.path);
+    command.args(["--ports_file_dir", &scratch.0.display().to_string()]);
+    serves(command, &scratch.0.display().to_string());
+}
+
+/// A system call, or those of a group.
+fn system_calls(name: &str) -> Vec<String> {
+    if !name.starts_with('@') {
+        return vec![name.to_string()];
+    }
+    let told = run(Command::new("systemd-analyze").args(["syscall-filter", name]));
+    let names = told.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#'));
+    names.filter(|line| !line.is_empty()).flat_map(system_calls).collect()
+}
+
 #[test]
 fn tuning_shows_before_it_changes() {
     let scratch = Scratch::new("tune");

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::duration::format as duration;
-use super::options::{LogPlace, Options};
+use super::options::{Log, LogPlace, Options};
 
 /// The lines to log for what changes from `old` to `new`, in nats-server's words.
 ///
@@ -11,29 +11,12 @@ use super::options::{LogPlace, Options};
 /// One line: something differs that only a start can change. Then nothing must.
 pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> {
     fixed(old, new)?;
-    let mut lines = Vec::new();
+    let mut lines = of_the_log(&old.log, &new.log);
     let mut say = |changed: bool, what: &str, value: &dyn Display| {
         if changed {
             lines.push(format!("Reloaded: {what} = {value}"));
         }
     };
-    let (was, is) = (&old.log, &new.log);
-    say(was.trace != is.trace, "trace", &is.trace);
-    say(was.trace_system != is.trace_system, "trace_verbose", &is.trace_system);
-    say(was.trace_headers_only != is.trace_headers_only, "trace_headers", &is.trace_headers_only);
-    say(was.debug != is.debug, "debug", &is.debug);
-    say(was.time != is.time, "logtime", &is.time);
-    say(was.utc != is.utc, "logtime_utc", &is.utc);
-    if was.place != is.place {
-        match &is.place {
-            LogPlace::File { path, .. } => say(true, "log_file", &path.display()),
-            LogPlace::Syslog(address) if address.is_remote() => {
-                say(true, "remote_syslog", address);
-            }
-            LogPlace::Syslog(_) => say(true, "syslog", &true),
-            LogPlace::Stderr => say(true, "log_file", &""),
-        }
-    }
     let (was, is) = (&old.limits, &new.limits);
     say(was.connections_max != is.connections_max, "max_connections", &is.connections_max);
     say(was.control_line_max != is.control_line_max, "max_control_line", &is.control_line_max);
@@ -83,6 +66,32 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
         lines.push(format!("Reloaded: fast producers will {not}be stalled"));
     }
     Ok(lines)
+}
+
+fn of_the_log(was: &Log, is: &Log) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |changed: bool, what: &str, value: &dyn Display| {
+        if changed {
+            lines.push(format!("Reloaded: {what} = {value}"));
+        }
+    };
+    say(was.trace != is.trace, "trace", &is.trace);
+    say(was.trace_system != is.trace_system, "trace_verbose", &is.trace_system);
+    say(was.trace_headers_only != is.trace_headers_only, "trace_headers", &is.trace_headers_only);
+    say(was.debug != is.debug, "debug", &is.debug);
+    say(was.time != is.time, "logtime", &is.time);
+    say(was.utc != is.utc, "logtime_utc", &is.utc);
+    if was.place != is.place {
+        match &is.place {
+            LogPlace::File { path, .. } => say(true, "log_file", &path.display()),
+            LogPlace::Syslog(address) if address.is_remote() => {
+                say(true, "remote_syslog", address);
+            }
+            LogPlace::Syslog(_) => say(true, "syslog", &true),
+            LogPlace::Stderr => say(true, "log_file", &""),
+        }
+    }
+    lines
 }
 
 /// What only a start can change.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use log::Level;
+use log::{Level, Record};
 
 use super::style::Style;
 use super::thread::Health;
@@ -49,7 +49,9 @@ impl LogFile {
 
     fn say(&mut self, level: Level, text: std::fmt::Arguments<'_>) {
         let mut line = Vec::new();
-        let written = self.style.write(&mut line, Timestamp::now(), level, "ringbus", text);
+        let mut record = Record::builder();
+        let record = record.level(level).target("ringbus").args(text).build();
+        let written = self.style.write(&mut line, Timestamp::now(), &record);
         if written.and_then(|()| self.file.write_all(&line)).is_ok() {
             self.bytes += line.len() as u64;
         }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use log::Level;
+use log::{Level, Record};
 
 use super::FATAL;
 use crate::config::options::{self, SyslogAddress};
@@ -72,26 +72,17 @@ impl Style {
         &self,
         out: &mut impl Write,
         at: Timestamp,
-        level: Level,
-        target: &str,
-        text: std::fmt::Arguments<'_>,
+        record: &Record<'_>,
     ) -> io::Result<()> {
         match self {
-            Style::Plain(plain) => plain.write(out, at, level, target, text),
-            Style::Syslog(syslog) => syslog.write(out, at, level, target, text),
+            Style::Plain(plain) => plain.write(out, at, record),
+            Style::Syslog(syslog) => syslog.write(out, at, record),
         }
     }
 }
 
 impl Plain {
-    fn write(
-        &self,
-        out: &mut impl Write,
-        at: Timestamp,
-        level: Level,
-        target: &str,
-        text: std::fmt::Arguments<'_>,
-    ) -> io::Result<()> {
+    fn write(&self, out: &mut impl Write, at: Timestamp, record: &Record<'_>) -> io::Result<()> {
         write!(out, "[{}] ", self.pid)?;
         if let Some(zone) = &self.zone {
             let at = zone.to_datetime(at);
@@ -107,14 +98,15 @@ impl Plain {
                 at.subsec_nanosecond() / 1000
             )?;
         }
-        let (label, colour) = match level {
-            Level::Error if target == FATAL => ("FTL", "31"),
+        let (label, colour) = match record.level() {
+            Level::Error if record.target() == FATAL => ("FTL", "31"),
             Level::Error => ("ERR", "31"),
             Level::Warn => ("WRN", "0;93"),
             Level::Info => ("INF", "32"),
             Level::Debug => ("DBG", "36"),
             Level::Trace => ("TRC", "33"),
         };
+        let text = record.args();
         match self.colours {
             true => writeln!(out, "[\x1b[{colour}m{label}\x1b[0m] {text}"),
             false => writeln!(out, "[{label}] {text}"),
@@ -124,16 +116,9 @@ impl Plain {
 
 impl Syslog {
     /// As Go's log/syslog writes them: a short form on this host, a longer one over the network.
-    fn write(
-        &self,
-        out: &mut impl Write,
-        at: Timestamp,
-        level: Level,
-        target: &str,
-        text: std::fmt::Arguments<'_>,
-    ) -> io::Result<()> {
-        let severity = match level {
-            Level::Error if target == FATAL => 2,
+    fn write(&self, out: &mut impl Write, at: Timestamp, record: &Record<'_>) -> io::Result<()> {
+        let severity = match record.level() {
+            Level::Error if record.target() == FATAL => 2,
             Level::Error => 3,
             Level::Warn => 4,
             Level::Info | Level::Trace => 5,
@@ -153,7 +138,7 @@ impl Syslog {
                 }
             }
         }
-        writeln!(out, "{}[{}]: {text}", self.tag, self.pid)
+        writeln!(out, "{}[{}]: {}", self.tag, self.pid, record.args())
     }
 }
 
@@ -164,7 +149,9 @@ mod tests {
     fn line(style: &Style, level: Level, target: &str) -> String {
         let mut out = Vec::new();
         let now = "2026-08-02T12:00:00.123456789Z".parse().unwrap();
-        style.write(&mut out, now, level, target, format_args!("hi")).unwrap();
+        let mut record = Record::builder();
+        record.level(level).target(target);
+        style.write(&mut out, now, &record.args(format_args!("hi")).build()).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -106,9 +106,10 @@ impl Writer {
     /// Lines of this style go to `target`, one write each.
     pub fn new(style: Style, target: env_logger::Target) -> Writer {
         let mut builder = env_logger::Builder::new();
-        builder.filter_level(LevelFilter::Trace).target(target).format(move |out, record| {
-            style.write(out, SAID.get(), record.level(), record.target(), *record.args())
-        });
+        builder
+            .filter_level(LevelFilter::Trace)
+            .target(target)
+            .format(move |out, record| style.write(out, SAID.get(), record));
         Writer { inner: builder.build() }
     }
 

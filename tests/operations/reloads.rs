@@ -190,7 +190,7 @@ fn logging_is_reloaded_under_load() {
         bus.log = bus.scratch.0.join("log2");
         bus.set("logfile: log2", "[INF] Reloaded server configuration");
         bus.log = first;
-        bus.set("", "[INF] Reloaded: log_file = log");
+        bus.set("", "[INF] Reloaded server configuration");
 
         let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
         daemon.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
