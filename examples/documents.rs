@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_complete::Shell;
 
 #[path = "../src/cli/arguments.rs"]
@@ -53,4 +53,17 @@ pub fn command() -> Command {
         .about("A message bus that speaks NATS, one io_uring shard per core")
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(AFTER)
+        .mut_args(with_aliases)
+}
+
+/// Man pages name a flag once; its other names are told in its text.
+fn with_aliases(argument: Arg) -> Arg {
+    let names = argument.get_visible_aliases().into_iter().flatten();
+    let names: Vec<String> = names.map(|name| format!("--{name}")).collect();
+    match argument.get_help().cloned() {
+        Some(help) if !names.is_empty() => {
+            argument.help(format!("{help} (also {})", names.join(", ")))
+        }
+        _ => argument,
+    }
 }
