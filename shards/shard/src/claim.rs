@@ -1,15 +1,18 @@
-//! Queue members that take only so many messages, as publishers on other shards see them.
+//! Subscriptions that can't be counted on for every message, as publishers on other shards see
+//! them: queue members that take only so many, and whoever may not see all that matches.
 //!
-//! Replicas can't count for each other, so where all members of a group on a peer are limited, a
-//! publisher asks for one delivery before it counts on it. The member's shard holds that delivery
-//! until it comes or is given back.
+//! Replicas can't count or judge for each other, so where all members of a group on a peer are
+//! unsure, a publisher asks for one delivery before it counts on it. The member's shard holds that
+//! delivery until it comes or is given back. Of plain subscriptions nothing is held: a publisher
+//! asks about them only to know whether a request reaches anybody.
 
 use std::collections::BTreeMap;
 
 use crate::effect::Effects;
 use crate::frame::{Claim, Frame};
 use crate::ids::{AccountId, ConnId, ShardId};
-use crate::router::Publication;
+use crate::interest::Plan;
+use crate::router::{Mail, Publication};
 use crate::session::client::{Held, Wait};
 use crate::shard::Shard;
 use crate::sid::SubId;
@@ -31,9 +34,7 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    fn hold(&mut self, publisher: Publisher, claim: Claim, member: SubId) {
-        let Claim { account, subject, queue, .. } = claim;
-        let promise = Promise { account, subject, queue, member };
+    fn hold(&mut self, publisher: Publisher, promise: Promise) {
         self.held.entry(publisher).or_default().push(promise);
     }
 
@@ -78,35 +79,35 @@ impl Claims {
 }
 
 impl Shard {
-    /// A publisher of a peer asks for one delivery to a group.
+    /// A publisher of a peer asks for one delivery to a group, or about plain subscriptions.
     pub(crate) fn claimed_by(&mut self, from: ShardId, claim: Claim, out: &mut Effects) {
         if claim.account.0 as usize >= self.accounts.len() {
             self.ensure_account(claim.account);
         }
-        let account = &mut self.accounts[claim.account.0 as usize];
-        let plan = account.plan(&claim.subject, &self.subs);
-        let publisher = Publisher { shard: from, conn: claim.conn };
-        let member = plan.group(&claim.queue).and_then(|group| {
-            let start = self.rng.below(group.members.len().max(1));
-            let mut turn =
-                (0..group.members.len()).map(|step| (start + step) % group.members.len());
-            turn.find_map(|at| {
-                let target = &group.members[at];
-                let open = self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open);
-                (open && self.subs.peek(target.sub).has_room()).then_some(target.sub)
-            })
-        });
-        if let Some(sub) = member {
-            let subscription = self.subs.of(sub);
-            if subscription.max > 0 {
-                subscription.reserved += 1;
-                let pattern = subscription.pattern;
-                self.accounts[claim.account.0 as usize].reweigh(pattern);
-                self.claims.hold(publisher, claim, sub);
-            }
-        }
+        let plan = self.accounts[claim.account.0 as usize].plan(&claim.subject, &self.subs);
+        let Claim { account, subject, queue, conn, from_service } = claim;
+        let publisher = Publisher { shard: from, conn };
+        let mail = Mail { subject: &subject, publisher, echo: true, from_service };
+        let granted = match queue {
+            None => self.is_taken_here(mail, &plan),
+            Some(queue) => match self.member_for(&queue, mail, &plan) {
+                None => false,
+                Some(member) => {
+                    self.reserve(member);
+                    self.claims.hold(publisher, Promise { account, subject, queue, member });
+                    true
+                }
+            },
+        };
         self.announce(out);
-        out.forward(from, Frame::Claimed { conn: publisher.conn, granted: member.is_some() });
+        out.forward(from, Frame::Claimed { conn, granted });
+    }
+
+    fn member_for(&mut self, queue: &[u8], mail: Mail<'_>, plan: &Plan) -> Option<SubId> {
+        let members = &plan.group(queue)?.members;
+        let start = self.rng.below(members.len().max(1));
+        let mut turn = members[start..].iter().chain(&members[..start]);
+        turn.find(|target| self.may_take(target, mail)).map(|target| target.sub)
     }
 
     /// A peer has answered a claim.
@@ -116,13 +117,13 @@ impl Shard {
             return;
         }
         client.wait = Wait::Nothing;
-        if !granted {
-            client.claims.pop();
+        if let Some(asked) = client.claims.last_mut() {
+            asked.refused = !granted;
         }
         self.runnable.push_back(conn);
     }
 
-    /// Promises this connection holds.
+    /// What this connection has asked peers for.
     pub(crate) fn claims_of(&self, conn: ConnId) -> &[Held] {
         let client = self.clients.get(conn.index()).and_then(Option::as_ref);
         client.map_or(&[], |client| &client.claims)
@@ -133,10 +134,6 @@ impl Shard {
         !self.claims_of(conn).is_empty()
     }
 
-    pub(crate) fn holds(&self, conn: ConnId, leg: u32, queue: &[u8]) -> bool {
-        self.claims_of(conn).iter().any(|held| held.leg == leg && *held.queue == *queue)
-    }
-
     /// A publication went no further: peers need hold nothing for it.
     #[inline]
     pub(crate) fn release_claims(&mut self, conn: ConnId, out: &mut Effects) {
@@ -145,7 +142,8 @@ impl Shard {
             return;
         }
         let claims = std::mem::take(&mut client.claims);
-        self.send_unclaims(conn, claims.into_iter().map(|held| held.shard), out);
+        let held = claims.into_iter().filter(Held::is_held).map(|held| held.shard);
+        self.send_unclaims(conn, held, out);
     }
 
     pub(crate) fn send_unclaims(
@@ -159,6 +157,26 @@ impl Shard {
         shards.dedup();
         for shard in shards {
             out.forward(shard, Frame::Unclaim { conn });
+        }
+    }
+
+    /// One delivery of a member is spoken for.
+    fn reserve(&mut self, sub: SubId) {
+        self.subs.of(sub).reserved += 1;
+        self.reweigh_limited(sub);
+    }
+
+    /// A reservation is used or given back.
+    pub(crate) fn unreserve(&mut self, sub: SubId) {
+        self.subs.of(sub).reserved -= 1;
+        self.reweigh_limited(sub);
+    }
+
+    fn reweigh_limited(&mut self, sub: SubId) {
+        let subscription = self.subs.peek(sub);
+        if subscription.max > 0 {
+            let (account, pattern) = (subscription.account, subscription.pattern);
+            self.accounts[account.0 as usize].reweigh(pattern);
         }
     }
 

@@ -91,7 +91,8 @@ impl Shard {
             Wait::Claim(shard) => Some(shard),
             _ => None,
         };
-        let held = client.claims.iter().map(|held| held.shard).chain(waiting);
+        let held = client.claims.iter().filter(|held| held.is_held()).map(|held| held.shard);
+        let held = held.chain(waiting);
         self.send_unclaims(conn, held, out);
         if !subs.is_empty() {
             self.teardown.push_back(Teardown { subs });

@@ -30,13 +30,14 @@ pub enum Frame {
         /// The publisher, on the shard this frame is sent to.
         conn: ConnId,
     },
-    /// May the sender count on one delivery of a queue member that takes a limited number?
+    /// May the sender count on one delivery to somebody who can't be counted on for every message?
     Claim(Box<Claim>),
     /// The answer to a claim.
     Claimed {
         /// The publisher that asked.
         conn: ConnId,
-        /// Its claim was granted: the next delivery to the group is held for it.
+        /// Its claim was granted: the next delivery to the group is held for it, or somebody of a
+        /// plain subscription may see the message.
         granted: bool,
     },
     /// What is a publication on a reply subject of the receiver's a response to?
@@ -64,8 +65,11 @@ pub struct Interest {
     /// Members of the group on the sending shard, or 1 for any number of plain subscriptions;
     /// 0 takes the interest back.
     pub weight: u32,
-    /// How many of those members take only a limited number of messages.
-    pub limited: u32,
+    /// How many of those can't be counted on for every message: they take a limited number, or may
+    /// not see some.
+    pub unsure: u32,
+    /// As `unsure`, for what comes by an imported service.
+    pub unsure_of_services: u32,
 }
 
 /// A publisher has a message for a subject that only the receiver can make sense of.
@@ -81,15 +85,17 @@ pub struct Question {
     pub is_last: bool,
 }
 
-/// A publisher asks for one delivery of a limited queue member.
+/// A publisher asks for one delivery to a group, or whether any plain subscription may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Whose subjects.
     pub account: AccountId,
     /// The subject about to be published on.
     pub subject: Box<[u8]>,
-    /// The group.
-    pub queue: Box<[u8]>,
+    /// The group; none is plain subscriptions.
+    pub queue: Option<Box<[u8]>>,
     /// The publisher, on the asking shard.
     pub conn: ConnId,
+    /// It comes by an imported service.
+    pub from_service: bool,
 }

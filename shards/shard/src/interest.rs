@@ -18,6 +18,7 @@ use crate::limits::CAST_MIN;
 use crate::plans::Plans;
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
+use crate::session::guard::Watch;
 use crate::sid::{Sid, SubId};
 
 /// One subscription of a connection of this shard.
@@ -43,6 +44,8 @@ pub(crate) struct Subscription {
     pub fenced: bool,
     /// What it gets is looked at one by one: its connection may not see all of it, or answers it.
     pub guarded: bool,
+    /// Its connection may not see all of it.
+    pub filtered: bool,
     /// The shadow of a subscription of another account, which has this import.
     pub import: Option<Rc<StreamImport>>,
 }
@@ -51,6 +54,16 @@ impl Subscription {
     /// May it be given one more message, beyond those promised?
     pub fn has_room(&self) -> bool {
         self.max == 0 || self.delivered + self.reserved < self.max
+    }
+
+    /// It can't be counted on for every message: it takes a limited number, or may not see some.
+    fn is_unsure(&self) -> bool {
+        self.max > 0 || self.filtered
+    }
+
+    /// It gets whatever matches, whoever publishes it.
+    fn gets_all(&self) -> bool {
+        !self.filtered && self.import.is_none()
     }
 }
 
@@ -109,10 +122,12 @@ pub(crate) struct Entry {
     plain: Vec<SubId>,
     /// Made of `plain` when it was last needed.
     targets: OnceCell<Rc<Targets>>,
-    announced: bool,
+    announced: Plain,
     /// In the account's list of entries to announce.
     dirty: bool,
-    peers: Vec<ShardId>,
+    /// Of `plain`, those that get all there is.
+    sure: u32,
+    peers: Vec<PlainPeer>,
     groups: Vec<Group>,
 }
 
@@ -125,12 +140,46 @@ pub(crate) struct Group {
     peers: Vec<PeerWeight>,
 }
 
-/// Members of a group on one shard.
+/// Members of a group on one shard; of plain subscriptions, any number count as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weight {
     pub members: u32,
-    /// Of those, how many take only a limited number of messages.
-    pub limited: u32,
+    /// Of those, how many can't be counted on for every message. Peers ask where all are so.
+    pub unsure: u32,
+    /// As `unsure`, for what comes by an imported service: shadows of streams get none of it.
+    pub unsure_of_services: u32,
+}
+
+impl Weight {
+    /// Must it be asked first?
+    pub fn is_unsure(&self, from_service: bool) -> bool {
+        self.members == if from_service { self.unsure_of_services } else { self.unsure }
+    }
+}
+
+/// The plain subscriptions of a pattern on one shard, as peers know them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Plain {
+    #[default]
+    Nobody,
+    /// None of them gets everything.
+    Unsure,
+    Sure,
+}
+
+impl Plain {
+    fn weight(self) -> Weight {
+        let unsure = u32::from(self == Plain::Unsure);
+        Weight { members: u32::from(self != Plain::Nobody), unsure, unsure_of_services: unsure }
+    }
+}
+
+/// A peer with plain subscriptions of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PlainPeer {
+    shard: ShardId,
+    /// None of them gets everything.
+    unsure: bool,
 }
 
 /// A peer's part of a group.
@@ -162,6 +211,10 @@ pub(crate) struct Plan {
     pub locals: Vec<Rc<Targets>>,
     /// Peers with plain interest.
     pub peers: Vec<ShardId>,
+    /// Of those, where perhaps nobody gets it.
+    pub unsure_peers: Vec<ShardId>,
+    /// Something is to be decided before anything is delivered: groups, or unsure peers.
+    pub is_choosy: bool,
     /// By name, over all matching patterns.
     pub groups: Vec<GroupPlan>,
 }
@@ -206,10 +259,11 @@ pub(crate) struct GroupPlan {
 impl Plan {
     /// Nothing is left but memory to use again.
     pub fn clear(&mut self) {
-        let Plan { subject, locals, peers, groups, .. } = self;
+        let Plan { subject, locals, peers, unsure_peers, groups, .. } = self;
         subject.clear();
         locals.clear();
         peers.clear();
+        unsure_peers.clear();
         groups.clear();
         self.stale.set(false);
     }
@@ -276,13 +330,17 @@ impl Account {
     /// Adds a subscription of this shard to its pattern's entry.
     pub fn join(&mut self, sub: SubId, subs: &mut Subscriptions) {
         let subscription = subs.of(sub);
+        let sure = subscription.gets_all();
         let entry = &mut self.table[subscription.pattern];
         let list = match &subscription.queue {
             Some(name) => {
                 let name = name.clone();
                 &mut entry.group_mut(&name).members
             }
-            None => &mut entry.plain,
+            None => {
+                entry.sure += u32::from(sure);
+                &mut entry.plain
+            }
         };
         subscription.at = list.len() as u32;
         list.push(sub);
@@ -298,7 +356,10 @@ impl Account {
         let entry = &mut self.table[pattern];
         let list = match &subscription.queue {
             Some(name) => &mut entry.find_group(name).expect("a member's group").members,
-            None => &mut entry.plain,
+            None => {
+                entry.sure -= u32::from(subscription.gets_all());
+                &mut entry.plain
+            }
         };
         debug_assert_eq!(list[at], sub);
         list.swap_remove(at);
@@ -331,16 +392,29 @@ impl Account {
         self.touch(pattern);
     }
 
+    /// What a subscription gets is looked at from now on, or no longer.
+    pub fn guard(&mut self, sub: SubId, watch: Watch, subs: &mut Subscriptions) {
+        let subscription = subs.of(sub);
+        let was_sure = subscription.gets_all();
+        (subscription.guarded, subscription.filtered) = (watch.guarded, watch.filtered);
+        if subscription.queue.is_none() {
+            let entry = &mut self.table[subscription.pattern];
+            entry.sure += u32::from(subscription.gets_all());
+            entry.sure -= u32::from(was_sure);
+        }
+        self.touch(subscription.pattern);
+    }
+
     /// A peer's interest in a pattern has changed.
     pub fn hear(&mut self, from: ShardId, pattern: &[u8], queue: Option<&[u8]>, weight: Weight) {
         let id = self.intern(pattern);
         let entry = &mut self.table[id];
         match queue {
             None => {
-                entry.peers.retain(|peer| *peer != from);
+                entry.peers.retain(|peer| peer.shard != from);
                 if weight.members > 0 {
-                    entry.peers.push(from);
-                    entry.peers.sort_unstable();
+                    entry.peers.push(PlainPeer { shard: from, unsure: weight.is_unsure(false) });
+                    entry.peers.sort_unstable_by_key(|peer| peer.shard);
                 }
             }
             Some(name) => {
@@ -391,10 +465,10 @@ impl Account {
             let entry = &mut self.table[pattern];
             entry.dirty = false;
             let mut changes: Vec<(Option<Box<[u8]>>, Weight)> = Vec::new();
-            let plain = !entry.plain.is_empty();
+            let plain = entry.plainly();
             if plain != entry.announced {
                 entry.announced = plain;
-                changes.push((None, Weight { members: u32::from(plain), limited: 0 }));
+                changes.push((None, plain.weight()));
             }
             for group in &mut entry.groups {
                 let weight = group.weigh(subs);
@@ -453,15 +527,21 @@ impl Account {
                     entry.targets.get_or_init(|| Rc::new(Targets::of(&entry.plain, subs)));
                 plan.locals.push(targets.clone());
             }
-            plan.peers.extend_from_slice(&entry.peers);
+            plan.peers.extend(entry.peers.iter().map(|peer| peer.shard));
+            let unsure = entry.peers.iter().filter(|peer| peer.unsure).map(|peer| peer.shard);
+            plan.unsure_peers.extend(unsure);
             for group in &entry.groups {
                 plan.add_group(group, subs);
             }
         }
         plan.peers.sort_unstable();
         plan.peers.dedup();
+        if !plan.unsure_peers.is_empty() {
+            self.keep_unsure(plan, &matched);
+        }
         plan.groups
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
+        plan.is_choosy = !plan.groups.is_empty() || !plan.unsure_peers.is_empty();
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
         let is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(&plan.subject));
         let simple = !is_tied && plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
@@ -475,11 +555,23 @@ impl Account {
         self.matched = matched;
     }
 
+    /// A peer is unsure of a subject if it is so of every pattern that matches.
+    #[cold]
+    fn keep_unsure(&self, plan: &mut Plan, matched: &[PatternId]) {
+        let is_sure = |shard: &ShardId| {
+            let mut peers = matched.iter().flat_map(|id| &self.table[*id].peers);
+            peers.any(|peer| peer.shard == *shard && !peer.unsure)
+        };
+        plan.unsure_peers.retain(|shard| !is_sure(shard));
+        plan.unsure_peers.sort_unstable();
+        plan.unsure_peers.dedup();
+    }
+
     /// Every pattern peers know this shard to want, with its group and weight, in order.
     pub fn announced(&self) -> Vec<Wish> {
         let mut all = Vec::new();
         for (_, pattern, entry) in self.table.iter() {
-            if entry.announced {
+            if entry.announced != Plain::Nobody {
                 all.push((pattern.into(), None, 1));
             }
             let groups = entry.groups.iter().filter(|group| group.announced.members > 0);
@@ -495,7 +587,7 @@ impl Account {
     pub fn heard(&self, from: ShardId) -> Vec<Wish> {
         let mut all = Vec::new();
         for (_, pattern, entry) in self.table.iter() {
-            if entry.peers.contains(&from) {
+            if entry.peers.iter().any(|peer| peer.shard == from) {
                 all.push((pattern.into(), None, 1));
             }
             for group in &entry.groups {
@@ -512,7 +604,18 @@ impl Account {
 
 impl Entry {
     fn is_empty(&self) -> bool {
-        self.plain.is_empty() && !self.announced && self.peers.is_empty() && self.groups.is_empty()
+        self.plain.is_empty()
+            && self.announced == Plain::Nobody
+            && self.peers.is_empty()
+            && self.groups.is_empty()
+    }
+
+    fn plainly(&self) -> Plain {
+        match (self.plain.is_empty(), self.sure) {
+            (true, _) => Plain::Nobody,
+            (false, 0) => Plain::Unsure,
+            (false, _) => Plain::Sure,
+        }
     }
 
     fn find_group(&mut self, name: &[u8]) -> Option<&mut Group> {
@@ -550,8 +653,13 @@ impl Group {
         let mut weight = Weight::default();
         for sub in &self.members {
             let subscription = subs.peek(*sub);
-            weight.members += u32::from(subscription.has_room());
-            weight.limited += u32::from(subscription.has_room() && subscription.max > 0);
+            if subscription.has_room() {
+                let unsure = subscription.is_unsure();
+                let is_shadow = subscription.import.is_some();
+                weight.members += 1;
+                weight.unsure += u32::from(unsure);
+                weight.unsure_of_services += u32::from(unsure || is_shadow);
+            }
         }
         weight
     }
@@ -578,7 +686,8 @@ impl Plan {
             match plan.peers.iter_mut().find(|known| known.shard == peer.shard) {
                 Some(known) => {
                     known.weight.members += peer.weight.members;
-                    known.weight.limited += peer.weight.limited;
+                    known.weight.unsure += peer.weight.unsure;
+                    known.weight.unsure_of_services += peer.weight.unsure_of_services;
                 }
                 None => plan.peers.push(*peer),
             }
@@ -666,6 +775,7 @@ impl Subscription {
             leaving: false,
             fenced: false,
             guarded: false,
+            filtered: false,
             import: None,
         }
     }

@@ -7,6 +7,7 @@ pub mod account;
 mod alike;
 mod batch;
 mod cast;
+mod choice;
 mod claim;
 mod closing;
 mod effect;

@@ -5,15 +5,15 @@ use std::rc::Rc;
 use wire::{Pub, emit, error_text};
 
 use crate::batch::{self, Delivery};
-use crate::interest::{GroupPlan, Plan, Target, target};
+use crate::interest::{Plan, Target, target};
 use crate::outbound::Taken;
 use crate::report::Event;
-use crate::session::client::{Flow, Held, Wait};
+use crate::session::client::{Flow, Held};
 use crate::session::guard::Right;
 use crate::session::login::Admitted;
 use crate::sid::SubId;
 use crate::stall::Publisher;
-use crate::{AccountId, Claim, ConnId, Effects, Frame, Shard, ShardId};
+use crate::{AccountId, ConnId, Effects, Shard, ShardId};
 
 /// A message on its way, in slices of whatever it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,38 @@ pub(crate) enum Pick {
     Held,
     /// A member of this peer, if the peer agrees.
     Claim(ShardId),
+}
+
+/// One way of a publication, before it is decided who gets it.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub conn: ConnId,
+    pub account: AccountId,
+    pub leg: u32,
+    pub subject: &'a [u8],
+    /// Its publisher wants to know if nobody gets it.
+    pub is_request: bool,
+    pub from_service: bool,
+}
+
+impl<'a> Way<'a> {
+    pub fn mail(&self, shard: &Shard) -> Mail<'a> {
+        Mail {
+            subject: self.subject,
+            publisher: Publisher { shard: shard.id, conn: self.conn },
+            echo: shard.echoes(self.conn),
+            from_service: self.from_service,
+        }
+    }
+}
+
+/// What decides who may take a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Mail<'a> {
+    pub subject: &'a [u8],
+    pub publisher: Publisher,
+    pub echo: bool,
+    pub from_service: bool,
 }
 
 impl Shard {
@@ -127,12 +159,15 @@ impl Shard {
         }
         let mut picks = std::mem::take(&mut self.picks);
         picks.clear();
-        let place = (self.account_of(conn), 0);
-        if !plan.groups.is_empty()
-            && !self.pick_groups(conn, place, op.subject, &plan, &mut picks, out)
-        {
-            self.picks = picks;
-            return Flow::Again;
+        let account = self.account_of(conn);
+        if plan.is_choosy {
+            let is_request = self.is_request(conn, op);
+            let (subject, leg, from_service) = (op.subject, 0, false);
+            let way = Way { conn, account, leg, subject, is_request, from_service };
+            if !self.choose(way, &plan, &mut picks, out) {
+                self.picks = picks;
+                return Flow::Again;
+            }
         }
         let flow = self.admit(conn, op, op.subject, right, out);
         if flow {
@@ -144,7 +179,7 @@ impl Shard {
                 op.tail
             };
             let publication = Publication {
-                account: place.0,
+                account,
                 subject: op.subject,
                 reply: op.reply,
                 header_len: op.header_len,
@@ -171,6 +206,11 @@ impl Shard {
         client.guard.as_mut().map_or(Right::Always, |guard| guard.right(subject, now))
     }
 
+    /// Does its publisher want to know if nobody gets it?
+    pub(crate) fn is_request(&mut self, conn: ConnId, op: &Pub<'_>) -> bool {
+        !op.reply.is_empty() && self.client(conn).is_some_and(|client| client.connect.no_responders)
+    }
+
     /// The plan for a subject: this connection's last one, or the account's. A connection's last
     /// plan is only ever for a subject it may publish to until its permissions change.
     #[inline]
@@ -192,7 +232,7 @@ impl Shard {
     /// A ring this publication may need is full: its connection waits.
     pub(crate) fn lacks_room(&mut self, conn: ConnId, plan: &Plan, out: &mut Effects) -> bool {
         let groups = plan.groups.iter().flat_map(|group| &group.peers).map(|peer| peer.shard);
-        let held = self.claims_of(conn).iter().map(|held| held.shard);
+        let held = self.claims_of(conn).iter().filter(|held| held.is_held()).map(|held| held.shard);
         let mut full = false;
         for to in plan.peers.iter().copied().chain(groups).chain(held) {
             full |= out.congests(to);
@@ -319,15 +359,17 @@ impl Shard {
         let mut groups: Vec<(&[u8], bool)> = Vec::new();
         for peer in 0..self.shards {
             let to = ShardId(peer as u16);
-            let plain = plan.peers.binary_search(&to).is_ok();
+            let asked = || claims.iter().filter(|held| held.shard == to);
+            let refused = asked().any(|held| held.refused && held.queue.is_none());
+            let plain = plan.peers.binary_search(&to).is_ok() && !refused;
             groups.clear();
             for (group, pick) in plan.groups.iter().zip(picks) {
                 if *pick == Pick::Peer(to) {
                     groups.push((&group.name, false));
                 }
             }
-            let held = claims.iter().filter(|held| held.shard == to);
-            groups.extend(held.map(|held| (&*held.queue, true)));
+            let held = asked().filter(|held| held.is_held());
+            groups.extend(held.filter_map(|held| Some((held.queue.as_deref()?, true))));
             if !plain && groups.is_empty() {
                 continue;
             }
@@ -413,31 +455,40 @@ impl Shard {
         echo: bool,
         out: &mut Effects,
     ) -> bool {
+        let Publication { subject, from_service, .. } = *publication;
+        let mail = Mail { subject, publisher, echo, from_service };
         (0..members.len()).any(|step| {
             let target = &members[(start + step) % members.len()];
-            self.may_take(target, publication.subject, publisher, echo)
-                && match self.subs.peek(target.sub).import {
-                    None => self.deliver(target, publication, publisher, out),
-                    Some(_) => {
-                        let shadow = std::slice::from_ref(target);
-                        self.deliver_imported(shadow, publication, publisher, out)
-                    }
-                }
+            self.may_take(target, mail) && self.deliver_member(target, publication, publisher, out)
         })
     }
 
-    fn may_take(
+    /// As [`Shard::deliver`], to a queue member, which may be a shadow.
+    fn deliver_member(
         &mut self,
         target: &Target,
-        subject: &[u8],
+        publication: &Publication<'_>,
         publisher: Publisher,
-        echo: bool,
+        out: &mut Effects,
     ) -> bool {
+        match self.subs.peek(target.sub).import {
+            None => self.deliver(target, publication, publisher, out),
+            Some(_) => {
+                let shadow = std::slice::from_ref(target);
+                self.deliver_imported(shadow, publication, publisher, out)
+            }
+        }
+    }
+
+    pub(crate) fn may_take(&mut self, target: &Target, mail: Mail<'_>) -> bool {
+        let Mail { publisher, echo, from_service, .. } = mail;
         let own = publisher.shard == self.id && publisher.conn == target.conn;
+        let subscription = self.subs.peek(target.sub);
         (echo || !own)
-            && !(target.guarded && self.keeps(target, subject))
-            && self.subs.peek(target.sub).has_room()
+            && subscription.has_room()
+            && !(from_service && subscription.import.is_some())
             && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
+            && !(target.guarded && self.keeps(target, mail.subject))
     }
 
     /// Appends the message to what waits for one subscription. False if it can't have it.
@@ -464,7 +515,7 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        if self.keeps(target, publication.subject)
+        if self.keeps_here(target, publication.subject)
             || !self.subs.peek(target.sub).has_room()
             || !self.hand_over(target, publication, publisher, out)
         {
@@ -480,9 +531,21 @@ impl Shard {
         true
     }
 
-    /// Is a message on this subject kept from a subscription?
+    /// Is a message on this subject kept from a subscription? A shadow's is that of its exporter.
     #[inline(never)]
-    pub(crate) fn keeps(&mut self, target: &Target, subject: &[u8]) -> bool {
+    fn keeps(&mut self, target: &Target, subject: &[u8]) -> bool {
+        match self.subs.peek(target.sub).import.clone() {
+            None => self.keeps_here(target, subject),
+            Some(import) => {
+                let mut here = Vec::new();
+                import.subject_here(subject, &mut here);
+                self.keeps_here(target, &here)
+            }
+        }
+    }
+
+    /// As [`Shard::keeps`], by the subject that the subscription's connection would see.
+    fn keeps_here(&mut self, target: &Target, subject: &[u8]) -> bool {
         let queue = self.subs.peek(target.sub).queue.clone();
         let Some(client) = self.client(target.conn) else { return true };
         client.guard.as_mut().is_some_and(|guard| guard.keeps(subject, queue.as_deref()))
@@ -621,76 +684,6 @@ impl Shard {
         self.write(conn, out, |bytes| emit::no_responders(bytes, subject, sid.as_bytes(), reply));
     }
 
-    /// Decides every group before anything is delivered. False if a peer must be asked first.
-    pub(crate) fn pick_groups(
-        &mut self,
-        conn: ConnId,
-        (account, leg): (AccountId, u32),
-        subject: &[u8],
-        plan: &Plan,
-        picks: &mut Vec<Pick>,
-        out: &mut Effects,
-    ) -> bool {
-        let echo = self.echoes(conn);
-        for group in &plan.groups {
-            let pick = match self.holds(conn, leg, &group.name) {
-                true => Pick::Held,
-                false => self.pick(conn, subject, group, echo),
-            };
-            if let Pick::Claim(shard) = pick {
-                self.claim(conn, (account, leg), shard, subject, &group.name, out);
-                return false;
-            }
-            picks.push(pick);
-        }
-        true
-    }
-
-    /// Members count alike wherever they are: a random start, then the next that can take it.
-    pub(crate) fn pick(
-        &mut self,
-        conn: ConnId,
-        subject: &[u8],
-        group: &GroupPlan,
-        echo: bool,
-    ) -> Pick {
-        let publisher = Publisher { shard: self.id, conn };
-        let locals = group.members.len();
-        let remote: usize = group.peers.iter().map(|peer| peer.weight.members as usize).sum();
-        let total = locals + remote;
-        if total == 0 {
-            return Pick::Nobody;
-        }
-        let start = self.rng.below(total);
-        for step in 0..total {
-            let at = (start + step) % total;
-            if at >= locals {
-                return pick_peer(group, at - locals);
-            }
-            if self.may_take(&group.members[at], subject, publisher, echo) {
-                return Pick::Local(at);
-            }
-        }
-        Pick::Nobody
-    }
-
-    fn claim(
-        &mut self,
-        conn: ConnId,
-        (account, leg): (AccountId, u32),
-        shard: ShardId,
-        subject: &[u8],
-        queue: &[u8],
-        out: &mut Effects,
-    ) {
-        let Some(client) = self.client(conn) else { return };
-        client.wait = Wait::Claim(shard);
-        client.claims.push(Held { shard, queue: queue.into(), leg });
-        let claim = Claim { account, subject: subject.into(), queue: queue.into(), conn };
-        self.fences.forwarded(shard);
-        out.forward(shard, Frame::Claim(Box::new(claim)));
-    }
-
     /// Delivers to the member that was held for this publisher.
     fn deliver_claimed(
         &mut self,
@@ -702,32 +695,10 @@ impl Shard {
         let Some(sub) = self.claims.redeem(publisher, publication, queue) else { return false };
         self.unreserve(sub);
         let target = target(sub, &self.subs);
-        let delivered = self.deliver(&target, publication, publisher, out);
+        let delivered = self.deliver_member(&target, publication, publisher, out);
         self.settle(sub, out);
         delivered
     }
-
-    /// A reservation is used or given back.
-    pub(crate) fn unreserve(&mut self, sub: SubId) {
-        let subscription = self.subs.of(sub);
-        subscription.reserved -= 1;
-        let (account, pattern) = (subscription.account, subscription.pattern);
-        self.accounts[account.0 as usize].reweigh(pattern);
-    }
-}
-
-fn pick_peer(group: &GroupPlan, mut at: usize) -> Pick {
-    for peer in &group.peers {
-        let members = peer.weight.members as usize;
-        if at < members {
-            return match peer.weight.limited as usize == members {
-                true => Pick::Claim(peer.shard),
-                false => Pick::Peer(peer.shard),
-            };
-        }
-        at -= members;
-    }
-    Pick::Nobody
 }
 
 /// Subjects of other parts of a NATS system that clients may not publish to.

@@ -205,7 +205,11 @@ impl Shard {
     }
 
     fn hear(&mut self, from: ShardId, interest: &Interest) {
-        let weight = Weight { members: interest.weight, limited: interest.limited };
+        let weight = Weight {
+            members: interest.weight,
+            unsure: interest.unsure,
+            unsure_of_services: interest.unsure_of_services,
+        };
         if interest.account.0 as usize >= self.accounts.len() {
             self.ensure_account(interest.account);
         }
@@ -342,7 +346,8 @@ impl Shard {
                     pattern: change.pattern.clone(),
                     queue: change.queue.clone(),
                     weight: change.weight.members,
-                    limited: change.weight.limited,
+                    unsure: change.weight.unsure,
+                    unsure_of_services: change.weight.unsure_of_services,
                 };
                 out.forward(to, Frame::Interest(Box::new(interest)));
             }

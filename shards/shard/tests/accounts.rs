@@ -177,6 +177,24 @@ fn an_imported_service_answers_and_nobody_else_sees_it() {
 }
 
 #[test]
+fn a_service_knows_who_asks_even_if_asking_ended_it() {
+    let agree = |agreements: &mut Agreements| {
+        let terms = ServiceTerms::default();
+        agreements.export_service(B, b"svc", &[A], 0, terms).expect("export");
+        agreements.import_service(A, B, b"svc", b"svc", false).expect("import");
+    };
+    let options = Options { pending_bytes_max: 300, ..options(agree, no_ties) };
+    let mut bus = Bus::with(1, options);
+    let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, 0, "b"));
+    bus.send(b, "SUB svc 1\r\n");
+    bus.stick(a, true);
+    bus.send(a, &format!("SUB svc 1\r\nSUB svc 2\r\nPUB svc 200\r\n{}\r\n", "x".repeat(200)));
+    assert!(bus.is_closed(a));
+    let got = bus.take(b);
+    assert!(got.contains("\r\nNats-Request-Info: {\"acc\":\"A\",\"rtt\":"), "{got}");
+}
+
+#[test]
 fn a_stream_of_responses_ends_with_an_empty_one_or_in_time() {
     let options = options(
         |agreements| {

@@ -10,7 +10,7 @@ use super::{Latency, ServiceImport};
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId, Nanos};
 use crate::interest::Plan;
-use crate::router::{Pick, Publication};
+use crate::router::Publication;
 use crate::shard::Shard;
 
 /// A request that is measured.
@@ -150,14 +150,7 @@ impl Shard {
             self.figures.dropped_internal += 1;
             return;
         }
-        let picks: Vec<Pick> = plan
-            .groups
-            .iter()
-            .map(|group| match self.pick(conn, subject, group, true) {
-                Pick::Claim(shard) => Pick::Peer(shard),
-                pick => pick,
-            })
-            .collect();
+        let picks = self.pick_at_once(conn, account, subject, &plan);
         let mut tail = Vec::new();
         wire::emit::canonical_tail(&mut tail, &[], 0, payload);
         // As nats-server writes its own messages: with the blank before a reply that is not there.

@@ -13,7 +13,7 @@ use crate::ids::{AccountId, ConnId, Nanos};
 use crate::interest::Plan;
 use crate::limits::LEGS_MAX;
 use crate::rng::Rng;
-use crate::router::{Pick, Publication};
+use crate::router::{Pick, Publication, Way};
 use crate::session::client::{Flow, Wait};
 use crate::session::guard::Right;
 use crate::shard::Shard;
@@ -78,10 +78,11 @@ impl Shard {
                 return Flow::Again;
             }
         }
-        for (at, leg) in legs.iter_mut().enumerate() {
-            let plan = leg.plan.clone();
-            let place = (leg.account, at as u32);
-            if !self.pick_groups(conn, place, &leg.subject, &plan, &mut leg.picks, out) {
+        let is_request = self.is_request(conn, op);
+        for (at, Leg { account, subject, plan, picks, .. }) in legs.iter_mut().enumerate() {
+            let (account, leg, from_service) = (*account, at as u32, at > 0);
+            let way = Way { conn, account, leg, subject, is_request, from_service };
+            if plan.is_choosy && !self.choose(way, plan, picks, out) {
                 return Flow::Again;
             }
         }
@@ -218,22 +219,26 @@ impl Shard {
     fn send_legs(&mut self, conn: ConnId, op: &Pub<'_>, legs: &mut [Leg], out: &mut Effects) {
         let mut message = std::mem::take(&mut self.leg_message);
         let mut scratch = std::mem::take(&mut self.scratch);
-        for at in 0..legs.len() {
+        // Who asks may be closed by what it is sent itself.
+        let asks = |leg: &Leg| self.options.headers && matches!(leg.by, By::Request(_));
+        let infos: Vec<Option<Vec<u8>>> = (0..legs.len())
+            .map(|at| asks(&legs[at]).then(|| self.request_info(conn, legs, at).to_json()))
+            .collect();
+        for (at, info) in infos.iter().enumerate() {
             self.set_reply(conn, op, legs, at, out);
             let leg = &legs[at];
-            let (header_len, payload) = match &leg.by {
-                By::Request(_) if self.options.headers => {
-                    let info = self.request_info(conn, legs, at);
+            let (header_len, payload) = match info {
+                Some(info) => {
                     let head = wire::headers::set_into(
                         &mut message,
                         wire::ClientInfo::HEADER,
-                        &info.to_json(),
+                        info,
                         op.header_len,
                         op.payload,
                     );
                     (head, &message[..])
                 }
-                _ => (op.header_len, op.payload),
+                None => (op.header_len, op.payload),
             };
             let tail = match &leg.by {
                 By::Publisher if !op.tail.is_empty() => op.tail,

@@ -11,6 +11,7 @@ use super::StreamImport;
 use crate::effect::Effects;
 use crate::interest::{Subscription, Target};
 use crate::router::Publication;
+use crate::session::guard::Watch;
 use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
@@ -35,7 +36,7 @@ impl StreamImport {
     }
 
     /// Appends the subject under which a message on `subject` there is delivered here.
-    fn subject_here(&self, subject: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn subject_here(&self, subject: &[u8], out: &mut Vec<u8>) {
         match &self.transform {
             Some(transform) => transform.apply(subject, &mut || 0, out),
             None if self.keeps_subject => out.extend_from_slice(subject),
@@ -88,13 +89,13 @@ impl Shard {
     fn cast_shadow(&mut self, sub: SubId, import: &Rc<StreamImport>, there: &[u8]) -> SubId {
         let subscription = self.subs.peek(sub);
         let (conn, sid) = (subscription.conn, subscription.sid.clone());
-        let guarded = subscription.guarded;
+        let (guarded, filtered) = (subscription.guarded, subscription.filtered);
         let queue: Option<Rc<[u8]>> = subscription.queue.clone();
         let table = &mut self.accounts[import.account.0 as usize];
         let pattern = table.intern(there);
         let mut shadow = Subscription::new(conn, sid, import.account, pattern, queue);
         shadow.import = Some(import.clone());
-        shadow.guarded = guarded;
+        (shadow.guarded, shadow.filtered) = (guarded, filtered);
         let shadow = self.subs.insert(shadow);
         table.join(shadow, &mut self.subs);
         shadow
@@ -121,12 +122,10 @@ impl Shard {
     }
 
     /// What shadows get is looked at one by one if what their subscription gets is.
-    pub(crate) fn guard_shadows(&mut self, sub: SubId, guarded: bool) {
+    pub(crate) fn guard_shadows(&mut self, sub: SubId, watch: Watch) {
         for shadow in self.shadows.get(&sub).cloned().unwrap_or_default() {
-            let subscription = self.subs.of(shadow);
-            subscription.guarded = guarded;
-            let (account, pattern) = (subscription.account, subscription.pattern);
-            self.accounts[account.0 as usize].reweigh(pattern);
+            let account = self.subs.peek(shadow).account;
+            self.accounts[account.0 as usize].guard(shadow, watch, &mut self.subs);
         }
     }
 

@@ -57,7 +57,7 @@ pub(crate) struct Client {
     pub stalled_by: u32,
     pub stalled_since: Nanos,
     pub stalls: u64,
-    /// Promises of peers for the publication that waits.
+    /// What peers have promised or refused for the publication that waits.
     pub claims: Vec<Held>,
     /// What is decided of it, where mappings or imports have a say.
     pub begun: Option<Box<Begun>>,
@@ -75,13 +75,23 @@ pub(crate) struct Client {
     pub in_bytes: u64,
 }
 
-/// A promise of a peer: one delivery to this group.
+/// What a peer was asked for a publication: one delivery to a group, or to anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub shard: ShardId,
-    pub queue: Box<[u8]>,
+    /// None is plain subscriptions, of which nothing is held.
+    pub queue: Option<Box<[u8]>>,
     /// Which of the publication's legs it is for.
     pub leg: u32,
+    /// It said no: it is not asked again for this publication.
+    pub refused: bool,
+}
+
+impl Held {
+    /// The peer holds a delivery.
+    pub fn is_held(&self) -> bool {
+        self.queue.is_some() && !self.refused
+    }
 }
 
 /// What a connection waits for before its next operation.
@@ -543,13 +553,14 @@ impl Shard {
                 self.send_err(conn, error_text::INVALID_SUBJECT, out);
                 return Flow::Done;
             }
-            let guarded = client.guard.as_ref().is_some_and(|guard| guard.watches(pattern, queue));
+            let guard = client.guard.as_ref();
+            let watch = guard.map(|guard| guard.watch(pattern, queue)).unwrap_or_default();
             let sid = Sid::new(sid);
             let table = &mut self.accounts[account.0 as usize];
             let id = table.intern(pattern);
             let queue = queue.map(Rc::from);
             let mut subscription = Subscription::new(conn, sid.clone(), account, id, queue);
-            subscription.guarded = guarded;
+            (subscription.guarded, subscription.filtered) = (watch.guarded, watch.filtered);
             let sub = self.subs.insert(subscription);
             table.join(sub, &mut self.subs);
             self.cast_shadows(sub);

@@ -21,6 +21,15 @@ pub(crate) enum Right {
     Never,
 }
 
+/// How what a subscription gets is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// One by one: some of it is kept from it, or its replies are noted.
+    pub guarded: bool,
+    /// Some of it is kept from it.
+    pub filtered: bool,
+}
+
 /// The permissions of one connection. A connection without a guard may do anything.
 pub(crate) struct Guard {
     pub permissions: Arc<Permissions>,
@@ -68,9 +77,10 @@ impl Guard {
             && self.deliveries.of(subject, queue, || permissions.keeps_from(subject, queue))
     }
 
-    /// Must what this subscription gets be looked at one by one?
-    pub fn watches(&self, pattern: &[u8], queue: Option<&[u8]>) -> bool {
-        self.permissions.responses.is_some() || self.permissions.filters(pattern, queue)
+    /// How must what this subscription gets be looked at?
+    pub fn watch(&self, pattern: &[u8], queue: Option<&[u8]>) -> Watch {
+        let filtered = self.permissions.filters(pattern, queue);
+        Watch { guarded: filtered || self.permissions.responses.is_some(), filtered }
     }
 
     /// It was sent a request: it may answer.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wire::{CloseReason, Connect, error_text};
 
+use super::guard::Watch;
 use super::login::Standing;
 use crate::access::{Access, Verdict};
 use crate::account;
@@ -156,7 +157,8 @@ impl Shard {
             return;
         }
         let (account, pattern) = (subscription.account.0 as usize, subscription.pattern);
-        let (queue, was_guarded) = (subscription.queue.clone(), subscription.guarded);
+        let was = Watch { guarded: subscription.guarded, filtered: subscription.filtered };
+        let queue = subscription.queue.clone();
         let sid = subscription.sid.clone();
         let subject = self.accounts[account].pattern(pattern).to_vec();
         let Some(client) = self.client(conn) else { return };
@@ -175,12 +177,11 @@ impl Shard {
         self.recast_shadows(sub, out);
         let Some(client) = self.client(conn) else { return };
         let guard = client.guard.as_ref();
-        let guarded = guard.is_some_and(|guard| guard.watches(&subject, queue));
-        if guarded != was_guarded {
+        let watch = guard.map(|guard| guard.watch(&subject, queue)).unwrap_or_default();
+        if watch != was {
             self.settle_for(conn, out);
-            self.subs.of(sub).guarded = guarded;
-            self.accounts[account].reweigh(pattern);
-            self.guard_shadows(sub, guarded);
+            self.accounts[account].guard(sub, watch, &mut self.subs);
+            self.guard_shadows(sub, watch);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::fence::Why;
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Subscription;
 use crate::report::{Connection, News, Request, Saying};
-use crate::router::{Pick, Publication};
+use crate::router::Publication;
 use crate::shard::Shard;
 use crate::sid::Sid;
 
@@ -137,15 +137,7 @@ impl Shard {
             tail: &tail,
             from_service: false,
         };
-        let picks: Vec<Pick> = plan
-            .groups
-            .iter()
-            .map(|group| match self.pick(conn, &subject, group, true) {
-                // It waits for nobody: better one too many than one lost.
-                Pick::Claim(shard) => Pick::Peer(shard),
-                pick => pick,
-            })
-            .collect();
+        let picks = self.pick_at_once(conn, account, &subject, &plan);
         self.fan_out(conn, &publication, &plan, &picks, 0, out);
     }
 
