@@ -3,10 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use shard::{ConnId, Effects, Frame, Input, Nanos, ShardId};
+use shard::{ConnId, Effects, Frame, Input, Interest, Nanos, ShardId};
 
 use crate::bus::Bus;
 use crate::prng::Prng;
+use crate::walls::Gap;
+
+/// Where a batch has the number of its first message's account.
+const ACCOUNT_AT: usize = 4;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +31,21 @@ pub enum Defect {
     DropPong,
     /// One message is taken out of a chunk.
     DropMessage,
+    /// One batch's first message goes to another account.
+    WrongAccount,
+    /// Peers believe that everybody gets everything that matches, so nobody is asked first.
+    SureOfAll,
+    /// Nobody minds who may subscribe to what.
+    OpenSubscriptions,
+    /// Nobody minds who may publish what.
+    OpenPublications,
+    /// Who imports some messages of an account gets all.
+    OpenStreams,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 8] = [
+    pub const ALL: [Defect; 13] = [
         Defect::DropDeliver,
         Defect::DuplicateDeliver,
         Defect::SwapFrames,
@@ -40,7 +54,22 @@ impl Defect {
         Defect::DuplicateChunk,
         Defect::DropPong,
         Defect::DropMessage,
+        Defect::WrongAccount,
+        Defect::SureOfAll,
+        Defect::OpenSubscriptions,
+        Defect::OpenPublications,
+        Defect::OpenStreams,
     ];
+
+    /// What it leaves open in the walls between accounts.
+    pub fn gap(self) -> Option<Gap> {
+        match self {
+            Defect::OpenSubscriptions => Some(Gap::Subscriptions),
+            Defect::OpenPublications => Some(Gap::Publications),
+            Defect::OpenStreams => Some(Gap::Streams),
+            _ => None,
+        }
+    }
 
     /// Those that a bus without lanes can have.
     pub const OF_CHUNKS: [Defect; 3] =
@@ -116,6 +145,19 @@ impl<B: Bus> Canary<B> {
                     self.pushed_back.entry((from, to)).or_default().push_back(again);
                 }
                 Some(frame)
+            }
+            (Defect::WrongAccount, Frame::Deliver(batch)) => {
+                if !self.strikes() {
+                    return Some(frame);
+                }
+                let mut batch = batch.clone();
+                batch[ACCOUNT_AT] ^= 1;
+                Some(Frame::Deliver(batch))
+            }
+            (Defect::SureOfAll, Frame::Interest(interest)) => {
+                let interest =
+                    Interest { unsure: 0, unsure_of_services: 0, ..(**interest).clone() };
+                Some(Frame::Interest(Box::new(interest)))
             }
             (Defect::SwapFrames, Frame::Deliver(_)) => self.swap(from, to, frame),
             (Defect::EarlyFence, Frame::Fence { upto }) => {

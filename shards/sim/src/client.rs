@@ -1,11 +1,16 @@
 //! A client of the bus: what it does next and how it writes that down.
 
+use std::collections::BTreeSet;
+
 use crate::oracle::{Fault, Flags, Oracle, PubId, Publication, Session, SubId, queue_name};
 use crate::prng::Prng;
 use crate::swarm::Swarm;
+use crate::walls::person_name;
 
 /// Long enough for any message's number.
 const ALIKE_BODY_MIN: u64 = 12;
+/// A burst of more than two messages that are alike has at most so many bytes.
+const ALIKE_BYTES_MAX: u64 = 128 * 1024;
 
 /// Does it read what the server sends?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,10 @@ pub struct Client {
     pub session: Session,
     /// Where it lives.
     pub shard: usize,
+    /// Who it says it is; none says nothing.
+    pub person: Option<usize>,
+    /// Its account gets messages of others, which limits do not count.
+    pub imports: bool,
     /// What it said in its CONNECT.
     pub flags: Flags,
     /// Does it read?
@@ -38,6 +47,7 @@ pub struct Client {
     pub refused: bool,
     subs: Vec<Live>,
     requests: Vec<Vec<u8>>,
+    answered: BTreeSet<Vec<u8>>,
     sids: u64,
     has_inbox: bool,
 }
@@ -51,10 +61,12 @@ struct Live {
 
 impl Client {
     /// A client that has just connected.
-    pub fn new(session: Session, shard: usize, flags: Flags) -> Client {
+    pub fn new(session: Session, shard: usize, person: Option<usize>, flags: Flags) -> Client {
         Client {
             session,
             shard,
+            person,
+            imports: false,
             flags,
             hears: Hears::Now,
             mute: false,
@@ -63,6 +75,7 @@ impl Client {
             refused: false,
             subs: Vec::new(),
             requests: Vec::new(),
+            answered: BTreeSet::new(),
             sids: 0,
             has_inbox: false,
         }
@@ -70,7 +83,7 @@ impl Client {
 
     /// Flags as drawn.
     pub fn draw_flags(p: &mut Prng, swarm: &Swarm) -> Flags {
-        if p.chance(40) {
+        if p.chance(40) && !swarm.is_walled() {
             return Flags::default();
         }
         let no_responders = p.chance(swarm.no_responders_per_mille);
@@ -92,9 +105,15 @@ impl Client {
 
     /// A request came that it may answer.
     pub fn asked(&mut self, reply: Vec<u8>) {
-        if self.requests.len() < 8 {
+        let again = self.person.is_some() && self.answered.contains(&reply);
+        if self.requests.len() < 8 && !again {
             self.requests.push(reply);
         }
+    }
+
+    /// What it was asked before, it does not answer.
+    pub fn forget_requests(&mut self) {
+        self.answered.extend(self.requests.drain(..));
     }
 
     /// Writes its CONNECT, and listens for answers to its requests.
@@ -102,8 +121,11 @@ impl Client {
         let flags = &self.flags;
         if flags.connect {
             oracle.sent_connect(self.session);
+            let person = self.person.map_or_else(String::new, |person| {
+                format!("\"user\":\"{}\",\"pass\":\"p\",", person_name(person))
+            });
             let line = format!(
-                "CONNECT {{\"verbose\":{},\"pedantic\":{},\"echo\":{},\"headers\":{},\
+                "CONNECT {{{person}\"verbose\":{},\"pedantic\":{},\"echo\":{},\"headers\":{},\
                  \"no_responders\":{},\"protocol\":{},\"lang\":\"sim\",\
                  \"version\":\"1\",\"name\":\"c{}\"}}\r\n",
                 flags.verbose,
@@ -123,9 +145,10 @@ impl Client {
         }
     }
 
-    /// Does something.
+    /// Does something. While access changes, that is no new subscription, and no limit.
     pub fn act(&mut self, p: &mut Prng, swarm: &Swarm, oracle: &mut Oracle, out: &mut Vec<u8>) {
-        match p.weighted(&swarm.operations) {
+        let drawn = p.weighted(&swarm.operations);
+        match if oracle.is_changing() && matches!(drawn, 0..=2 | 6) { 3 } else { drawn } {
             0 => {
                 self.act_sub(p, swarm, oracle, out);
                 self.careful_ping(p, swarm, oracle, out);
@@ -181,13 +204,13 @@ impl Client {
         if self.subs.len() > 12 {
             return self.act_unsub(p, oracle, out);
         }
-        if p.chance(20) {
+        if p.chance(20) && !swarm.is_walled() {
             return self.subscribe(oracle, "a..b", None, out);
         }
         let queue = p.chance(swarm.queue_per_mille).then(|| p.below(u64::from(swarm.queues)) as u8);
         let pattern = *p.pick(&swarm.patterns);
         self.subscribe(oracle, pattern, queue, out);
-        if swarm.operations[2] > 0 && p.chance(300) {
+        if swarm.operations[2] > 0 && p.chance(300) && !self.subs.is_empty() {
             let last = self.subs.len() - 1;
             self.limit(p, last, oracle, out);
         }
@@ -248,7 +271,7 @@ impl Client {
 
     fn limit(&mut self, p: &mut Prng, at: usize, oracle: &mut Oracle, out: &mut Vec<u8>) {
         let sub = &mut self.subs[at];
-        if sub.ended || std::mem::replace(&mut sub.limited, true) {
+        if self.imports || sub.ended || std::mem::replace(&mut sub.limited, true) {
             return;
         }
         let more = if p.chance(500) { oracle.got(sub.id) } else { 0 };
@@ -276,6 +299,9 @@ impl Client {
             return;
         }
         let subject = self.requests.swap_remove(p.index(self.requests.len()));
+        if self.person.is_some() && !self.answered.insert(subject.clone()) {
+            return;
+        }
         let subject = String::from_utf8_lossy(&subject).into_owned();
         self.publish(p, swarm, oracle, &subject, out);
     }
@@ -292,11 +318,15 @@ impl Client {
         let body_max =
             if p.chance(swarm.big_per_mille) { swarm.big_body_max } else { swarm.body_max };
         let len = if p.chance(100) { 0 } else { p.below(body_max + 1) };
-        let wants_reply = self.flags.no_responders && p.chance(400) || p.chance(100);
+        let wants_reply = (self.flags.no_responders && p.chance(400) || p.chance(100))
+            && !subject.starts_with("_R_.");
         let subject_tells = subject.ends_with(&format!(".i{id}"));
         let reply = if wants_reply { format!("r.{}.{id}", self.session) } else { String::new() };
-        let told = wants_reply || (subject_tells && reply.is_empty());
-        let header = if self.flags.headers && p.chance(300) { header(p, id) } else { Vec::new() };
+        // Between accounts, replies and subjects become others.
+        let told = (wants_reply || (subject_tells && reply.is_empty())) && !swarm.is_walled();
+        let kinds = if swarm.is_walled() { 2 } else { 3 };
+        let with_header = self.flags.headers && p.chance(300);
+        let header = if with_header { header(p, id, kinds) } else { Vec::new() };
         let what = Publication {
             subject: subject.as_bytes().to_vec(),
             reply: reply.into_bytes(),
@@ -316,13 +346,16 @@ impl Client {
         out: &mut Vec<u8>,
     ) {
         let subject = self.draw_subject(p, swarm, oracle.next_pub()).into_bytes();
-        let len = p.between(ALIKE_BODY_MIN, swarm.body_max.max(ALIKE_BODY_MIN)) as usize;
-        for _ in 0..p.between(2, 3 * swarm.burst_max) {
+        let is_big = p.chance(swarm.big_per_mille);
+        let len_max = if is_big { swarm.big_body_max } else { swarm.body_max };
+        let len = p.between(ALIKE_BODY_MIN, len_max.max(ALIKE_BODY_MIN));
+        let most = (ALIKE_BYTES_MAX / len).clamp(2, 3 * swarm.burst_max);
+        for _ in 0..p.between(2, most) {
             let what = Publication {
                 subject: subject.clone(),
                 reply: Vec::new(),
                 header: Vec::new(),
-                body: body(oracle.next_pub(), len, false),
+                body: body(oracle.next_pub(), len as usize, false),
             };
             write_line(&what, " ", out);
             oracle.sent_pub(self.session, what);
@@ -358,8 +391,8 @@ fn body(id: PubId, len: usize, told: bool) -> Vec<u8> {
     body
 }
 
-fn header(p: &mut Prng, id: PubId) -> Vec<u8> {
-    match p.below(3) {
+fn header(p: &mut Prng, id: PubId, kinds: u64) -> Vec<u8> {
+    match p.below(kinds) {
         0 => b"NATS/1.0\r\n\r\n".to_vec(),
         1 => format!("NATS/1.0\r\nId: {id}\r\nX: y\r\n\r\n").into_bytes(),
         _ => b"whatever\r\n".to_vec(),

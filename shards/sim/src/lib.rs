@@ -15,6 +15,7 @@ pub mod run;
 pub mod swarm;
 pub mod table;
 pub mod trace;
+pub mod walls;
 pub mod world;
 
 pub use canary::Defect;

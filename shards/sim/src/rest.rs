@@ -21,12 +21,9 @@ const PATIENCE_NS: Nanos = 50 * MILLIS;
 impl<B: Bus> World<B> {
     /// Everybody asks for a last PONG, nobody does anything more.
     pub(crate) fn wind_down(&mut self) -> Result<(), String> {
+        self.listen();
         for at in 0..self.clients.len() {
             let client = &mut self.clients[at];
-            self.links[client.session].down.widen(REST_CUT_BYTES);
-            if client.hears != Hears::Never {
-                client.hears = Hears::Now;
-            }
             if client.acts() {
                 let mut text = Vec::new();
                 client.ping(&mut self.oracle, &mut text);
@@ -34,6 +31,16 @@ impl<B: Bus> World<B> {
             }
         }
         self.come_to_rest()
+    }
+
+    /// Everybody who still reads does so now.
+    pub(crate) fn listen(&mut self) {
+        for client in &mut self.clients {
+            self.links[client.session].down.widen(REST_CUT_BYTES);
+            if client.hears != Hears::Never {
+                client.hears = Hears::Now;
+            }
+        }
     }
 
     /// Goes on until nothing moves and nobody is owed anything.
@@ -114,7 +121,14 @@ impl<B: Bus> World<B> {
     /// hear it.
     pub(crate) fn look_around(&mut self) -> Result<(), String> {
         let mut probes = Vec::new();
-        for shard in 0..self.driver.shards() {
+        let accounts = self.swarm.walls.accounts;
+        let people: Vec<Option<usize>> = match accounts {
+            0 => vec![None],
+            _ => (0..accounts).map(Some).collect(),
+        };
+        let places = (0..self.driver.shards())
+            .flat_map(|shard| people.iter().map(move |person| (shard, *person)));
+        for (shard, person) in places {
             let flags = Flags {
                 connect: true,
                 verbose: false,
@@ -124,7 +138,7 @@ impl<B: Bus> World<B> {
                 no_responders: true,
                 protocol: 1,
             };
-            let at = self.connect(shard, flags, false)?;
+            let at = self.connect(shard, person, flags, false)?;
             self.clients[at].is_probe = true;
             probes.push(self.clients[at].session);
         }

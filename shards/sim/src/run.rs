@@ -3,11 +3,14 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use shard::Options;
+
 use crate::bus::{Bus, Shards};
 use crate::canary::{Canary, Defect};
 use crate::swarm::Swarm;
 use crate::table::Table;
 use crate::trace::Trace;
+use crate::walls::Walls;
 use crate::world::{Summary, World};
 
 /// What is simulated.
@@ -75,10 +78,20 @@ pub fn replay(seed: u64, subject: Subject, detail: Detail) -> Result<Summary, Fa
         // It has no limits, so it would wait for ever.
         swarm.stuck_per_mille = 0;
     }
+    match subject {
+        // It has no accounts.
+        Subject::Table | Subject::SpoiledTable(_) => {
+            swarm.walls = Walls::default();
+            swarm.events[11] = 0;
+        }
+        Subject::Spoiled(defect) => swarm.gap = defect.gap(),
+        Subject::Shards => {}
+    }
     if detail == Detail::Verbose {
         println!("seed {seed}: {swarm:#?}");
     }
-    let (shards, options) = (swarm.shards, swarm.options.clone());
+    let access = swarm.access_of(&swarm.walls, None);
+    let (shards, options) = (swarm.shards, Options { access, ..swarm.options.clone() });
     match subject {
         Subject::Shards => live(seed, swarm, Shards::new(shards, &options, seed), detail),
         Subject::Spoiled(defect) => {

@@ -1,10 +1,14 @@
 //! What kind of world a seed makes.
 
+use std::sync::Arc;
+
 use shard::Options;
+use shard::access::Access;
 use shard::limits::{MILLIS, SECONDS};
 
 use crate::oracle::Rules;
 use crate::prng::Prng;
+use crate::walls::{self, Gap, Walls};
 
 /// The draws that hold for a whole run.
 #[derive(Clone, Debug)]
@@ -18,7 +22,7 @@ pub struct Swarm {
     /// Things that happen before the run winds down.
     pub steps: u64,
     /// Odds of each kind of event, see [`crate::world`].
-    pub events: [u32; 11],
+    pub events: [u32; 12],
     /// Odds of each kind of operation, see [`crate::client`].
     pub operations: [u32; 7],
     /// Patterns in use.
@@ -59,7 +63,11 @@ pub struct Swarm {
     pub reset_per_mille: u32,
     /// Clients that never answer a PING, in a thousand.
     pub mute_per_mille: u32,
-    /// What the operator set.
+    /// Accounts, users and what is between them.
+    pub walls: Walls,
+    /// What is wrong with the walls as the shards have them.
+    pub gap: Option<Gap>,
+    /// What the operator set, access apart.
     pub options: Options,
 }
 
@@ -77,7 +85,7 @@ impl Swarm {
         let big = p.chance(250);
         let options = options(p, big);
         let payload_max = options.payload_max as u64;
-        Swarm {
+        let mut swarm = Swarm {
             shards: *p.pick(&[1, 2, 2, 2, 3, 3, 4, 5]),
             ring_frames: *p.pick(&[2, 2, 4, 8]),
             clients: p.between(2, 14) as usize,
@@ -103,8 +111,38 @@ impl Swarm {
             no_responders_per_mille: *p.pick(&[100, 500, 900]),
             reset_per_mille: *p.pick(&[0, 500, 1000]),
             mute_per_mille: *p.pick(&[0, 0, 0, 200]),
+            walls: Walls::default(),
+            gap: None,
             options,
+        };
+        swarm.build_walls(&mut Prng::stream(seed, "walls"));
+        swarm
+    }
+
+    /// In half of all worlds there are several accounts.
+    fn build_walls(&mut self, p: &mut Prng) {
+        if !p.chance(500) {
+            return;
         }
+        self.walls = Walls::draw(p);
+        self.events[11] = *p.pick(&[0, 1, 4]);
+        // What is no subject at all is not compared with permissions.
+        self.subjects.retain(|subject| *subject != "a..b");
+        self.subjects.extend(walls::SUBJECTS);
+        self.patterns.extend(walls::PATTERNS.into_iter().filter(|_| p.chance(500)));
+    }
+
+    /// What the shards are given for these walls, in place of `before`.
+    pub fn access_of(&self, walls: &Walls, before: Option<&Access>) -> Arc<Access> {
+        match self.gap {
+            None => walls.access(before),
+            Some(gap) => walls.with(gap).access(before),
+        }
+    }
+
+    /// Are there several accounts?
+    pub fn is_walled(&self) -> bool {
+        self.walls.accounts > 0
     }
 
     /// What the oracle must know of it.
@@ -134,8 +172,8 @@ fn options(p: &mut Prng, big: bool) -> Options {
     }
 }
 
-/// Odds of events: turn, pump, drain, read, write, hear, act, wait, chores, arrive, disturb.
-fn events(p: &mut Prng) -> [u32; 11] {
+/// Odds of events: turn, pump, drain, read, write, hear, act, wait, chores, arrive, disturb, reload.
+fn events(p: &mut Prng) -> [u32; 12] {
     let mut lanes = || *p.pick(&[30, 100, 300]);
     let (pump, drain) = (lanes(), lanes());
     let mut sockets = || *p.pick(&[60, 200, 400]);
@@ -143,7 +181,8 @@ fn events(p: &mut Prng) -> [u32; 11] {
     let act = *p.pick(&[30, 80, 200]);
     let turn = *p.pick(&[10, 60, 200]);
     let disturb = *p.pick(&[0, 2, 8]);
-    [turn, pump, drain, read, write, hear, act, *p.pick(&[5, 40]), *p.pick(&[5, 40]), 15, disturb]
+    let (wait, chores) = (*p.pick(&[5, 40]), *p.pick(&[5, 40]));
+    [turn, pump, drain, read, write, hear, act, wait, chores, 15, disturb, 0]
 }
 
 /// Odds of operations: sub, unsub, unsub with max, publish, ping, answer a request, garbage.

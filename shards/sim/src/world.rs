@@ -1,5 +1,8 @@
 //! One run: a bus, its clients and everything between them, in an order the seed decides.
 
+use std::sync::Arc;
+
+use shard::access::Access;
 use shard::limits::MILLIS;
 use shard::report::Figures;
 
@@ -33,6 +36,8 @@ pub struct World<B: Bus> {
     pub(crate) tickets: u64,
     pub(crate) reports: u64,
     figures: Vec<Figures>,
+    /// As the shards have it.
+    access: Arc<Access>,
 }
 
 /// What a run amounted to.
@@ -109,11 +114,12 @@ impl<B: Bus> World<B> {
     /// A world at its beginning.
     pub fn new(seed: u64, swarm: Swarm, bus: B, trace: Trace) -> World<B> {
         let shards = bus.shards();
+        let access = swarm.access_of(&swarm.walls, None);
         let driver =
             Driver::new(bus, swarm.ring_frames, &swarm.options, swarm.settle_per_mille, seed);
         World {
             driver,
-            oracle: Oracle::new(swarm.rules()),
+            oracle: Oracle::new(swarm.rules(), swarm.walls.clone()),
             swarm,
             links: Vec::new(),
             clients: Vec::new(),
@@ -126,6 +132,7 @@ impl<B: Bus> World<B> {
             tickets: 0,
             reports: 0,
             figures: vec![Figures::default(); shards],
+            access,
         }
     }
 
@@ -195,8 +202,10 @@ impl<B: Bus> World<B> {
                     self.ask(at)?;
                 }
             }
+            9..=11 if self.oracle.is_changing() => {}
             9 => self.arrive()?,
-            _ => self.disturb(),
+            10 => self.disturb(),
+            _ => self.reload()?,
         }
         self.after_event()
     }
@@ -388,7 +397,9 @@ impl<B: Bus> World<B> {
             let shard = self.choices.index(self.driver.shards());
             let refused = self.choices.chance(20);
             let mute = self.choices.chance(self.swarm.mute_per_mille);
-            let at = self.connect(shard, flags, refused)?;
+            let guests = self.oracle.walls().guests();
+            let person = (!guests.is_empty()).then(|| *self.choices.pick(&guests));
+            let at = self.connect(shard, person, flags, refused)?;
             self.clients[at].mute = mute;
         }
         Ok(())
@@ -397,16 +408,20 @@ impl<B: Bus> World<B> {
     pub(crate) fn connect(
         &mut self,
         shard: usize,
+        person: Option<usize>,
         flags: Flags,
         refused: bool,
     ) -> Result<usize, String> {
-        let session: Session = self.oracle.opened(shard, flags.clone(), refused);
+        let session: Session = self.oracle.opened(shard, person, flags.clone(), refused);
         self.trace.line(|| {
-            format!("{:6} session {session} begins on shard {shard}: {flags:?}", self.step)
+            let step = self.step;
+            format!("{step:6} session {session} ({person:?}) begins on shard {shard}: {flags:?}")
         });
         let (up, down) = (Pipe::new(UP_BYTES), Pipe::new(self.swarm.down_capacity));
         self.links.push(Link { up, down, reset: false });
-        let mut client = Client::new(session, shard, flags);
+        let mut client = Client::new(session, shard, person, flags);
+        let account = self.oracle.account_of(person);
+        client.imports = self.swarm.walls.streams.iter().any(|s| s.importer == account);
         client.refused = refused;
         self.driver.open(shard, session, refused, &mut self.links)?;
         let mut text = Vec::new();
@@ -417,6 +432,35 @@ impl<B: Bus> World<B> {
         let at = self.clients.len() - 1;
         self.say(at, &text);
         Ok(at)
+    }
+
+    /// Other users, and other permissions: shard after shard is told, while messages are under way.
+    fn reload(&mut self) -> Result<(), String> {
+        self.listen();
+        self.come_to_rest()?;
+        let next = self.oracle.walls().changed(&mut self.choices);
+        self.trace.line(|| format!("{:6} access changes: {:?}", self.step, next.people));
+        let access = self.swarm.access_of(&next, Some(&self.access));
+        let gone = self.oracle.access_changes(next);
+        for client in self.clients.iter_mut().filter(|client| gone.contains(&client.session)) {
+            client.left = true;
+        }
+        let first = self.schedule.index(self.driver.shards());
+        for at in 0..=self.driver.shards() {
+            for _ in 0..self.schedule.below(40) {
+                self.happen()?;
+            }
+            if at < self.driver.shards() {
+                let at = (first + at) % self.driver.shards();
+                self.trace.line(|| format!("{:6} shard {at} is told", self.step));
+                self.driver.change_access(at, &access, &mut self.links)?;
+            }
+        }
+        self.listen();
+        self.come_to_rest()?;
+        self.access = access;
+        self.clients.iter_mut().for_each(Client::forget_requests);
+        self.oracle.access_has_changed()
     }
 
     /// Something goes wrong for a client, or it goes away.

@@ -24,7 +24,7 @@ fn a_batch_delivered_twice_is_noticed() {
 
 #[test]
 fn two_frames_in_the_wrong_order_are_noticed() {
-    assert_caught(Defect::SwapFrames, 3000);
+    assert_caught(Defect::SwapFrames, 400);
 }
 
 #[test]
@@ -50,6 +50,23 @@ fn a_lost_pong_is_noticed() {
 #[test]
 fn a_lost_message_is_noticed() {
     assert_caught(Defect::DropMessage, 100);
+}
+
+#[test]
+fn a_message_in_another_account_is_noticed() {
+    assert_caught(Defect::WrongAccount, 100);
+}
+
+#[test]
+fn a_message_sent_to_somebody_who_may_not_have_it_is_missed() {
+    assert_caught(Defect::SureOfAll, 100);
+}
+
+#[test]
+fn gaps_in_the_walls_are_noticed() {
+    for defect in [Defect::OpenSubscriptions, Defect::OpenPublications, Defect::OpenStreams] {
+        assert_caught(defect, 50);
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@
 mod lanes;
 mod sockets;
 
+use std::sync::Arc;
+
 use mesh::{Receiver, Sender};
+use shard::access::Access;
 use shard::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX, MILLIS, SECONDS};
 use shard::report::{Ask, Report, Wanted};
 use shard::{ConnId, Frame, Input, Nanos, Options, Peer, Reads, ShardId};
@@ -225,6 +228,16 @@ impl<B: Bus> Driver<B> {
     pub fn ask(&mut self, at: usize, ticket: u64, links: &mut [Link]) -> Result<(), String> {
         let what = Wanted { open: true, subscriptions: true, ..Wanted::default() };
         self.step(at, Input::Ask(Ask::Report { ticket, what }), links)
+    }
+
+    /// Gives a shard another access.
+    pub fn change_access(
+        &mut self,
+        at: usize,
+        access: &Arc<Access>,
+        links: &mut [Link],
+    ) -> Result<(), String> {
+        self.step(at, Input::Ask(Ask::Access(access.clone())), links)
     }
 
     /// Carries out a shard's effects, but for frames.

@@ -1,6 +1,7 @@
 //! Judging each thing a client reads, as it reads it.
 
 use super::reply::{Message, Reply, parse};
+use super::walls::{Asked, Kind, Way};
 use super::{Expect, Fate, Mark, Oracle, PubId, Session, SubId, Tick};
 
 /// What a client has to react to.
@@ -65,6 +66,12 @@ impl Oracle {
         came: &str,
     ) -> Result<Option<Expect>, String> {
         let record = &mut self.sessions[session];
+        while let Some(expect) = record.expected.front()
+            && matches!(expect, Expect::PerhapsErr(_))
+            && !fits(expect)
+        {
+            record.expected.pop_front();
+        }
         match record.expected.front() {
             Some(expect) if fits(expect) => Ok(record.expected.pop_front()),
             None if record.forgotten => Ok(None),
@@ -77,7 +84,17 @@ impl Oracle {
             self.sessions[session].forget();
             return Ok(());
         }
-        let fits = |expect: &Expect| matches!(expect, Expect::Err(due) if due.as_bytes() == text);
+        let removals = &mut self.sessions[session].removals;
+        if let Some(at) = removals.iter().position(|(_, due)| due.as_bytes() == text) {
+            removals.remove(at);
+            return Ok(());
+        }
+        let fits = |expect: &Expect| match expect {
+            Expect::Err(due) | Expect::OkOrErr(due) | Expect::PerhapsErr(due) => {
+                due.as_bytes() == text
+            }
+            _ => false,
+        };
         self.expected(session, &fits, "-ERR").map(|_| ())
     }
 
@@ -98,8 +115,11 @@ impl Oracle {
     }
 
     fn ok(&mut self, session: Session) -> Result<(), String> {
-        let expect =
-            self.expected(session, &|expect| matches!(expect, Expect::Ok { .. }), "+OK")?;
+        let expect = self.expected(
+            session,
+            &|e| matches!(e, Expect::Ok { .. } | Expect::OkOrErr(_)),
+            "+OK",
+        )?;
         let Some(Expect::Ok { upto: Some(upto), issued }) = expect else { return Ok(()) };
         let now = self.now();
         self.check_due(session, issued)?;
@@ -167,7 +187,7 @@ impl Oracle {
                     && known
                     && sub.queue.is_none()
                     && !sub.got.contains(&id)
-                    && self.takes(sub, publication)
+                    && self.must_take(sub, publication)
             })
             .collect();
         for sub in due {
@@ -193,10 +213,17 @@ impl Oracle {
             return self.refusal(session, sub, message).map(|()| None);
         }
         let id = self.identify(message)?;
-        self.check_content(session, id, message)?;
-        self.check_receiver(sub, id)?;
+        let way = self.check_receiver(sub, id)?;
+        self.check_content(session, id, message, &way)?;
         self.check_order(session, sub, id)?;
-        self.check_group(sub, id)?;
+        self.check_group(sub, id, &way)?;
+        self.check_answer(id, &way)?;
+        if way.kind == Kind::Request && !message.reply.is_empty() {
+            self.note_asked(id, &way, message.reply);
+        }
+        if !message.reply.is_empty() {
+            self.sessions[session].asked.insert(message.reply.to_vec());
+        }
         self.pubs[id].deliveries += 1;
         self.subs[sub].got.insert(id);
         self.now();
@@ -219,22 +246,36 @@ impl Oracle {
         if id < self.pubs.len() { Ok(id) } else { Err(format!("publication {id} does not exist")) }
     }
 
+    /// Is it what was published, under the subject that is right here?
     fn check_content(
         &self,
         session: Session,
         id: PubId,
         message: &Message<'_>,
+        way: &Way,
     ) -> Result<(), String> {
-        let what = &self.pubs[id].what;
-        let with_header = self.sessions[session].flags.headers && !what.header.is_empty();
-        let header: &[u8] = if with_header { &what.header } else { b"" };
+        let (what, flags) = (&self.pubs[id].what, &self.sessions[session].flags);
         let header_len = message.header_len.unwrap_or(0);
         let (came_header, came_body) = message.payload.split_at(header_len);
-        let part = if message.subject != what.subject {
+        let is_request = way.kind == Kind::Request;
+        let reply_is_right = match is_request && !what.reply.is_empty() {
+            true => message.reply.starts_with(b"_R_."),
+            false => message.reply == what.reply,
+        };
+        let header_is_right = if is_request && flags.headers {
+            let account = crate::walls::account_name(self.pubs[id].account);
+            let asker = format!("\r\nNats-Request-Info: {{\"acc\":\"{account}\"");
+            came_header.windows(asker.len()).any(|part| part == asker.as_bytes())
+        } else {
+            let with_header = flags.headers && !what.header.is_empty();
+            let header: &[u8] = if with_header { &what.header } else { b"" };
+            message.header_len.is_some() == with_header && came_header == header
+        };
+        let part = if message.subject != way.subject {
             "subject"
-        } else if message.reply != what.reply {
+        } else if !reply_is_right {
             "reply"
-        } else if message.header_len.is_some() != with_header || came_header != header {
+        } else if !header_is_right {
             "header"
         } else if came_body != what.body {
             "body"
@@ -244,13 +285,18 @@ impl Oracle {
         Err(format!("publication {id} came with another {part}"))
     }
 
-    fn check_receiver(&self, sub: SubId, id: PubId) -> Result<(), String> {
+    /// May it have come here at all? Gives the way by which it did, with its subject here.
+    fn check_receiver(&self, sub: SubId, id: PubId) -> Result<Way, String> {
         let (record, publication) = (&self.subs[sub], &self.pubs[id]);
-        if !super::matches(&record.pattern, &publication.what.subject) {
+        let Some((way, subject)) = self.way_to(record, publication) else {
             return Err(format!("publication {id} does not match subscription {sub}"));
-        }
+        };
+        let way = Way { subject, ..way.clone() };
         if self.is_muffled(record, publication) {
             return Err(format!("publication {id} was echoed"));
+        }
+        if !self.may_take(record, publication) {
+            return Err(format!("publication {id} is forbidden to subscription {sub}"));
         }
         if publication.stamp.fenced.is_some_and(|fenced| fenced < record.stamp.issued) {
             return Err(format!("publication {id} was confirmed before subscription {sub} began"));
@@ -264,7 +310,33 @@ impl Oracle {
         if publication.refused_at.is_some() {
             return Err(format!("publication {id} had no responders and is delivered"));
         }
-        Ok(())
+        Ok(way)
+    }
+
+    /// The server has made a reply subject of its own for a request.
+    fn note_asked(&mut self, request: PubId, way: &Way, reply: &[u8]) {
+        let importer = self.pubs[request].account;
+        let mut services = self.walls().services.iter();
+        let is_many = services
+            .find(|service| service.importer == importer && service.exporter == way.account)
+            .is_some_and(|service| service.is_many);
+        let asked =
+            || Asked { request, account: way.account, is_many, answers: Vec::new(), arrived: None };
+        self.asked.entry(reply.to_vec()).or_insert_with(asked);
+    }
+
+    /// Where one answer is wanted, one comes.
+    fn check_answer(&mut self, id: PubId, way: &Way) -> Result<(), String> {
+        if way.kind != (Kind::Answer { is_many: false }) {
+            return Ok(());
+        }
+        let Some(asked) = self.asked.get_mut(&self.pubs[id].what.subject) else { return Ok(()) };
+        match asked.arrived.replace(id) {
+            Some(other) if other != id => {
+                Err(format!("publications {other} and {id} both answer {}", asked.request))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_order(&mut self, session: Session, sub: SubId, id: PubId) -> Result<(), String> {
@@ -283,9 +355,9 @@ impl Oracle {
         Ok(())
     }
 
-    fn check_group(&mut self, sub: SubId, id: PubId) -> Result<(), String> {
+    fn check_group(&mut self, sub: SubId, id: PubId, way: &Way) -> Result<(), String> {
         let Some(queue) = self.subs[sub].queue else { return Ok(()) };
-        match self.groups.insert((id, queue), sub) {
+        match self.groups.insert((id, way.account, queue), sub) {
             None => Ok(()),
             Some(other) => {
                 Err(format!("publication {id} came to group q{queue} twice, {other} and {sub}"))
@@ -305,7 +377,10 @@ impl Oracle {
         let id = id.filter(|id| *id < self.pubs.len()).ok_or("a 503 to no request")?;
         let now = self.now();
         let (publication, record) = (&self.pubs[id], &self.subs[sub]);
-        let subject = String::from_utf8_lossy(&publication.what.subject);
+        let Some(own) = publication.ways.first() else {
+            return Err(format!("a 503 for publication {id}, which was not allowed"));
+        };
+        let subject = String::from_utf8_lossy(&own.subject);
         let wanted = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
         if message.payload != wanted.as_bytes() || !message.reply.is_empty() {
             return Err(format!("publication {id} has a 503 of another form"));

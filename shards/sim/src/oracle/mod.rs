@@ -11,10 +11,14 @@ mod hearing;
 mod matching;
 mod reply;
 mod verdict;
+mod walls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::CloseReason;
+
+use crate::walls::Walls;
+use walls::{Asked, Kind, Way};
 
 pub use hearing::Heard;
 pub use matching::{is_literal, is_valid, matches};
@@ -109,6 +113,9 @@ struct Stamp {
 
 struct SubRecord {
     session: Session,
+    account: usize,
+    /// Its user may no longer have it.
+    is_revoked: bool,
     pattern: Vec<u8>,
     queue: Option<u8>,
     stamp: Stamp,
@@ -131,6 +138,13 @@ impl SubRecord {
 
 struct PubRecord {
     session: Session,
+    account: usize,
+    /// The first and the last that it may have met on its way.
+    eras: (usize, usize),
+    /// None if it was not allowed.
+    ways: Vec<Way>,
+    /// It was allowed in all its eras.
+    is_allowed: bool,
     what: Publication,
     stamp: Stamp,
     deliveries: u32,
@@ -159,13 +173,29 @@ enum Mark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expect {
     Info,
-    Ok { upto: Option<usize>, issued: Tick },
-    Pong { upto: usize, issued: Tick },
-    Err(&'static str),
+    Ok {
+        upto: Option<usize>,
+        issued: Tick,
+    },
+    Pong {
+        upto: usize,
+        issued: Tick,
+    },
+    Err(String),
+    /// It was allowed, or was not.
+    OkOrErr(String),
+    /// As that, where success is silent.
+    PerhapsErr(String),
 }
 
 struct SessionRecord {
     shard: usize,
+    /// Who it is; none is nobody in particular.
+    person: Option<usize>,
+    /// Reply subjects of requests it has been sent.
+    asked: BTreeSet<Vec<u8>>,
+    /// What it is still to be told of subscriptions that it may not have any more.
+    removals: Vec<(SubId, String)>,
     flags: Flags,
     fate: Fate,
     /// The server has closed it.
@@ -191,6 +221,7 @@ struct SessionRecord {
 
 impl SessionRecord {
     fn forget(&mut self) {
+        self.removals.clear();
         self.fate = Fate::Lost;
         self.forgotten = true;
         self.expected.clear();
@@ -209,7 +240,14 @@ pub struct Oracle {
     sessions: Vec<SessionRecord>,
     subs: Vec<SubRecord>,
     pubs: Vec<PubRecord>,
-    groups: BTreeMap<(PubId, u8), SubId>,
+    /// By publication, account and group.
+    groups: BTreeMap<(PubId, usize, u8), SubId>,
+    /// What has held, one after the other.
+    eras: Vec<Walls>,
+    /// Some shards may know of the last era, some not.
+    is_changing: bool,
+    /// By the reply subjects that the server made.
+    asked: BTreeMap<Vec<u8>, Asked>,
     /// Checks made at the end; for statistics.
     pub obligations: u64,
     /// Messages heard.
@@ -223,10 +261,22 @@ pub fn queue_name(queue: u8) -> String {
 
 impl Oracle {
     /// Knows nothing yet.
-    pub fn new(rules: Rules) -> Oracle {
+    pub fn new(rules: Rules, walls: Walls) -> Oracle {
         let (sessions, subs, pubs) = (Vec::new(), Vec::new(), Vec::new());
         let groups = BTreeMap::new();
-        Oracle { tick: 0, rules, sessions, subs, pubs, groups, obligations: 0, deliveries: 0 }
+        Oracle {
+            tick: 0,
+            rules,
+            sessions,
+            subs,
+            pubs,
+            groups,
+            eras: vec![walls],
+            is_changing: false,
+            asked: BTreeMap::new(),
+            obligations: 0,
+            deliveries: 0,
+        }
     }
 
     fn now(&mut self) -> Tick {
@@ -239,14 +289,23 @@ impl Oracle {
     }
 
     /// A client connects; the server greets it, and sends it away if it is refused.
-    pub fn opened(&mut self, shard: usize, flags: Flags, refused: bool) -> Session {
+    pub fn opened(
+        &mut self,
+        shard: usize,
+        person: Option<usize>,
+        flags: Flags,
+        refused: bool,
+    ) -> Session {
         self.now();
         let mut expected = VecDeque::from([Expect::Info]);
         if refused {
-            expected.push_back(Expect::Err("maximum connections exceeded"));
+            expected.push_back(Expect::Err("maximum connections exceeded".into()));
         }
         self.sessions.push(SessionRecord {
             shard,
+            person,
+            asked: BTreeSet::new(),
+            removals: Vec::new(),
             flags,
             fate: if refused { Fate::Lost } else { Fate::Open },
             closed_at: None,
@@ -295,13 +354,25 @@ impl Oracle {
         queue: Option<u8>,
     ) -> Option<SubId> {
         let stamp = self.stamp();
-        if !is_valid(pattern) {
-            self.sessions[session].expected.push_back(Expect::Err("Invalid Subject"));
+        if !self.may_subscribe(session, pattern, queue, self.eras_now().1) {
+            let text = format!(
+                "Permissions Violation for Subscription to \"{}\"{}",
+                String::from_utf8_lossy(pattern),
+                queue.map_or_else(String::new, |q| format!(" using queue \"{}\"", queue_name(q))),
+            );
+            self.sessions[session].expected.push_back(Expect::Err(text));
             return None;
         }
+        if !is_valid(pattern) {
+            self.sessions[session].expected.push_back(Expect::Err("Invalid Subject".into()));
+            return None;
+        }
+        let account = self.account_of(self.sessions[session].person);
         let id = self.subs.len();
         self.subs.push(SubRecord {
             session,
+            account,
+            is_revoked: false,
             pattern: pattern.to_vec(),
             queue,
             stamp,
@@ -344,11 +415,44 @@ impl Oracle {
         let id = self.pubs.len();
         let pedantic = self.sessions[session].flags.pedantic;
         if pedantic && !is_literal(&what.subject) {
-            self.sessions[session].expected.push_back(Expect::Err("Invalid Publish Subject"));
+            let text = "Invalid Publish Subject".to_string();
+            self.sessions[session].expected.push_back(Expect::Err(text));
         }
-        self.pubs.push(PubRecord { session, what, stamp, deliveries: 0, refused_at: None });
+        let account = self.account_of(self.sessions[session].person);
+        let ways = self.ways(account, &what.subject);
+        let eras = self.eras_now();
+        let allowed = |era: &usize| self.may_publish(session, &ways[0].subject, *era);
+        let allowed_in = (eras.0..=eras.1).filter(allowed).count();
+        let is_allowed = allowed_in == eras.1 - eras.0 + 1;
+        let subject = String::from_utf8_lossy(&ways[0].subject);
+        let text = format!("Permissions Violation for Publish to \"{subject}\"");
+        let ways = if allowed_in > 0 { ways } else { Vec::new() };
+        if ways.iter().any(|way| matches!(way.kind, Kind::Answer { .. })) {
+            self.asked
+                .get_mut(&what.subject)
+                .expect("an answer to what was asked")
+                .answers
+                .push(id);
+        }
+        self.pubs.push(PubRecord {
+            session,
+            account,
+            eras,
+            ways,
+            is_allowed,
+            what,
+            stamp,
+            deliveries: 0,
+            refused_at: None,
+        });
         self.mark(session, Mark::Pub(id));
-        self.expect_ok(session, None, stamp.issued);
+        let record = &mut self.sessions[session];
+        match (is_allowed, allowed_in, record.flags.verbose) {
+            (true, ..) => self.expect_ok(session, None, stamp.issued),
+            (false, 0, _) => record.expected.push_back(Expect::Err(text)),
+            (false, _, true) => record.expected.push_back(Expect::OkOrErr(text)),
+            (false, _, false) => record.expected.push_back(Expect::PerhapsErr(text)),
+        }
     }
 
     /// It wrote PING.
@@ -367,10 +471,11 @@ impl Oracle {
         self.now();
         let record = &mut self.sessions[session];
         record.fault = Some(fault);
-        record.expected.push_back(Expect::Err(match fault {
+        let text = match fault {
             Fault::UnknownOperation => "Unknown Protocol Operation",
             Fault::TooLarge => "Maximum Payload Violation",
-        }));
+        };
+        record.expected.push_back(Expect::Err(text.into()));
     }
 
     /// It will never read again.
@@ -423,7 +528,8 @@ impl Oracle {
         if record.fate == Fate::Heard && !record.inbox.is_empty() {
             return Err(format!("session {session} ends within a message"));
         }
-        let cut = record.expected.iter().find(|expect| !matches!(expect, Expect::Info));
+        let silent = |expect: &&Expect| matches!(expect, Expect::Info | Expect::PerhapsErr(_));
+        let cut = record.expected.iter().find(|expect| !silent(expect));
         if record.fate == Fate::Heard && cut.is_some() {
             return Err(format!("session {session} ended, but was owed {cut:?}"));
         }
@@ -455,7 +561,8 @@ impl Oracle {
 
     /// Is it waiting for an answer?
     pub fn is_owed(&self, session: Session) -> bool {
-        !self.sessions[session].expected.is_empty()
+        let expected = &self.sessions[session].expected;
+        expected.iter().any(|expect| !matches!(expect, Expect::PerhapsErr(_)))
     }
 
     /// What it is waiting for, for a report.
@@ -481,9 +588,5 @@ impl Oracle {
     /// Does the echo option keep this publication from this subscription?
     fn is_muffled(&self, sub: &SubRecord, publication: &PubRecord) -> bool {
         sub.session == publication.session && !self.sessions[sub.session].flags.echo
-    }
-
-    fn takes(&self, sub: &SubRecord, publication: &PubRecord) -> bool {
-        matches(&sub.pattern, &publication.what.subject) && !self.is_muffled(sub, publication)
     }
 }

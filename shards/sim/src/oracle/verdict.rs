@@ -4,8 +4,8 @@ use wire::CloseReason;
 
 use super::{Fate, Oracle, PubId, PubRecord, Session, SubId, SubRecord};
 
-/// A generous bound for what a MSG line adds to a message, bytes.
-const LINE_BYTES: u64 = 160;
+/// A generous bound for what a MSG line and who asks add to a message, bytes.
+const LINE_BYTES: u64 = 320;
 
 impl Oracle {
     /// Everything is at rest: what was owed must have come.
@@ -68,7 +68,7 @@ impl Oracle {
             && sub.unsub.is_none_or(|unsub| after(unsub.issued))
             && self.has_room(sub, publication)
             && self.sessions[sub.session].stays()
-            && self.takes(sub, publication)
+            && self.must_take(sub, publication)
     }
 
     /// Could it still take a message when the publication was confirmed?
@@ -88,7 +88,7 @@ impl Oracle {
                 && sub.unsub.is_none_or(|unsub| unsub.issued > refused_at)
                 && sub.max.is_none_or(|(_, max)| max.issued > refused_at)
                 && self.sessions[sub.session].fate == Fate::Open
-                && self.takes(sub, publication)
+                && self.must_take(sub, publication)
         };
         match self.subs.iter().position(was_there) {
             None => Ok(()),
@@ -108,7 +108,7 @@ impl Oracle {
             && !ended(sub.unsub.and_then(|unsub| unsub.fenced))
             && !ended(sub.over_at)
             && !ended(self.sessions[sub.session].gone_at)
-            && self.takes(sub, publication)
+            && self.may_take(sub, publication)
     }
 
     /// A request that nobody can have taken is refused, if its publisher asked for that and can be
@@ -116,7 +116,10 @@ impl Oracle {
     pub(super) fn check_refusal(&mut self, id: PubId) -> Result<(), String> {
         let publication = &self.pubs[id];
         let record = &self.sessions[publication.session];
-        let asked = record.flags.no_responders && !publication.what.reply.is_empty();
+        let asked = record.flags.no_responders
+            && !publication.what.reply.is_empty()
+            && publication.is_allowed
+            && publication.eras.0 == publication.eras.1;
         let told = publication.stamp.fenced.is_some() || record.stays();
         if !asked || !told || publication.refused_at.is_some() || publication.deliveries > 0 {
             return Ok(());
@@ -152,7 +155,7 @@ impl Oracle {
         let wants_more = !sub.is_full();
         let mut checked = 0;
         for (id, publication) in self.pubs.iter().enumerate() {
-            if sub.got.contains(&id) || !self.takes(sub, publication) {
+            if sub.got.contains(&id) || !self.must_take(sub, publication) {
                 continue;
             }
             checked += 1;
@@ -189,15 +192,26 @@ impl Oracle {
             let members: Vec<SubId> =
                 (0..self.subs.len()).filter(|at| self.subs[*at].queue == Some(queue)).collect();
             for id in 0..self.pubs.len() {
-                if !self.groups.contains_key(&(id, queue)) {
-                    self.check_group_loss(queue, &members, id)?;
+                let accounts: Vec<usize> =
+                    self.pubs[id].ways.iter().map(|way| way.account).collect();
+                for account in accounts {
+                    if !self.groups.contains_key(&(id, account, queue)) {
+                        self.check_group_loss(queue, account, &members, id)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn check_group_loss(&mut self, queue: u8, members: &[SubId], id: PubId) -> Result<(), String> {
+    /// A group spans the wall: who imports a stream is a member of its exporter's group.
+    fn check_group_loss(
+        &mut self,
+        queue: u8,
+        account: usize,
+        members: &[SubId],
+        id: PubId,
+    ) -> Result<(), String> {
         let publication = &self.pubs[id];
         if !self.is_processed(publication) {
             return Ok(());
@@ -205,6 +219,14 @@ impl Oracle {
         let mut stable = None;
         for at in members {
             let sub = &self.subs[*at];
+            if self.way_to(sub, publication).is_none_or(|(way, _)| way.account != account) {
+                continue;
+            }
+            // It may have been promised to a member that may not have it any more.
+            let may = self.may_take(sub, publication);
+            if may && !self.must_take(sub, publication) && publication.eras.0 < publication.eras.1 {
+                return Ok(());
+            }
             // It may have been given to a member whose connection then ended.
             let died = !self.sessions[sub.session].stays();
             if died && self.is_possible(sub, publication) {
@@ -231,7 +253,8 @@ impl Oracle {
     /// A publisher that died may have held the last delivery of a limited member meanwhile.
     fn may_have_been_held(&self, members: &[SubId]) -> bool {
         self.pubs.iter().any(|other| {
-            !self.is_processed(other) && members.iter().any(|at| self.takes(&self.subs[*at], other))
+            !self.is_processed(other)
+                && members.iter().any(|at| self.may_take(&self.subs[*at], other))
         })
     }
 
@@ -271,7 +294,7 @@ impl Oracle {
         let operations = record.marks.len() as u64 + 16;
         let mut bytes = 4096 + operations * 64;
         for sub in self.subs.iter().filter(|sub| sub.session == session) {
-            for publication in self.pubs.iter().filter(|publication| self.takes(sub, publication)) {
+            for publication in self.pubs.iter().filter(|other| self.may_take(sub, other)) {
                 let what = &publication.what;
                 bytes += LINE_BYTES + (what.header.len() + what.body.len()) as u64;
             }
@@ -283,17 +306,18 @@ impl Oracle {
 #[cfg(test)]
 mod tests {
     use super::super::{Flags, Oracle, Publication, Rules, Session};
+    use crate::walls::Walls;
 
     fn quiet() -> Flags {
         Flags { connect: true, verbose: false, pedantic: false, ..Flags::default() }
     }
 
     fn oracle() -> Oracle {
-        Oracle::new(Rules { pending_bytes_max: 1 << 20, ..Rules::default() })
+        Oracle::new(Rules { pending_bytes_max: 1 << 20, ..Rules::default() }, Walls::default())
     }
 
     fn open(oracle: &mut Oracle, flags: Flags) -> Session {
-        let session = oracle.opened(0, flags, false);
+        let session = oracle.opened(0, None, flags, false);
         oracle.heard(session, b"INFO {} \r\n").expect("greeting");
         session
     }
