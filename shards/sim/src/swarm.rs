@@ -172,7 +172,8 @@ fn options(p: &mut Prng, big: bool) -> Options {
     }
 }
 
-/// Odds of events: turn, pump, drain, read, write, hear, act, wait, chores, arrive, disturb, reload.
+/// Odds of events: turn, pump, drain, read, write, hear, act, wait, chores, arrive, disturb,
+/// reload.
 fn events(p: &mut Prng) -> [u32; 12] {
     let mut lanes = || *p.pick(&[30, 100, 300]);
     let (pump, drain) = (lanes(), lanes());
