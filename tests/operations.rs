@@ -146,6 +146,26 @@ const RELOADS: &[(&str, &str, &str)] = &[
     ("", "client_advertise: \"h:77\"", "[INF] Reload: client_advertise = h:77"),
     ("", "server_tags: [a]", "[INF] Reloaded: tags"),
     ("", "server_metadata: {a: b}", "[INF] Reloaded: metadata"),
+    (
+        "authorization { user: a, password: p }",
+        "authorization { user: b, password: p }",
+        "[INF] Reloaded: authorization username",
+    ),
+    (
+        "authorization { user: a, password: p }",
+        "authorization { user: a, password: q }",
+        "[INF] Reloaded: authorization password",
+    ),
+    (
+        "authorization { token: p }",
+        "authorization { token: q, timeout: 2.5 }",
+        "[INF] Reloaded: authorization token",
+    ),
+    (
+        "authorization { token: q }",
+        "authorization { token: q, timeout: 2.5 }",
+        "[INF] Reloaded: authorization timeout = 2.5",
+    ),
     ("", "no_fast_producer_stall: true", "[INF] Reloaded: fast producers will not be stalled"),
     (
         "",

@@ -6,10 +6,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::documents::generator;
-use crate::harness::server::Program;
+use crate::harness::server::{Program, follow};
 
 const SOON: Duration = Duration::from_secs(20);
 /// The aim for the image; debug assertions are in what tests build, and cost some of it.
@@ -69,20 +69,16 @@ fn serves(mut command: Command, ports: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let end = Instant::now() + SOON;
-    let port = loop {
-        if let Some(port) = port_said(ports) {
-            break port;
-        }
-        let over = child.try_wait().expect("a child").is_some() || Instant::now() > end;
-        if over {
-            let _ = child.kill();
-            let mut log = String::new();
-            let _ = child.stderr.take().map(|mut err| err.read_to_string(&mut log));
-            panic!("it does not serve: {command:?}:\n{log}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let log = follow(child.stderr.take().expect("stderr is piped"));
+    let (mut lines, mut ready) = (Vec::new(), false);
+    while !ready && let Ok(line) = log.recv_timeout(SOON) {
+        ready = line.contains("Server is ready");
+        lines.push(line);
+    }
+    let port = port_said(ports).filter(|_| ready).unwrap_or_else(|| {
+        let _ = child.kill();
+        panic!("it does not serve: {command:?}:\n{}", lines.join("\n"));
+    });
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it accepts");
     stream.set_read_timeout(Some(SOON)).expect("a timeout");
     stream.write_all(b"CONNECT {\"verbose\":false}\r\nPING\r\n").expect("it reads");
@@ -93,7 +89,7 @@ fn serves(mut command: Command, ports: &str) {
     let _ = child.wait();
 }
 
-/// From the ports file, once it is whole.
+/// From the ports file.
 fn port_said(ports: &str) -> Option<u16> {
     let files = fs::read_dir(ports).ok()?.flatten();
     let ports = files

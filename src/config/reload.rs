@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use runtime::access::Access;
+
 use super::duration::format as duration;
 use super::options::{Log, LogPlace, Options};
 
@@ -37,9 +39,7 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
     if old.access.accounts() != new.access.accounts() {
         lines.push("Reloaded: accounts".to_string());
     }
-    if old.access.users() != new.access.users() {
-        lines.push("Reloaded: authorization users".to_string());
-    }
+    lines.extend(of_access(&old.access, &new.access));
     if old.tls != new.tls {
         let state = if new.tls.is_some() { "enabled" } else { "disabled" };
         lines.push(format!("Reloaded: tls = {state}"));
@@ -66,6 +66,22 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
         lines.push(format!("Reloaded: fast producers will {not}be stalled"));
     }
     Ok(lines)
+}
+
+fn of_access(was: &Access, is: &Access) -> Vec<String> {
+    let name = |access: &Access| access.single.as_ref().map(|(name, _)| name.clone());
+    let pass = |access: &Access| access.single.as_ref().map(|(_, pass)| pass.clone());
+    let seconds = |access: &Access| access.auth_timeout_ns as f64 / 1e9;
+    let timeout = format!("timeout = {}", seconds(is));
+    let changes = [
+        (name(was) != name(is), "username"),
+        (pass(was) != pass(is), "password"),
+        (was.token != is.token, "token"),
+        (was.auth_timeout_ns != is.auth_timeout_ns, timeout.as_str()),
+        (was.users() != is.users(), "users"),
+    ];
+    let changed = changes.into_iter().filter(|(changed, _)| *changed);
+    changed.map(|(_, what)| format!("Reloaded: authorization {what}")).collect()
 }
 
 fn of_the_log(was: &Log, is: &Log) -> Vec<String> {
@@ -133,6 +149,10 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     same("WriteTimeout", &patience(old), &patience(new))?;
     let no_cache = |options: &Options| !options.match_cache;
     same("NoSublistCache", &no_cache(old), &no_cache(new))?;
+    let map = |options: &Options| options.tls.as_ref().is_some_and(|tls| tls.map);
+    same("TLSMap", &map(old), &map(new))?;
+    let rate = |options: &Options| options.tls.as_ref().map_or(0, |tls| tls.rate_max);
+    same("TLSRateLimit", &rate(old), &rate(new))?;
     same("AllowNonTLS", &old.allow_non_tls, &new.allow_non_tls)?;
     same("FeatureFlags", &flags(old), &flags(new))?;
     // Who is gone from the file altogether may be named no more.

@@ -181,7 +181,7 @@ fn write_conf(lines: &[String]) -> Result<Option<PathBuf>, String> {
 }
 
 /// Reads the log on a thread of its own, so that the server never blocks on it.
-fn follow(stderr: std::process::ChildStderr) -> Receiver<String> {
+pub fn follow(stderr: std::process::ChildStderr) -> Receiver<String> {
     let (send, receive) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n') {

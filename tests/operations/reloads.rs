@@ -61,7 +61,12 @@ impl Bus {
     }
 
     fn reload(&mut self, settings: &str) {
-        fs::write(self.scratch.0.join("c.conf"), conf(settings, &self.users)).unwrap();
+        self.write(&conf(settings, &self.users));
+    }
+
+    /// Has this read.
+    fn write(&mut self, text: &str) {
+        fs::write(self.scratch.0.join("c.conf"), text).unwrap();
         self.known = fs::metadata(&self.log).map_or(0, |log| log.len());
         self.running.signal("HUP");
     }
@@ -310,6 +315,11 @@ fn users_are_reloaded_under_load() {
         assert!(told.contains("MSG bar 2 2\r\nhi\r\n"), "{}: {told}", bus.name);
         assert!(!told.contains("MSG foo"), "{}: {told}", bus.name);
 
+        let patient =
+            conf("", &bus.users).replace("authorization {", "authorization { timeout: 7\n");
+        bus.write(&patient);
+        bus.logs("[INF] Reloaded: authorization timeout = 7");
+        bus.varz("\"auth_timeout\": 7,");
         bus.let_in("");
         let told = client.rest();
         assert!(!told.contains("MSG"), "{}: {told}", bus.name);
@@ -386,7 +396,7 @@ fn tls_is_reloaded_under_load() {
 }
 
 /// Settings that only a start can change, and what the log says of them.
-const FIXED: [(&str, &str); 17] = [
+const FIXED: [(&str, &str); 19] = [
     ("server_name: x", "ServerName: old="),
     ("max_subs: 5", "MaxSubs: old=0, new=5"),
     ("max_sub_tokens: 5", "MaxSubTokens: old=0, new=5"),
@@ -394,6 +404,14 @@ const FIXED: [(&str, &str); 17] = [
     ("max_closed_clients: 5", "MaxClosedClients: old=10000, new=5"),
     ("lame_duck_duration: \"1m\"", "LameDuckDuration: old=2m0s, new=1m0s"),
     ("lame_duck_grace_period: \"1s\"", "LameDuckGracePeriod: old=10s, new=1s"),
+    (
+        "tls { cert_file: server.pem, key_file: server.key, connection_rate_limit: 5 }",
+        "TLSRateLimit: old=0, new=5",
+    ),
+    (
+        "tls { cert_file: server.pem, key_file: server.key, verify_and_map: true }",
+        "TLSMap: old=false, new=true",
+    ),
     ("allow_non_tls: true", "AllowNonTLS: old=false, new=true"),
     ("no_header_support: true", "NoHeaderSupport: old=false, new=true"),
     ("http_base_path: /x", "HTTPBasePath: old="),

@@ -326,6 +326,7 @@ impl Desk {
                 Change::Reload { reload, digest, tags, metadata } => {
                     let site = self.monitor.site_mut();
                     site.options = reload.options.clone();
+                    site.auth_timeout_s = site.options.access.auth_timeout_ns as f64 / 1e9;
                     site.config_digest = digest;
                     site.config_load_unix_ns = now_unix_ns();
                     site.tags = tags;

@@ -18,7 +18,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use shard::limits::{MILLIS, SECONDS};
-use shard::{Nanos, TlsOffer};
+use shard::{Nanos, PeerCertificate, TlsOffer};
 
 pub use names::{Offered, cipher_suite, curve};
 pub(crate) use secure::Secure;
@@ -174,6 +174,13 @@ impl TlsSettings {
 }
 
 impl Tls {
+    /// A client with these certificates, its own first, has a key it may have.
+    pub(crate) fn lets_in(&self, certificates: &[PeerCertificate]) -> bool {
+        let pinned = &self.settings.pinned;
+        let own = certificates.first();
+        pinned.is_empty() || own.is_some_and(|own| pinned.contains(&own.spki_sha256))
+    }
+
     /// What connections are told of it.
     pub(crate) fn offer(&self) -> TlsOffer {
         let TlsSettings { optional, verify, first, .. } = self.settings;

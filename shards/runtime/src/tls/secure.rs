@@ -20,6 +20,8 @@ use crate::engine::Engine;
 /// Steps of handshakes done in one turn. A step may sign, which takes 0.05 ms with an elliptic key
 /// and 1 ms with RSA; everybody on this core waits for that long.
 const STEPS_PER_TURN: usize = 1;
+/// Connections whose keys are looked at in one turn, once other ones may be.
+const RECHECKED_PER_TURN: usize = 64;
 /// A chunk of records is not made longer than this by another piece.
 const SEALED_BYTES: usize = 64 * 1024;
 /// How long the state of a closed connection is kept for what is still to be written.
@@ -43,6 +45,8 @@ pub(crate) struct Secure<E: Engine> {
     live: usize,
     /// Connections with a step of a handshake to do, in the order they came.
     steps: VecDeque<ConnId>,
+    /// Slots of those whose keys are still to be compared with those that may be now.
+    unchecked: Vec<usize>,
     due: BinaryHeap<Reverse<(Nanos, ConnId)>>,
     scratch: Vec<u8>,
     spare: Spare,
@@ -128,6 +132,7 @@ impl<E: Engine> Secure<E> {
             sessions: Vec::new(),
             live: 0,
             steps: VecDeque::new(),
+            unchecked: Vec::new(),
             due: BinaryHeap::new(),
             scratch: Vec::new(),
             spare: Spare::default(),
@@ -330,15 +335,11 @@ impl<E: Engine> Secure<E> {
         let Stage::Shaking { channel, .. } = mem::replace(&mut session.stage, ended) else {
             return false;
         };
-        let settings = &session.tls.settings;
         let facts = channel.facts(session.first);
-        let pinned = settings.pinned.is_empty()
-            || facts
-                .certificates
-                .first()
-                .is_some_and(|own| settings.pinned.contains(&own.spki_sha256));
         session.stage = Stage::Open(channel);
-        if !pinned {
+        // What may be now counts, not what might have been when it came.
+        let begun_with = Arc::clone(&session.tls);
+        if !self.tls.as_ref().unwrap_or(&begun_with).lets_in(&facts.certificates) {
             self.fail(now, conn, "certificate not pinned".to_owned(), false, effects);
             return false;
         }
@@ -364,6 +365,23 @@ impl<E: Engine> Secure<E> {
             });
         }
         self.tell(now, conn, Secured::Failed { why, probe }, effects);
+    }
+
+    /// Closes some of those who are in with a key that may not be any more.
+    #[cold]
+    fn recheck(&mut self, now: Nanos, effects: &mut Effects) {
+        for _ in 0..RECHECKED_PER_TURN {
+            let Some(slot) = self.unchecked.pop() else { return };
+            let (Some(tls), Some(Some(session))) = (&self.tls, self.sessions.get(slot)) else {
+                continue;
+            };
+            let Stage::Open(channel) = &session.stage else { continue };
+            if !tls.lets_in(&channel.facts(session.first).certificates) {
+                let conn = session.conn;
+                self.fail(now, conn, "certificate not pinned any more".to_owned(), false, effects);
+                effects.dirty.push(conn);
+            }
+        }
     }
 
     /// Records for a connection whose handshake is done.
@@ -431,6 +449,10 @@ impl<E: Engine> Secure<E> {
     }
 
     /// What is due, and the next steps of handshakes.
+    fn has_own_work(&self) -> bool {
+        !self.steps.is_empty() || !self.unchecked.is_empty()
+    }
+
     fn turn(&mut self, now: Nanos, effects: &mut Effects) {
         while let Some(Reverse((at, conn))) = self.due.peek().copied().filter(|it| it.0.0 <= now) {
             self.due.pop();
@@ -441,6 +463,9 @@ impl<E: Engine> Secure<E> {
         for _ in 0..STEPS_PER_TURN {
             let Some(conn) = self.steps.pop_front() else { break };
             self.shake(now, conn, effects);
+        }
+        if !self.unchecked.is_empty() {
+            self.recheck(now, effects);
         }
         if self.report_at.is_some_and(|at| at <= now) {
             self.report_at = None;
@@ -636,7 +661,7 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             }
             Input::Open { conn, peer } => self.open(now, conn, peer, effects),
             Input::Turn => {
-                if self.live > 0 || self.report_at.is_some() || !self.steps.is_empty() {
+                if self.live > 0 || self.report_at.is_some() || self.has_own_work() {
                     self.turn(now, effects);
                 }
                 if self.inner.has_work() || self.inner.deadline().is_some_and(|at| at <= now) {
@@ -672,7 +697,7 @@ unsafe impl<E: Engine> Engine for Secure<E> {
     }
 
     fn has_work(&self) -> bool {
-        !self.steps.is_empty() || self.inner.has_work()
+        self.has_own_work() || self.inner.has_work()
     }
 
     fn delivered_msgs(&self) -> u64 {
@@ -680,6 +705,13 @@ unsafe impl<E: Engine> Engine for Secure<E> {
     }
 
     fn secure_with(&mut self, tls: Option<Arc<Tls>>) {
+        let pinned = |tls: &Option<Arc<Tls>>| match tls {
+            Some(tls) => tls.settings.pinned.clone(),
+            None => Vec::new(),
+        };
+        if pinned(&tls) != pinned(&self.tls) {
+            self.unchecked = (0..self.sessions.len()).rev().collect();
+        }
         self.tls = tls;
     }
 }

@@ -537,6 +537,28 @@ fn only_pinned_keys_come_in() {
 }
 
 #[test]
+fn whoever_has_a_key_that_is_not_pinned_any_more_is_closed() {
+    let files = Files::new();
+    let der = CertificateDer::from_pem_file(&files.client.cert_file).unwrap();
+    let own = super::identity::certificates(&[der])[0].spki_sha256.clone();
+    let settings = TlsSettings { verify: true, ..files.settings() };
+    let mut world = World::new(&settings);
+    let conn = world.open();
+    let mut client = files.client(&rustls::version::TLS13, true);
+    world.talk(conn, &mut client, 1000);
+    for (pinned, stays) in [(vec![own], true), (vec!["0".repeat(64)], false)] {
+        let tls = TlsSettings { pinned, ..settings.clone() }.load().unwrap();
+        world.secure.secure_with(Some(Arc::new(tls)));
+        assert!(world.secure.has_work());
+        world.turns();
+        let told = world.told(conn).last().unwrap().to_string();
+        assert_eq!(told.starts_with("established"), stays, "{told}");
+        assert_eq!(told.contains("certificate not pinned any more"), !stays, "{told}");
+    }
+    assert_eq!(world.effects.closes.len(), 1);
+}
+
+#[test]
 fn ends_are_said() {
     let files = Files::new();
     for version in VERSIONS {
