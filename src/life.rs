@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use crossbeam_channel::{Receiver, after, never, select};
 use runtime::tls::TlsSettings;
 use runtime::{LameDuck, Server};
 
@@ -15,9 +15,6 @@ use crate::files::{self, PortsFile};
 use crate::logging::Logging;
 use crate::notify;
 use crate::signals::Event;
-
-/// How long whoever asks over the bus waits for a reload.
-const RELOAD_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Everything that runs, and what it was started with.
 pub struct Life {
@@ -36,8 +33,8 @@ impl Life {
     pub fn live(mut self, events: &Receiver<Event>) -> Result<(), String> {
         let ended = self.server.ended();
         let mut lame_duck = false;
+        let mut pleas = self.server.pleas();
         let mut closing: Receiver<Instant> = never();
-        let asked = self.take_requests();
         loop {
             select! {
                 recv(events) -> event => match event {
@@ -52,11 +49,11 @@ impl Life {
                         closing = after(self.begin_lame_duck());
                     }
                 },
-                recv(asked) -> answer => {
-                    let reloaded = self.reload();
-                    // Whoever asked may have lost patience.
-                    let _ = answer.map(|answer| answer.try_send(reloaded));
-                }
+                recv(pleas) -> plea => match plea {
+                    Ok(plea) => plea.answer(self.reload()),
+                    // Nobody can ask.
+                    Err(_) => pleas = never(),
+                },
                 recv(closing) -> _ => {
                     closing = never();
                     log::info!("Closing existing clients");
@@ -64,7 +61,6 @@ impl Life {
                 recv(ended) -> _ => break,
             }
         }
-        drop(asked);
         notify::stopping();
         log::info!("Initiating Shutdown...");
         self.server.shutdown();
@@ -89,18 +85,6 @@ impl Life {
             duration_ns: how.duration_ns - how.grace_ns,
         });
         Duration::from_nanos(how.grace_ns)
-    }
-
-    /// What the system account's users ask for, as signals do: `server config reload`.
-    fn take_requests(&self) -> Receiver<Sender<Result<(), String>>> {
-        let (requests, asked) = bounded(1);
-        self.server.on_reload(move || {
-            let (answer, told) = bounded(1);
-            requests.try_send(answer).map_err(|_| "another reload is under way".to_string())?;
-            let late = |_| "the reload takes longer than expected".to_string();
-            told.recv_timeout(RELOAD_TIME_MAX).map_err(late)?
-        });
-        asked
     }
 
     fn reload(&mut self) -> Result<(), String> {

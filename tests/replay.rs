@@ -1,6 +1,12 @@
 //! The recorded exchanges of the `nats` command line: the same lines again must get the same lines,
 //! and the same keys of INFO, of the same types, in the same order.
 
+mod events;
+mod operator;
+mod peer;
+mod shape;
+mod walls;
+
 use crate::harness::mask;
 use crate::harness::player::{self, Delivery, Options, Transcript};
 use crate::harness::script::Script;

@@ -61,7 +61,8 @@ pub struct Server {
     pub address: SocketAddr,
     log: Receiver<String>,
     seen: Vec<String>,
-    conf: Option<PathBuf>,
+    /// Its configuration file, if it has one.
+    pub conf: Option<PathBuf>,
 }
 
 impl Server {

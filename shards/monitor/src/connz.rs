@@ -107,6 +107,7 @@ impl ConnzQuery {
             cid,
             accounts,
             metrics: false,
+            followers: false,
         }
     }
 

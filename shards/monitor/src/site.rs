@@ -25,8 +25,6 @@ pub struct Site {
     pub ip: String,
     /// Addresses of this server and its cluster; left out when empty.
     pub connect_urls: Vec<String>,
-    /// Clients must log in.
-    pub auth_required: bool,
     /// Clients must use TLS.
     pub tls_required: bool,
     /// Clients must have a certificate.
@@ -82,7 +80,6 @@ impl Default for Site {
             port: 4222,
             ip: String::new(),
             connect_urls: Vec::new(),
-            auth_required: false,
             tls_required: false,
             tls_verify: false,
             http_host: "0.0.0.0".to_owned(),

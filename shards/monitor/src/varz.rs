@@ -199,7 +199,7 @@ fn identity(site: &Site) -> Identity<'_> {
         go: &site.toolchain,
         host: &site.host,
         port: site.port,
-        auth_required: site.auth_required,
+        auth_required: site.options.access.asks(),
         tls_required: site.tls_required,
         tls_verify: site.tls_verify,
         ip: &site.ip,

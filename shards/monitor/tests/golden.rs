@@ -354,6 +354,7 @@ fn load() -> Vec<Report> {
         Figures { in_msgs: 3, in_bytes: 15, out_msgs: 1, out_bytes: 100, ..connections(1, 1, 1) };
     vec![
         Report {
+            has_followers: false,
             ticket: 1,
             shard: ShardId(0),
             figures: one,
@@ -363,6 +364,7 @@ fn load() -> Vec<Report> {
             top_subjects: Vec::new(),
         },
         Report {
+            has_followers: false,
             ticket: 1,
             shard: ShardId(1),
             figures: two,
@@ -466,6 +468,7 @@ fn connection(cid: u64) -> Connection {
         version: String::new(),
         tls: None,
         authorized_user: String::new(),
+        permissions: None,
         subscriptions_list: Vec::new(),
     }
 }

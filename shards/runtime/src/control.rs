@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpStream;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -116,8 +116,24 @@ impl Answers {
     }
 }
 
-/// Reads the configuration anew; fails with the reason.
-pub(crate) type OnReload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Somebody in the system account wants the configuration read anew, and waits for what comes of
+/// it.
+pub struct Plea {
+    pub(crate) done: Sender<Result<(), String>>,
+    pub(crate) arrived: Arc<File>,
+}
+
+impl Plea {
+    /// Tells what came of it: the reason if it failed.
+    pub fn answer(self, done: Result<(), String>) {
+        // Fails if the control plane has gone.
+        let _ = self.done.try_send(done);
+        strike(&self.arrived);
+    }
+}
+
+/// Pleas that may wait to be heard.
+pub(crate) const PLEAS_MAX: usize = 8;
 
 /// What all shards of a server share. Nothing on a hot path but reading it.
 pub(crate) struct Commons {
@@ -128,8 +144,6 @@ pub(crate) struct Commons {
     /// By shard: connections it has or has been given, refused ones apart.
     pub open: Vec<Padded<Counter>>,
     pub answers: Answers,
-    /// How the operator's configuration is read anew, once that is known.
-    pub reload: OnceLock<OnReload>,
     pub proofs: Proofs,
     pub spin_ns: Nanos,
 }

@@ -1,7 +1,7 @@
 //! The monitoring listener, on an executor of its own so that no operator delays a shard.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
@@ -17,10 +17,13 @@ use glommio::channels::local_channel::{self, LocalSender};
 use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
 use glommio::{GlommioError, timer};
-use monitor::{Framing, Monitor, Next, Question, Request, Requests, Response, Shared, Site, Step};
+use monitor::{
+    Framing, Monitor, Next, Question, Request, Requests, Response, Shared, Site, Step,
+    SystemQuestion,
+};
 use shard::report::{Ask, News, Reload, Report, Wanted};
 
-use crate::control::{Commons, Message};
+use crate::control::{Commons, Message, PLEAS_MAX, Plea};
 use crate::executor::{self, Handle};
 use crate::glance::Glance;
 use crate::lanes::strike;
@@ -47,13 +50,20 @@ pub(crate) struct Http {
     pub socket: Option<TcpListener>,
     pub site: Site,
     pub commons: Arc<Commons>,
-    pub reports: Receiver<Report>,
+    pub inputs: Inputs,
     /// Connections use TLS.
     pub secure: Option<Arc<Tls>>,
-    pub changes: Receiver<Change>,
-    pub news: Receiver<News>,
-    /// Told when the system account is served, if there is one.
+    /// Told by each shard when the system account is served, if there is one.
     pub serves: Option<Sender<()>>,
+}
+
+/// What reaches it.
+pub(crate) struct Inputs {
+    pub reports: Receiver<Report>,
+    pub news: Receiver<News>,
+    pub changes: Receiver<Change>,
+    /// Where to ask for the configuration to be read anew.
+    pub pleads: Sender<Plea>,
 }
 
 /// Changes of a running server that monitoring has not taken note of; further ones wait.
@@ -70,6 +80,8 @@ pub(crate) enum Change {
     },
     /// No new clients.
     LameDuck,
+    /// The server ends as soon as the system account has been told, which this tells.
+    Farewell(Sender<()>),
 }
 
 /// Ends the monitoring executor.
@@ -112,10 +124,20 @@ pub(crate) struct Desk {
     pub monitor: Monitor,
     pub process: Process,
     pub commons: Arc<Commons>,
-    /// Told when every shard knows of the services.
+    /// Told by each shard when all know of its services.
     pub serving: Option<Sender<()>>,
-    /// Requests to the system account under way.
-    pub answering: usize,
+    /// Requests to the system account that wait; somebody is about to answer them.
+    pub questions: VecDeque<SystemQuestion>,
+    pub answering: bool,
+    /// Told when the system account knows of the end.
+    pub farewell: Option<Sender<()>>,
+    /// Where to ask for the configuration to be read anew, and who waits for the outcome.
+    pub pleads: Sender<Plea>,
+    pub pleading: VecDeque<LocalSender<Result<(), String>>>,
+    pub pleas_done: Sender<Result<(), String>>,
+    /// Accounts that have more or fewer connections than was told; somebody is about to tell.
+    pub recounted: BTreeSet<String>,
+    pub recounting: bool,
     changes: Receiver<Change>,
     tickets: u64,
     waiting: HashMap<u64, Waiting>,
@@ -153,13 +175,22 @@ struct Waiting {
 
 async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()> {
     let news = http.commons.answers.arrived();
+    let Inputs { reports, news: heard, changes: changed, pleads } = http.inputs;
+    let (pleas_done, outcomes) = bounded(2 * PLEAS_MAX);
     let desk = Rc::new(RefCell::new(Desk {
         monitor: Monitor::new(http.site),
         process: Process::new(),
         commons: http.commons,
-        changes: http.changes,
+        changes: changed,
         serving: http.serves,
-        answering: 0,
+        questions: VecDeque::new(),
+        answering: false,
+        farewell: None,
+        pleads,
+        pleading: VecDeque::new(),
+        pleas_done,
+        recounted: BTreeSet::new(),
+        recounting: false,
         tickets: 0,
         waiting: HashMap::new(),
         connections: 0,
@@ -175,6 +206,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
     if desk.borrow().serving.is_some() {
         system::serve(&desk.borrow());
         tasks.push(glommio::spawn_local(system::beat(Rc::clone(&desk))));
+        tasks.push(glommio::spawn_local(system::recount_all(Rc::clone(&desk))));
     }
     let fd = news.try_clone()?.into_raw_fd();
     // SAFETY: as above.
@@ -191,10 +223,15 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         }
         news.read_at(0, 8).await.map_err(io::Error::from)?;
         desk.borrow_mut().take_changes();
-        while let Ok(report) = http.reports.try_recv() {
+        while let Ok(report) = reports.try_recv() {
             desk.borrow_mut().file(report);
         }
-        while let Ok(news) = http.news.try_recv() {
+        while let Ok(outcome) = outcomes.try_recv() {
+            let pleading = desk.borrow_mut().pleading.pop_front();
+            // Fails if nobody waits any more.
+            let _ = pleading.map(|pleading| pleading.try_send(outcome));
+        }
+        while let Ok(news) = heard.try_recv() {
             system::hear(&desk, news);
         }
     }
@@ -322,7 +359,11 @@ impl Desk {
     fn take_changes(&mut self) {
         while let Ok(change) = self.changes.try_recv() {
             match change {
-                Change::LameDuck => self.monitor.set_accepting(false),
+                Change::LameDuck => {
+                    self.monitor.set_accepting(false);
+                    system::tell_end(self, "LAMEDUCK");
+                }
+                Change::Farewell(done) => system::say_farewell(self, done),
                 Change::Reload { reload, digest, tags, metadata } => {
                     let site = self.monitor.site_mut();
                     site.options = reload.options.clone();

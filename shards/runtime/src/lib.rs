@@ -24,6 +24,7 @@ mod server;
 mod system;
 pub mod tls;
 
+pub use control::Plea;
 pub use engine::Engine;
 pub use monitor::default_feature_flags;
 pub use preflight::preflight;

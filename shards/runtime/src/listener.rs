@@ -199,7 +199,6 @@ mod tests {
             mailboxes: Vec::new(),
             open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
             answers,
-            reload: std::sync::OnceLock::new(),
             proofs: Proofs::start(&[]).unwrap(),
             spin_ns: 0,
         }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -15,11 +15,13 @@ use shard::limits::SHARDS_MAX;
 use shard::report::{Ask, LameDuck, News, Reload, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
 
-use crate::control::{Answers, Commons, MESSAGES_MAX, Mailbox, Message, Order, Peers};
+use crate::control::{
+    Answers, Commons, MESSAGES_MAX, Mailbox, Message, Order, PLEAS_MAX, Peers, Plea,
+};
 use crate::driver::Parts;
 use crate::engine::Engine;
 use crate::executor::{self, Birth, Farewell, Handle};
-use crate::http::{self, Http, REPORTS_MAX};
+use crate::http::{self, Http, Inputs, REPORTS_MAX};
 use crate::lanes::{self, Bell, Peer, strike};
 use crate::listener::{self, Listener};
 use crate::preflight::raise_open_files;
@@ -92,6 +94,9 @@ pub struct Identity {
     pub command_line: Vec<String>,
 }
 
+/// How long the news of a shutdown may take to reach the system account.
+pub const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// How long a shard may take to take new settings.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -143,6 +148,9 @@ pub struct Server {
     threads: Threads,
     http: Option<(Handle, http::Stop)>,
     changes: Sender<http::Change>,
+    pleas: Receiver<Plea>,
+    /// There is a system account.
+    serves: bool,
     /// Where clients find this server, unless it advertises another place.
     host_and_port: (String, u16),
 }
@@ -254,15 +262,24 @@ impl Server {
         strike(&self.stopper.commons.answers.arrived());
     }
 
-    /// How the configuration is read anew when the system account asks for it; the first call
-    /// counts. It is called on the control thread and must not take long.
-    pub fn on_reload(&self, reload: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        // Fails if it is known already.
-        let _ = self.stopper.commons.reload.set(Box::new(reload));
+    /// Where somebody in the system account asks for the configuration to be read anew. Each plea
+    /// is to be answered, in turn.
+    pub fn pleas(&self) -> Receiver<Plea> {
+        self.pleas.clone()
     }
 
-    /// As [`Stopper::shutdown`].
+    /// As [`Stopper::shutdown`], after the system account has been told; that may take as long as
+    /// [`FAREWELL_TIME_MAX`].
     pub fn shutdown(&self) {
+        let (done, said) = bounded(1);
+        if self.serves && self.changes.try_send(http::Change::Farewell(done)).is_ok() {
+            strike(&self.stopper.commons.answers.arrived());
+            select! {
+                recv(said) -> _ => {}
+                recv(self.threads.ended) -> _ => {}
+                default(FAREWELL_TIME_MAX) => {}
+            }
+        }
         self.stopper.shutdown();
     }
 
@@ -386,6 +403,7 @@ where
     let listener = Listener::new(client, settings.shard.connections_max);
     let threads = spawn_all(&settings, &commons, messages, port, make)?;
     let (changes, changed) = bounded(http::CHANGES_MAX);
+    let (pleads, pleas) = bounded(PLEAS_MAX);
     let mut server = Server {
         client_addr,
         http_addr: None,
@@ -393,10 +411,13 @@ where
         threads,
         http: None,
         changes,
+        pleas,
+        serves: settings.shard.access.system.is_some(),
         host_and_port: (settings.listen_host.clone(), port),
     };
     server.http_addr = monitoring.as_ref().map(address).transpose()?;
-    let begun = begin_control(&mut server, &settings, (monitoring, tls), reports, news, changed);
+    let inputs = Inputs { reports, news, changes: changed, pleads };
+    let begun = begin_control(&mut server, &settings, (monitoring, tls), inputs);
     if let Err(why) = begun {
         server.shutdown();
         let ended = server.join();
@@ -412,28 +433,27 @@ fn begin_control(
     server: &mut Server,
     settings: &Settings,
     (socket, tls): (Option<TcpListener>, Option<Arc<Tls>>),
-    reports: Receiver<Report>,
-    news: Receiver<News>,
-    changes: Receiver<http::Change>,
+    inputs: Inputs,
 ) -> Result<(), Option<String>> {
-    let serves = settings.shard.access.system.is_some();
+    let serves = server.serves;
     if socket.is_none() && !serves {
         return Ok(());
     }
     let site = site(settings, server.client_addr, server.http_addr, tls.as_deref());
     let secure = tls.filter(|_| settings.http.as_ref().is_some_and(|http| http.secure));
     let commons = Arc::clone(&server.stopper.commons);
-    let (told, serving) = bounded(1);
+    let shards = settings.cores.len();
+    let (told, serving) = bounded(shards);
     let told = serves.then_some(told);
-    let http = Http { socket, site, commons, reports, news, serves: told, secure, changes };
+    let http = Http { socket, site, commons, inputs, serves: told, secure };
     server.http = Some(http::spawn(http).map_err(Some)?);
-    if !serves {
-        return Ok(());
+    for _ in 0..if serves { shards } else { 0 } {
+        select! {
+            recv(serving) -> told => told.map_err(|_| None)?,
+            recv(server.threads.ended) -> _ => return Err(None),
+        }
     }
-    select! {
-        recv(serving) -> told => told.map_err(|_| None),
-        recv(server.threads.ended) -> _ => Err(None),
-    }
+    Ok(())
 }
 
 /// What INFO says of where this server is.
@@ -483,7 +503,6 @@ fn commons(settings: &Settings) -> io::Result<Channels> {
         mailboxes,
         open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),
         answers,
-        reload: OnceLock::new(),
         spin_ns: settings.spin_ns,
     };
     Ok((Arc::new(commons), receivers, (reports, news)))

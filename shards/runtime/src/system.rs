@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::timer;
+use crossbeam_channel::Sender;
+use glommio::channels::local_channel;
+use glommio::{GlommioError, timer};
 use monitor::{Deed, SystemQuestion};
-use shard::report::{Ask, News, Request, Saying, Wanted};
+use shard::ShardId;
+use shard::report::{Ask, News, Report, Saying, Wanted};
 
-use crate::control::Message;
+use crate::control::{Message, PLEAS_MAX, Plea};
 use crate::http::{Desk, collect, now_unix_ns};
 
 /// The shard that holds the services.
@@ -17,44 +20,69 @@ const HOME: usize = 0;
 const FIRST_BEAT: Duration = Duration::from_millis(250);
 /// As seldom as they get.
 const BEAT_MAX: Duration = Duration::from_secs(10);
-/// Requests answered at once; further ones are dropped.
-const ANSWERS_MAX: usize = 64;
+/// How often the connections of all accounts are told, if anybody listens, and of how many at once.
+const RECOUNT: Duration = Duration::from_secs(30);
+const TOLD_AT_ONCE: usize = 128;
+/// How long the operator's side may take to read the configuration anew.
+const PLEA_TIME_MAX: Duration = Duration::from_secs(30);
+/// Requests that may wait for an answer; further ones are dropped.
+const QUESTIONS_MAX: usize = 4096;
 
-/// Has the services held.
+/// Has the services held, by one shard; all may speak.
 pub(crate) fn serve(desk: &Desk) {
-    let subjects = desk.monitor.services();
-    desk.commons.mailboxes[HOME].post(Message::Serve { subjects });
+    for (shard, mailbox) in desk.commons.mailboxes.iter().enumerate() {
+        let subjects = if shard == HOME { desk.monitor.services() } else { Vec::new() };
+        mailbox.post(Message::Serve { subjects });
+    }
 }
 
 /// Takes in one piece of news.
 pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
     let mut at_desk = desk.borrow_mut();
     match news {
-        News::Serving => {
-            if let Some(serving) = at_desk.serving.take() {
-                // Fails if the start was given up.
-                let _ = serving.try_send(());
-            }
+        News::Settled => {
+            // They fail if nobody waits any more.
+            let _ = match (at_desk.farewell.take(), &at_desk.serving) {
+                (Some(farewell), _) => farewell.try_send(()),
+                (None, Some(serving)) => serving.try_send(()),
+                (None, None) => Ok(()),
+            };
         }
         News::Request(request) => {
-            let Some(question) = understand(&at_desk, &request) else { return };
-            if at_desk.answering >= ANSWERS_MAX {
+            let Some(question) = at_desk.monitor.hear(&request) else { return };
+            // Who reads the configuration may take long; nobody else waits for that.
+            let alone = question.deed() == Some(Deed::Reload);
+            if at_desk.questions.len() >= QUESTIONS_MAX {
                 log::debug!("Too many requests to the system account at once");
                 return;
             }
-            at_desk.answering += 1;
+            if !alone {
+                at_desk.questions.push_back(question.clone());
+                if std::mem::replace(&mut at_desk.answering, true) {
+                    return;
+                }
+            }
             // A task may run at once.
             drop(at_desk);
             let desk = Rc::clone(desk);
             glommio::spawn_local(async move {
-                answer(&desk, &question).await;
-                desk.borrow_mut().answering -= 1;
+                match alone {
+                    true => answer(&desk, &question).await,
+                    false => answer_all(&desk).await,
+                }
             })
             .detach();
         }
         News::Connection(connection) => {
             let saying = at_desk.monitor.tell_of(&connection, now_unix_ns());
             say(&at_desk, saying);
+        }
+        News::Counted(account) => {
+            at_desk.recounted.insert(account);
+            if !std::mem::replace(&mut at_desk.recounting, true) {
+                drop(at_desk);
+                glommio::spawn_local(recount(Rc::clone(desk))).detach();
+            }
         }
         News::TurnedAway(connection) => {
             let saying = at_desk.monitor.tell_of_refused(&connection, now_unix_ns());
@@ -63,13 +91,22 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
     }
 }
 
-fn understand(desk: &Desk, request: &Request) -> Option<SystemQuestion> {
-    desk.monitor.hear(request)
+/// In the order they came, as nats-server does.
+async fn answer_all(desk: &Rc<RefCell<Desk>>) {
+    loop {
+        let question = desk.borrow_mut().questions.pop_front();
+        let Some(question) = question else { break };
+        answer(desk, &question).await;
+    }
+    desk.borrow_mut().answering = false;
 }
 
 async fn answer(desk: &Rc<RefCell<Desk>>, question: &SystemQuestion) {
     let Some(reports) = collect(question.wanted(), desk).await else { return };
-    let done = question.deed().map_or(Ok(()), |deed| carry_out(&desk.borrow(), deed));
+    let done = match question.deed() {
+        Some(deed) => carry_out(desk, deed).await,
+        None => Ok(()),
+    };
     let mut desk = desk.borrow_mut();
     let process = desk.process.figures();
     if let Some(saying) = desk.monitor.say(question, done, &reports, &process, now_unix_ns()) {
@@ -77,9 +114,9 @@ async fn answer(desk: &Rc<RefCell<Desk>>, question: &SystemQuestion) {
     }
 }
 
-fn carry_out(desk: &Desk, deed: Deed) -> Result<(), String> {
+async fn carry_out(desk: &Rc<RefCell<Desk>>, deed: Deed) -> Result<(), String> {
     let ask = |ask: &dyn Fn() -> Ask| {
-        for mailbox in &desk.commons.mailboxes {
+        for mailbox in &desk.borrow().commons.mailboxes {
             mailbox.post(Message::Ask(ask()));
         }
         Ok(())
@@ -87,16 +124,86 @@ fn carry_out(desk: &Desk, deed: Deed) -> Result<(), String> {
     match deed {
         Deed::Kick(cid) => ask(&|| Ask::Kick { cid }),
         Deed::LameDuck(cid) => ask(&|| Ask::SendAway { cid }),
-        Deed::Reload => match desk.commons.reload.get() {
-            Some(reload) => reload(),
-            None => Err("this server can not reload its configuration".to_owned()),
-        },
+        Deed::Reload => plead(desk).await,
+    }
+}
+
+/// Asks the operator's side to read the configuration anew, and waits for what comes of it.
+async fn plead(desk: &Rc<RefCell<Desk>>) -> Result<(), String> {
+    let (told, outcome) = local_channel::new_bounded(1);
+    {
+        let mut desk = desk.borrow_mut();
+        let plea = Plea { done: desk.pleas_done.clone(), arrived: desk.commons.answers.arrived() };
+        if desk.pleading.len() >= PLEAS_MAX || desk.pleads.try_send(plea).is_err() {
+            return Err("too many reloads are asked for".to_owned());
+        }
+        desk.pleading.push_back(told);
+    }
+    let wait = async { Ok::<_, GlommioError<()>>(outcome.recv().await) };
+    let outcome = timer::timeout(PLEA_TIME_MAX, wait).await;
+    outcome.ok().flatten().unwrap_or_else(|| Err("the reload takes too long".to_owned()))
+}
+
+/// Tells the system account that the server goes, and how.
+pub(crate) fn tell_end(desk: &mut Desk, how: &str) {
+    if desk.serving.is_some() {
+        let saying = desk.monitor.tell_end(how, now_unix_ns());
+        say(desk, saying);
+    }
+}
+
+/// As [`tell_end`], and tells when that is known everywhere.
+pub(crate) fn say_farewell(desk: &mut Desk, done: Sender<()>) {
+    tell_end(desk, "SHUTDOWN");
+    let posted = desk.commons.mailboxes[HOME].try_post(Message::Ask(Ask::Settle));
+    // If the shard is gone already, `done` is, too.
+    desk.farewell = posted.is_ok().then_some(done);
+}
+
+/// Tells how many connections each account has that has more or fewer; until none has.
+async fn recount(desk: Rc<RefCell<Desk>>) {
+    loop {
+        let accounts = std::mem::take(&mut desk.borrow_mut().recounted);
+        if accounts.is_empty() {
+            desk.borrow_mut().recounting = false;
+            return;
+        }
+        let wanted = Wanted { accounts: true, ..Wanted::default() };
+        if let Some(reports) = collect(wanted, &desk).await {
+            accounts.iter().for_each(|account| tell_counted(&desk, account, &reports));
+        }
+    }
+}
+
+fn tell_counted(desk: &Rc<RefCell<Desk>>, account: &str, reports: &[Report]) {
+    let mut desk = desk.borrow_mut();
+    for saying in desk.monitor.tell_counted(account, reports, now_unix_ns()) {
+        say(&desk, saying);
+    }
+}
+
+/// Tells the connections of all accounts from time to time, for ever.
+pub(crate) async fn recount_all(desk: Rc<RefCell<Desk>>) {
+    loop {
+        timer::sleep(RECOUNT).await;
+        let wanted = Wanted { accounts: true, followers: true, ..Wanted::default() };
+        let Some(reports) = collect(wanted, &desk).await else { continue };
+        if !reports.iter().any(|report| report.has_followers) {
+            continue;
+        }
+        let accounts = desk.borrow().monitor.counted(&reports);
+        for some in accounts.chunks(TOLD_AT_ONCE) {
+            some.iter().for_each(|account| tell_counted(&desk, account, &reports));
+            timer::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
 fn say(desk: &Desk, saying: Saying) {
-    let ask = Ask::Say(Box::new(saying));
-    if desk.commons.mailboxes[HOME].try_post(Message::Ask(ask)).is_err() {
+    let place = saying.place().map_or(HOME, ShardId::index);
+    let ask = Message::Ask(Ask::Say(Box::new(saying)));
+    let mailbox = desk.commons.mailboxes.get(place);
+    if mailbox.is_none_or(|mailbox| mailbox.try_post(ask).is_err()) {
         log::debug!("A message to the system account was dropped");
     }
 }

@@ -74,9 +74,7 @@ impl Shard {
             return;
         }
         self.note(conn, Event::Closed(reason), out);
-        if self.client(conn).is_some_and(|client| client.connected && client.is_in()) {
-            self.tell_of(conn, Some(reason), out);
-        }
+        self.tell_of(conn, Some(reason), out);
         let pending = self.outbound.peek(conn).map_or(0, |receiver| receiver.pending_bytes);
         let flush = reason.flushes();
         self.outbound.close(conn, flush);

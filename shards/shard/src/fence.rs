@@ -23,8 +23,8 @@ pub(crate) enum Why {
     Leave(SubId),
     /// Everybody knows that this queue member takes a limited number.
     Limit(SubId),
-    /// Everybody knows where the server's own services are.
-    Serving,
+    /// Everybody has what the server itself has said, and knows of its services.
+    Settled,
 }
 
 pub(crate) struct Fences {

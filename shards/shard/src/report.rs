@@ -6,7 +6,8 @@ use std::sync::Arc;
 pub use subject::{matches, valid_literal};
 pub use wire::CloseReason;
 
-use crate::access::Access;
+use crate::access::{Access, Permissions};
+use crate::account::response::ReplyId;
 use crate::ids::{ConnId, Nanos, ShardId};
 use crate::security::TlsFacts;
 
@@ -23,16 +24,19 @@ pub enum Ask {
     /// Who may come in has changed: connections that no longer belong are closed, subscriptions
     /// that are no longer allowed end. Give it to every shard.
     Access(Arc<Access>),
-    /// Hold the system account's services from now on. For one shard only.
+    /// Hold these services of the system account from now on, and be ready to speak there. The
+    /// services are for one shard only.
     Serve {
         /// A slot without a socket.
         conn: ConnId,
         /// What is listened to.
         subjects: Vec<String>,
     },
-    /// Publish something the server says itself, in the system account. For the shard that holds
-    /// its services.
+    /// Publish something the server says itself, in the system account; for one shard, see
+    /// [`Saying::place`].
     Say(Box<Saying>),
+    /// Tell with [`News::Settled`] when all shards have taken in what this one has said.
+    Settle,
     /// Close this connection, if it is here.
     Kick {
         /// Its number on the server.
@@ -102,17 +106,26 @@ impl Saying {
     pub fn new(subject: Vec<u8>, payload: Vec<u8>) -> Saying {
         Saying { subject, header: Vec::new(), payload }
     }
+
+    /// Who has to say it, if it answers a request of another account: the shard that keeps the
+    /// request.
+    pub fn place(&self) -> Option<ShardId> {
+        ReplyId::shard(&self.subject)
+    }
 }
 
 /// What the control plane hears without having asked.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// Every shard knows of the services that [`Ask::Serve`] has asked for.
-    Serving,
+    /// Every shard knows of the services that [`Ask::Serve`] has asked of this one, or, after
+    /// [`Ask::Settle`], has taken in what was said before.
+    Settled,
     /// A service was asked.
     Request(Request),
     /// A connection has come in, or gone if it is closed. Only told if somebody listens.
     Connection(Box<Connection>),
+    /// An account, by name, has one connection more or less. Only told if somebody listens.
+    Counted(String),
     /// A connection was turned away. Only told if somebody listens.
     TurnedAway(Box<Connection>),
 }
@@ -132,6 +145,8 @@ pub struct Wanted {
     pub accounts: bool,
     /// What only /metrics tells: latencies, the busiest subjects.
     pub metrics: bool,
+    /// Whether anybody follows how many connections accounts have.
+    pub followers: bool,
 }
 
 /// One shard's answer.
@@ -149,6 +164,8 @@ pub struct Report {
     pub connections: Vec<Connection>,
     /// By number, if wanted.
     pub accounts: Vec<AccountFigures>,
+    /// Somebody follows how many connections accounts have; if wanted.
+    pub has_followers: bool,
     /// The busiest subjects and their messages a second, if wanted and sampled.
     pub top_subjects: Vec<(Vec<u8>, f64)>,
 }
@@ -325,6 +342,8 @@ pub struct Connection {
     /// Who it says it is, as /connz?auth=1 shows it: the nkey, else the user, else `[REDACTED]`
     /// if it gave a token; empty if it gave none of them.
     pub authorized_user: String,
+    /// What it may do; none is everything. Of open connections.
+    pub permissions: Option<Arc<Permissions>>,
     /// Filled when asked for, of closed connections too.
     pub subscriptions_list: Vec<Subscription>,
 }

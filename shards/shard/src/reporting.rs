@@ -125,6 +125,7 @@ impl Shard {
         let accounts = self.account_figures(&writing.traffic);
         let Writing { ticket, wanted, connections, .. } = writing;
         let latency = wanted.metrics.then(report::Latency::default);
+        let has_followers = wanted.followers && self.has_followers();
         let (now, top) = (self.now, self.top.as_mut().filter(|_| wanted.metrics));
         let top_subjects = top.map_or_else(Vec::new, |top| top.rates(now));
         out.reports.push(Report {
@@ -134,6 +135,7 @@ impl Shard {
             driver: DriverFigures { latency, ..DriverFigures::default() },
             connections,
             accounts,
+            has_followers,
             top_subjects,
         });
     }
@@ -190,6 +192,7 @@ impl Shard {
             lang: client.connect.lang.clone(),
             version: client.connect.version.clone(),
             authorized_user: client.identity.name.to_string(),
+            permissions: client.guard.as_ref().map(|guard| guard.permissions.clone()),
             subscriptions_list: list,
         })
     }

@@ -103,7 +103,7 @@ impl Shard {
         assert!(id.index() < shards, "shard {id:?} of {shards}");
         let cast_bytes_max = cast::bytes_max(options.pending_bytes_max);
         let mut info = info;
-        info.auth_required = options.access.required && !options.access.is_open;
+        info.auth_required = options.access.asks();
         let mut shard = Shard {
             id,
             shards,
@@ -240,8 +240,8 @@ impl Shard {
             }
             Why::Limit(sub) => self.limited(sub, conn),
             Why::Ping => self.send_pong(conn, out),
-            Why::Serving => {
-                out.news.push(News::Serving);
+            Why::Settled => {
+                out.news.push(News::Settled);
                 return;
             }
         }
@@ -312,6 +312,7 @@ impl Shard {
             Ask::LameDuck(how) => self.lame_duck(how),
             Ask::Serve { conn, subjects } => self.serve(conn, &subjects, out),
             Ask::Say(saying) => self.say(saying, out),
+            Ask::Settle => self.wait_for_peers(out),
             Ask::Kick { cid } => self.kick(cid, out),
             Ask::SendAway { cid } => self.send_away(cid, out),
             Ask::Shutdown => {

@@ -245,6 +245,7 @@ impl Said {
         }
         self.resolve_nobody(&mut access)?;
         self.bind(&mut access)?;
+        access.open_system();
         if let Some(before) = before {
             access.recognise(before);
         }

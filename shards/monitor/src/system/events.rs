@@ -1,14 +1,18 @@
 //! What the server tells the system account by itself.
 
+use shard::AccountId;
 use shard::report::{Connection, Report, Saying};
 
-use crate::accountz::Traffic;
+use crate::accountz::{AccountStat, Traffic, names};
 use crate::duration::rfc3339_nano;
+use crate::figures::of_account;
 use crate::json;
 use crate::system::envelope;
-use crate::system::shapes::{Client, Connected, Disconnected, Statsz, Typed};
+use crate::system::shapes::{AccountConns, Client, Connected, Disconnected, Statsz, Typed};
 use crate::{Monitor, ProcessFigures};
 
+/// What an event about an account's connections is.
+pub(super) const CONNECTIONS_TYPE: &str = "io.nats.server.advisory.v1.account_connections";
 const ID_CHARS: usize = 22;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -71,6 +75,35 @@ impl Monitor {
         let (body, _) = envelope(&server, Ok(Some(("statsz", statsz))));
         let subject = format!("$SYS.SERVER.{}.STATSZ", self.site.server_id);
         Saying::new(subject.into_bytes(), body)
+    }
+
+    /// How many connections an account has, which has changed or is told again.
+    pub fn tell_counted(
+        &mut self,
+        account: &str,
+        reports: &[Report],
+        now_unix_ns: u64,
+    ) -> [Saying; 2] {
+        let figures = of_account(reports, account);
+        let typed = self.typed(CONNECTIONS_TYPE, now_unix_ns);
+        let subjects = [
+            format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"),
+            format!("$SYS.ACCOUNT.{account}.SERVER.CONNS"),
+        ];
+        subjects.map(|subject| {
+            let stat = AccountStat::new(account, &figures);
+            let typed = typed.clone();
+            let body = AccountConns { typed, server: self.server(now_unix_ns), stat };
+            Saying::new(subject.into_bytes(), json::compact(&body))
+        })
+    }
+
+    /// The accounts whose connections are counted and that have some.
+    pub fn counted(&self, reports: &[Report]) -> Vec<String> {
+        let names = names(&self.site, reports).into_iter();
+        let counted = names.filter(|name| *name != AccountId::GLOBAL_NAME);
+        let counted = counted.filter(|name| of_account(reports, name).connections > 0);
+        counted.map(str::to_owned).collect()
     }
 
     /// The server is about to go: `SHUTDOWN`, or `LAMEDUCK`.

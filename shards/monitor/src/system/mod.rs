@@ -2,44 +2,23 @@
 
 mod events;
 mod options;
+mod requests;
 mod shapes;
 
 use std::io::Write;
 
 use serde::Serialize;
-use shard::report::{Report, Request, Saying, Wanted};
+use shard::report::{Report, Saying, Wanted};
 
 use crate::accountz::{Account, accstatz};
 use crate::connz::collide;
+use crate::figures::of_account;
 use crate::healthz;
 use crate::json::{self, Layout};
 use crate::query::Query;
 use crate::{Endpoint, Monitor, ProcessFigures};
 
-use options::Options;
-use shapes::{AccountConns, Fault, Idz, Profilez, Server, Statsz, UserInfo};
-
-/// What every server is asked by name, and all of them at once.
-const SERVER_SERVICES: [&str; 15] = [
-    "IDZ",
-    "STATSZ",
-    "VARZ",
-    "SUBSZ",
-    "CONNZ",
-    "ROUTEZ",
-    "GATEWAYZ",
-    "LEAFZ",
-    "ACCOUNTZ",
-    "JSZ",
-    "HEALTHZ",
-    "PROFILEZ",
-    "EXPVARZ",
-    "IPQUEUESZ",
-    "RAFTZ",
-];
-/// What is done to a server or to one of its clients.
-const DEEDS: [&str; 3] = ["RELOAD", "KICK", "LDM"];
-const ACCOUNT_SERVICES: [&str; 7] = ["SUBSZ", "CONNZ", "LEAFZ", "JSZ", "INFO", "STATZ", "CONNS"];
+use shapes::{AccountConns, Allowed, Fault, Idz, Profilez, Server, Statsz, UserInfo};
 
 /// How an answer is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +50,28 @@ enum What {
     Data(Endpoint),
     AccountInfo(String),
     AccountConns(String),
+    AccountJsz,
     Profilez(String),
-    UserInfo { user: String, account: String },
-    Subscribers { account: String, subject: String, queue: String },
+    /// Of the connection with this number.
+    UserInfo {
+        user: String,
+        account: String,
+        cid: u64,
+    },
+    Subscribers(Sought),
     Deed(Deed),
-    Wrong(String),
+    Wrong(u16, String),
+}
+
+/// Subscriptions that are counted.
+#[derive(Clone, Debug)]
+struct Sought {
+    account: String,
+    subject: String,
+    /// All groups, and none, if empty.
+    queue: String,
+    /// An account without connections is not answered for.
+    connected_only: bool,
 }
 
 /// A request that was understood and gets an answer.
@@ -93,8 +89,8 @@ impl SystemQuestion {
         match &self.what {
             What::Data(endpoint) => endpoint.wanted(),
             What::Statsz | What::AccountInfo(_) | What::AccountConns(_) => accounts,
-            What::Subscribers { .. } => Wanted { open: true, subscriptions: true, ..accounts },
-            What::Deed(Deed::Kick(cid) | Deed::LameDuck(cid)) => {
+            What::Subscribers(_) => Wanted { open: true, subscriptions: true, ..accounts },
+            What::UserInfo { cid, .. } | What::Deed(Deed::Kick(cid) | Deed::LameDuck(cid)) => {
                 Wanted { open: true, cid: Some(*cid), ..Wanted::default() }
             }
             _ => Wanted::default(),
@@ -111,108 +107,6 @@ impl SystemQuestion {
 }
 
 impl Monitor {
-    /// The subjects whose messages are shown to [`Monitor::hear`], all in the system account.
-    pub fn services(&self) -> Vec<String> {
-        let id = &self.site.server_id;
-        let mut subjects = vec!["$SYS.REQ.SERVER.PING".to_owned()];
-        for name in SERVER_SERVICES {
-            subjects.push(format!("$SYS.REQ.SERVER.PING.{name}"));
-            subjects.push(format!("$SYS.REQ.SERVER.{id}.{name}"));
-        }
-        subjects.extend(DEEDS.map(|name| format!("$SYS.REQ.SERVER.{id}.{name}")));
-        subjects.extend(ACCOUNT_SERVICES.map(|name| format!("$SYS.REQ.ACCOUNT.*.{name}")));
-        subjects.extend(
-            [
-                "$SYS.REQ.ACCOUNT.PING.STATZ",
-                "$SYS.REQ.ACCOUNT.NSUBS",
-                "$SYS.REQ.USER.*.INFO",
-                "$SYS.DEBUG.SUBSCRIBERS",
-            ]
-            .map(str::to_owned),
-        );
-        subjects
-    }
-
-    /// Looks at a request. None if it gets no answer.
-    pub fn hear(&self, request: &Request) -> Option<SystemQuestion> {
-        let subject = str::from_utf8(&request.subject).ok()?;
-        let mut reply = request.reply.clone();
-        let tokens: Vec<&str> = subject.split('.').skip(1).collect();
-        let statsz = matches!(tokens[..], ["REQ", "SERVER", "PING"] | [.., "STATSZ"]);
-        if reply.is_empty() {
-            if !statsz {
-                return None;
-            }
-            reply = format!("$SYS.SERVER.{}.STATSZ", self.site.server_id).into_bytes();
-        }
-        let what = match self.understand(&tokens, statsz, request) {
-            Ok(what) => what?,
-            Err(text) => What::Wrong(text),
-        };
-        Some(SystemQuestion { what, reply, encoding: encoding(&request.header) })
-    }
-
-    fn understand(
-        &self,
-        tokens: &[&str],
-        statsz: bool,
-        request: &Request,
-    ) -> Result<Option<What>, String> {
-        if let ["DEBUG", "SUBSCRIBERS"] = tokens {
-            return Ok(Some(self.subscribers(&request.payload)));
-        }
-        if let ["REQ", "USER", account, "INFO"] = tokens {
-            return user_info(account, &request.header).map(Some);
-        }
-        let options = Options::parse(&request.payload)?;
-        if let ["REQ", "ACCOUNT", "NSUBS"] = tokens {
-            let (account, subject) = (options.text("acc")?, options.text("subject")?);
-            let queue = options.text("queue")?;
-            return Ok(Some(What::Subscribers { account, subject, queue }));
-        }
-        if !options.concern(&self.site)? {
-            return Ok(None);
-        }
-        if statsz {
-            return Ok(Some(What::Statsz));
-        }
-        match tokens {
-            ["REQ", "SERVER", _, "IDZ"] => Ok(Some(What::Idz)),
-            ["REQ", "SERVER", _, "RELOAD"] => Ok(Some(What::Deed(Deed::Reload))),
-            ["REQ", "SERVER", _, "KICK"] => {
-                Ok(Some(What::Deed(Deed::Kick(options.uint64("cid")?))))
-            }
-            ["REQ", "SERVER", _, "LDM"] => {
-                Ok(Some(What::Deed(Deed::LameDuck(options.uint64("cid")?))))
-            }
-            ["REQ", "SERVER", _, "PROFILEZ"] => Ok(Some(What::Profilez(options.text("name")?))),
-            ["REQ", "SERVER", _, "HEALTHZ"] => Ok(Some(What::Health(health_options(&options)?))),
-            ["REQ", "SERVER", _, name] => Ok(options.endpoint(name, None)?.map(What::Data)),
-            ["REQ", "ACCOUNT", "PING", "STATZ"] => {
-                Ok(options.endpoint("STATZ", None)?.map(What::Data))
-            }
-            ["REQ", "ACCOUNT", "PING", _] => Ok(None),
-            ["REQ", "ACCOUNT", name, "INFO"] => Ok(Some(What::AccountInfo((*name).to_owned()))),
-            ["REQ", "ACCOUNT", name, "CONNS"] => Ok(Some(What::AccountConns((*name).to_owned()))),
-            ["REQ", "ACCOUNT", _, "JSZ"] => Ok(Some(What::Wrong(String::new()))),
-            ["REQ", "ACCOUNT", account, name] => {
-                Ok(options.endpoint(name, Some(account))?.map(What::Data))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// `subject [queue]`, of the system account.
-    fn subscribers(&self, body: &[u8]) -> What {
-        let text = json::text(body);
-        let mut words = text.trim().split(' ').map(str::to_owned);
-        What::Subscribers {
-            account: self.site.system_account.clone(),
-            subject: words.next().unwrap_or_default(),
-            queue: words.next().unwrap_or_default(),
-        }
-    }
-
     /// The answer, from one report of each shard. `done` is what became of the deed. None if it is
     /// better not to answer.
     pub fn say(
@@ -224,8 +118,11 @@ impl Monitor {
         now_unix_ns: u64,
     ) -> Option<Saying> {
         let subject = question.reply.clone();
-        if let What::Subscribers { account, subject: pattern, queue } = &question.what {
-            let count = count_subscribers(reports, account, pattern, queue);
+        if let What::Subscribers(sought) = &question.what {
+            if sought.connected_only && of_account(reports, &sought.account).connections == 0 {
+                return None;
+            }
+            let count = count_subscribers(reports, sought);
             return Some(Saying::new(subject, count.to_string().into_bytes()));
         }
         if let What::Idz = question.what {
@@ -238,11 +135,13 @@ impl Monitor {
         }
         let statsz = matches!(question.what, What::Statsz);
         let key = if statsz { "statsz" } else { "data" };
+        // A failure comes with the pointer that nats-server did not fill.
+        let null = matches!(question.what, What::AccountInfo(_) | What::AccountJsz);
         let data = match self.content(&question.what, done, reports, process, now_unix_ns) {
             Ok(Content::Silence) => return None,
             Ok(Content::Nothing) => Ok(None),
             Ok(Content::Json(bytes)) => Ok(Some((key, bytes))),
-            Err(fault) => Err(fault),
+            Err((code, text)) => Err(Failure { code, text, null }),
         };
         let server = json::compact(&self.server(now_unix_ns));
         let (body, failed) = envelope(&server, data);
@@ -266,10 +165,8 @@ impl Monitor {
     ) -> Result<Content, (u16, String)> {
         let site = &self.site;
         Ok(match what {
-            What::Wrong(text) if text.is_empty() => {
-                return Err((500, "jetstream not enabled".to_owned()));
-            }
-            What::Wrong(text) => return Err((400, text.clone())),
+            What::AccountJsz => return Err((500, "jetstream not enabled".to_owned())),
+            What::Wrong(code, text) => return Err((*code, text.clone())),
             What::Statsz => Content::json(&Statsz::new(site, reports, process)),
             What::Health(options) => Content::Json(healthz::data(options, self.accepting)),
             What::AccountInfo(name) => match Account::named(site, reports, name) {
@@ -283,8 +180,12 @@ impl Monitor {
                 };
                 Content::json(&Profilez { profile: None, error })
             }
-            What::UserInfo { user, account } => {
-                Content::json(&UserInfo { user, account, account_name: account })
+            What::UserInfo { user, account, cid } => {
+                let mut connections = reports.iter().flat_map(|report| &report.connections);
+                let asks = connections.find(|it| it.cid == *cid && it.account == *account);
+                let permissions = asks.and_then(|it| it.permissions.as_deref()).map(Allowed::new);
+                let account_name = account;
+                Content::json(&UserInfo { user, account, account_name, permissions })
             }
             What::Deed(deed) => {
                 let (open, missing) = match deed {
@@ -309,7 +210,7 @@ impl Monitor {
                 let data = self.data(endpoint, reports, process, now, Layout::Compact);
                 Content::Json(data.map_err(|text| (500, text))?)
             }
-            What::Idz | What::AccountConns(_) | What::Subscribers { .. } => Content::Silence,
+            What::Idz | What::AccountConns(_) | What::Subscribers(_) => Content::Silence,
         })
     }
 
@@ -320,11 +221,11 @@ impl Monitor {
         reports: &[Report],
         now_unix_ns: u64,
     ) -> Option<Saying> {
-        let figures = crate::figures::of_account(reports, name);
+        let figures = of_account(reports, name);
         if figures.connections == 0 {
             return None;
         }
-        let typed = self.typed("io.nats.server.advisory.v1.account_connections", now_unix_ns);
+        let typed = self.typed(events::CONNECTIONS_TYPE, now_unix_ns);
         let stat = crate::accountz::AccountStat::new(name, &figures);
         let body = AccountConns { typed, server: self.server(now_unix_ns), stat };
         Some(Saying::new(subject, json::compact(&body)))
@@ -345,7 +246,14 @@ impl Content {
     }
 }
 
-type Data = Result<Option<(&'static str, Vec<u8>)>, (u16, String)>;
+type Data = Result<Option<(&'static str, Vec<u8>)>, Failure>;
+
+struct Failure {
+    code: u16,
+    text: String,
+    /// Before it stands `"data":null`.
+    null: bool,
+}
 
 /// The message, and whether it tells of a failure.
 fn envelope(server: &[u8], data: Data) -> (Vec<u8>, bool) {
@@ -353,8 +261,11 @@ fn envelope(server: &[u8], data: Data) -> (Vec<u8>, bool) {
     body.extend_from_slice(server);
     let (member, failed) = match data {
         Ok(member) => (member, false),
-        Err((code, description)) => {
-            let fault = json::compact(&Fault { code, description: &description });
+        Err(Failure { code, text, null }) => {
+            if null {
+                body.extend_from_slice(b",\"data\":null");
+            }
+            let fault = json::compact(&Fault { code, description: &text });
             (Some(("error", fault)), true)
         }
     };
@@ -372,53 +283,16 @@ fn has(reports: &[Report], cid: u64) -> bool {
 }
 
 /// Those of clients that a message on the subject reaches, or that are within a pattern.
-fn count_subscribers(reports: &[Report], account: &str, subject: &str, queue: &str) -> usize {
+fn count_subscribers(reports: &[Report], sought: &Sought) -> usize {
+    let Sought { account, subject, queue, .. } = sought;
     let connections = reports.iter().flat_map(|report| &report.connections);
     let all = connections.flat_map(|connection| &connection.subscriptions_list);
     let hit = |found: &&shard::report::Subscription| {
-        found.account == account
+        found.account == *account
             && (queue.is_empty() || found.queue.as_deref() == Some(queue.as_bytes()))
             && collide(&found.subject, subject.as_bytes())
     };
     all.filter(hit).count()
-}
-
-/// What a service import says of who asks.
-fn user_info(account: &str, header: &[u8]) -> Result<What, String> {
-    let info = field(header, "Nats-Request-Info").ok_or("no request info")?;
-    let options = Options::parse(info)?;
-    let (user, from) = (options.text("user")?, options.text("acc")?);
-    let account = if from.is_empty() { account.to_owned() } else { from };
-    Ok(What::UserInfo { user, account })
-}
-
-fn health_options(options: &Options) -> Result<Query, String> {
-    let mut given = Vec::new();
-    for name in ["account", "stream", "consumer"] {
-        given.push((name.into(), options.text(name)?.into_bytes()));
-    }
-    given.push((b"details".to_vec(), options.flag("details")?.to_string().into_bytes()));
-    Ok(Query::of(given))
-}
-
-/// The value of a header field.
-fn field<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    header.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
-        let at = line.iter().position(|byte| *byte == b':')?;
-        let found = line[..at].eq_ignore_ascii_case(name.as_bytes());
-        found.then(|| line[at + 1..].trim_ascii())
-    })
-}
-
-fn encoding(header: &[u8]) -> Encoding {
-    let Some(value) = field(header, "Accept-Encoding") else { return Encoding::Plain };
-    let value = json::text(value).to_ascii_lowercase();
-    match value.as_str() {
-        "" => Encoding::Plain,
-        it if it.contains("snappy") || it.contains("s2") => Encoding::Snappy,
-        it if it.contains("gzip") => Encoding::Gzip,
-        _ => Encoding::Identity,
-    }
 }
 
 fn pack(subject: Vec<u8>, body: Vec<u8>, encoding: Encoding) -> Saying {

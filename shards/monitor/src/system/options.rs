@@ -1,32 +1,45 @@
 //! What a request to the system account says of itself, with nats-server's words for what is wrong.
 
+use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
 use crate::Endpoint;
 use crate::absent::Absent;
 use crate::accountz::AccstatzQuery;
 use crate::connz::{ConnzQuery, State};
+use crate::json;
 use crate::query::Subscriptions;
 use crate::site::Site;
 use crate::subsz::SubszQuery;
+use crate::system::Sought;
 
 /// The members of the object in a request's body; none for an empty body.
-pub(crate) struct Options(Map<String, Value>);
+pub(crate) struct Options {
+    map: Map<String, Value>,
+    /// What nats-server calls them.
+    name: String,
+}
+
+const BEGINNING: &str = "looking for beginning of value";
 
 impl Options {
-    pub(crate) fn parse(body: &[u8]) -> Result<Options, String> {
+    pub(crate) fn parse(body: &[u8], name: &str) -> Result<Options, String> {
+        let options = |map| Options { map, name: name.to_owned() };
         if body.is_empty() {
-            return Ok(Options(Map::new()));
+            return Ok(options(Map::new()));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Options(map)),
-            Ok(Value::Null) => Ok(Options(Map::new())),
-            Ok(other) => Err(format!("json: cannot unmarshal {} into Go value", kind(&other))),
+            Ok(Value::Object(map)) => Ok(options(map)),
+            Ok(Value::Null) => Ok(options(Map::new())),
+            Ok(other) => {
+                Err(format!("json: cannot unmarshal {} into Go value of type {name}", kind(&other)))
+            }
             Err(error) if error.is_eof() => Err("unexpected end of JSON input".to_owned()),
             Err(error) => {
                 let at = error.column().saturating_sub(1).min(body.len() - 1);
-                let char = char::from(body[at]);
-                Err(format!("invalid character {char:?} looking for beginning of value"))
+                let trailing = error.to_string().starts_with("trailing");
+                let place = if trailing { "after top-level value" } else { BEGINNING };
+                Err(format!("invalid character {:?} {place}", char::from(body[at])))
             }
         }
     }
@@ -38,16 +51,20 @@ impl Options {
         read: impl Fn(&Value) -> Option<T>,
     ) -> Result<Option<T>, String> {
         // Go takes keys in any case, the exact one first.
-        let found = self.0.get(key).or_else(|| {
-            self.0.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, value)| value)
+        let found = self.map.get(key).or_else(|| {
+            self.map
+                .iter()
+                .find(|(other, _)| other.eq_ignore_ascii_case(key))
+                .map(|(_, value)| value)
         });
         match found {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match read(value) {
                 Some(value) => Ok(Some(value)),
                 None => Err(format!(
-                    "json: cannot unmarshal {} into Go struct field .{key} of type {go}",
-                    kind(value)
+                    "json: cannot unmarshal {} into Go struct field {}.{key} of type {go}",
+                    kind(value),
+                    self.name.trim_start_matches("server.")
                 )),
             },
         }
@@ -92,6 +109,14 @@ impl Options {
             hit &= site.tags.iter().any(|own| own.eq_ignore_ascii_case(&tag));
         }
         Ok(hit && self.text("domain")?.is_empty())
+    }
+
+    /// What NSUBS counts.
+    pub(crate) fn sought(&self) -> Result<Sought, String> {
+        let (account, subject) = (self.text("acc")?, self.text("subject")?);
+        let queue = self.text("queue")?;
+        let queue = BASE64.decode(queue.as_bytes()).map_err(|error| error.to_string())?;
+        Ok(Sought { account, subject, queue: json::text(&queue), connected_only: true })
     }
 
     fn page(&self) -> Result<(i64, i64), String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use shard::access::{Permissions, RuleSet, Rules};
 use shard::report::{Connection, Report};
 
 use crate::ProcessFigures;
@@ -77,6 +78,44 @@ pub(crate) struct UserInfo<'a> {
     pub account: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub account_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Allowed>,
+}
+
+/// What a user may do.
+#[derive(Serialize)]
+pub(crate) struct Allowed {
+    publish: Lists,
+    subscribe: Lists,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responses: Option<AllowedResponses>,
+}
+
+#[derive(Serialize)]
+struct Lists {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct AllowedResponses {
+    max: i64,
+    ttl: i64,
+}
+
+impl Allowed {
+    pub(crate) fn new(permissions: &Permissions) -> Allowed {
+        let lines = |set: &Option<RuleSet>| set.as_ref().map(RuleSet::lines).unwrap_or_default();
+        let lists = |rules: &Rules| Lists { allow: lines(&rules.allow), deny: lines(&rules.deny) };
+        let responses = permissions.responses.map(|responses| AllowedResponses {
+            max: responses.max.map_or(-1, i64::from),
+            ttl: responses.expires_ns.map_or(-1, |ns| i64::try_from(ns).unwrap_or(i64::MAX)),
+        });
+        let (publish, subscribe) = (lists(&permissions.publish), lists(&permissions.subscribe));
+        Allowed { publish, subscribe, responses }
+    }
 }
 
 /// The figures of STATSZ.
@@ -142,7 +181,7 @@ impl Statsz {
 }
 
 /// What an event is.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Typed {
     pub r#type: &'static str,
     pub id: String,

@@ -265,11 +265,17 @@ fn connections_are_told_to_those_who_listen_and_kicked_on_demand() {
 fn figures_are_told_by_themselves_and_the_configuration_read_anew() {
     let server = serve(2);
     let mut sys = system_client(&server);
+    let pleas = server.pleas();
+    let operator = std::thread::spawn(move || {
+        for outcome in [Err("a key is unknown".to_owned()), Ok(())] {
+            pleas.recv().expect("somebody asks").answer(outcome);
+        }
+    });
     let answer = request(&mut sys, &format!("$SYS.REQ.SERVER.{ID}.RELOAD"), "");
-    assert_eq!(answer["error"]["code"], 500);
-    server.on_reload(|| Ok(()));
+    assert_eq!(answer["error"].to_string(), r#"{"code":500,"description":"a key is unknown"}"#);
     let answer = request(&mut sys, &format!("$SYS.REQ.SERVER.{ID}.RELOAD"), "{}");
     assert_eq!(keys(&answer), ["server"]);
+    operator.join().expect("both were asked");
     sys.send(&format!("SUB $SYS.SERVER.{ID}.STATSZ 2\r\n"));
     let (subject, _, body) = message(&mut sys);
     assert_eq!(subject, format!("$SYS.SERVER.{ID}.STATSZ"));

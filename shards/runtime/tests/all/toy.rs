@@ -88,6 +88,7 @@ impl Toy {
             };
             let (shard, driver) = (self.id, DriverFigures::default());
             effects.reports.push(Report {
+                has_followers: false,
                 ticket,
                 shard,
                 figures,

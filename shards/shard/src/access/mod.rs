@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::account::{Limits, Ties};
+use crate::account::{Limits, Ties, standing};
 use crate::ids::{AccountId, Nanos};
 use crate::limits::SECONDS;
 
@@ -196,6 +196,19 @@ impl Access {
         }
     }
 
+    /// Lets every account there is ask the system account about itself. Ties given later replace
+    /// this.
+    pub fn open_system(&mut self) {
+        let Some(system) = self.system else { return };
+        for (at, account) in self.accounts.iter_mut().enumerate() {
+            if !account.is_gone {
+                let mut open = (**account).clone();
+                standing::add(&mut open.ties, &account.name, AccountId(at as u32), system);
+                *account = Arc::new(open);
+            }
+        }
+    }
+
     /// All accounts by their numbers, those that are gone included.
     pub fn accounts(&self) -> &[Arc<Account>] {
         &self.accounts
@@ -280,6 +293,11 @@ impl Access {
         let found = self.by_key(name).or_else(|| self.by_name(name)).cloned();
         self.no_auth_user = found;
         self.no_auth_user.is_some()
+    }
+
+    /// INFO asks clients for credentials.
+    pub fn asks(&self) -> bool {
+        self.required && !self.is_open
     }
 
     /// Clients have to be able to sign a nonce.

@@ -122,6 +122,16 @@ impl RuleSet {
         RuleSet { table }
     }
 
+    /// As an operator would write them, in order.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (pattern, any, queues) in self.sorted() {
+            lines.extend(any.then(|| pattern.clone()));
+            lines.extend(queues.iter().map(|queue| format!("{pattern} {queue}")));
+        }
+        lines
+    }
+
     fn sorted(&self) -> Vec<(String, bool, Vec<String>)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut all: Vec<_> = self

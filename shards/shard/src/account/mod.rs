@@ -8,6 +8,7 @@ mod requestor;
 pub(crate) mod response;
 pub(crate) mod service;
 mod shadow;
+pub(crate) mod standing;
 mod trace_headers;
 
 use std::rc::Rc;
@@ -57,6 +58,39 @@ pub(crate) struct Bonds {
     pub streams: Vec<Rc<StreamImport>>,
     pub services: Vec<Rc<ServiceImport>>,
     serves: bool,
+    /// Of all subjects that these concern.
+    beginnings: Beginnings,
+}
+
+/// First bytes of subjects.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beginnings([u64; 4]);
+
+impl Beginnings {
+    const ALL: Beginnings = Beginnings([u64::MAX; 4]);
+
+    fn of(ties: &Ties) -> Beginnings {
+        let mut beginnings = Beginnings::default();
+        if ties.serves {
+            beginnings.add(REPLY_PREFIX[0]);
+        }
+        for import in &ties.services {
+            match import.from.first() {
+                Some(b'*' | b'>') | None => return Beginnings::ALL,
+                Some(first) => beginnings.add(*first),
+            }
+        }
+        if ties.mappings.is_empty() { beginnings } else { Beginnings::ALL }
+    }
+
+    fn add(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+
+    fn have(&self, subject: &[u8]) -> bool {
+        let byte = subject.first().copied().unwrap_or_default();
+        self.0[usize::from(byte >> 6)] & 1 << (byte & 63) != 0
+    }
 }
 
 impl Bonds {
@@ -68,15 +102,17 @@ impl Bonds {
                 streams: ties.streams.iter().cloned().map(Rc::new).collect(),
                 services: ties.services.iter().cloned().map(Rc::new).collect(),
                 serves: ties.serves,
+                beginnings: Beginnings::of(ties),
             })
         })
     }
 
     /// Have they something to say of a message published on this subject?
     pub fn concern(&self, subject: &[u8]) -> bool {
-        self.may_answer(subject)
-            || self.mappings.find(subject).is_some()
-            || self.services.iter().any(|import| import.takes(subject))
+        self.beginnings.have(subject)
+            && (self.may_answer(subject)
+                || self.mappings.find(subject).is_some()
+                || self.services.iter().any(|import| import.takes(subject)))
     }
 
     /// May this be a response to a request of another account?

@@ -184,7 +184,7 @@ impl Shard {
     }
 
     /// Where the account's mappings send a subject; nowhere if it is lost on purpose.
-    fn mapped(&self, account: AccountId, subject: &[u8], rng: &mut Rng) -> Vec<u8> {
+    pub(crate) fn mapped(&self, account: AccountId, subject: &[u8], rng: &mut Rng) -> Vec<u8> {
         let Some(bonds) = self.bonds(account).filter(|bonds| !bonds.mappings.is_empty()) else {
             return subject.to_vec();
         };
@@ -320,6 +320,9 @@ impl Shard {
         }
         let share = matches!(&legs[first].by, By::Request(import) if import.share);
         let mut info = self.client_info(conn, share);
+        if matches!(&legs[at].by, By::Request(import) if self.is_system(import.account)) {
+            info.server = self.info.server_name.clone();
+        }
         if first != at {
             info.svc = self.account_name(legs[legs[at].parent].account).to_string();
             if let (false, By::Request(import)) = (share, &legs[at].by)
@@ -329,6 +332,10 @@ impl Shard {
             }
         }
         info
+    }
+
+    fn is_system(&self, account: AccountId) -> bool {
+        self.options.access.system == Some(account)
     }
 
     /// The hops of a response, last one last. None if its connection must wait to know.

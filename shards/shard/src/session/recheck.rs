@@ -39,7 +39,7 @@ impl Shard {
         while self.recheck.is_some() {
             self.recheck(usize::MAX, out);
         }
-        self.info.auth_required = access.required && !access.is_open;
+        self.info.auth_required = access.asks();
         account::fit(&mut self.accounts, &access, self.seed, self.options.match_cache);
         self.options.access = access;
         self.recheck = Some(Recheck { slot: 0, subs: Vec::new() });

@@ -5,13 +5,16 @@
 
 use std::collections::VecDeque;
 
+use subject::collide;
 use wire::emit;
 
+use crate::account::response::ReplyId;
 use crate::effect::Effects;
 use crate::fence::Why;
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Subscription;
 use crate::report::{Connection, News, Request, Saying};
+use crate::rng::Rng;
 use crate::router::Publication;
 use crate::shard::Shard;
 use crate::sid::Sid;
@@ -19,7 +22,7 @@ use crate::sid::Sid;
 /// Sayings that may wait for room in a ring; more are dropped, the newest first.
 const SAYINGS_MAX: usize = 1024;
 
-/// The services of the server, on the shard that holds them.
+/// The server as a peer of one shard.
 pub(crate) struct System {
     conn: ConnId,
     account: AccountId,
@@ -34,11 +37,11 @@ impl System {
 }
 
 impl Shard {
-    /// Holds the services from now on; none without a system account. [`News::Serving`] tells when
+    /// Holds the services from now on; none without a system account. [`News::Settled`] tells when
     /// all shards know of them.
     pub(crate) fn serve(&mut self, conn: ConnId, subjects: &[String], out: &mut Effects) {
         let Some(account) = self.options.access.system else {
-            out.news.push(News::Serving);
+            out.news.push(News::Settled);
             return;
         };
         self.ensure_accounts();
@@ -59,9 +62,18 @@ impl Shard {
             table.join(sub, &mut self.subs);
         }
         self.system = Some(System { conn, account, waiting: VecDeque::new() });
+        self.wait_for_peers(out);
+    }
+
+    /// Tells when all peers have what they were sent.
+    pub(crate) fn wait_for_peers(&mut self, out: &mut Effects) {
         self.announce(out);
-        if !self.fences.wait(conn, Why::Serving, out) {
-            out.news.push(News::Serving);
+        let waits = match &self.system {
+            Some(system) => self.fences.wait(system.conn, Why::Settled, out),
+            None => false,
+        };
+        if !waits {
+            out.news.push(News::Settled);
         }
     }
 
@@ -115,6 +127,7 @@ impl Shard {
         }
     }
 
+    /// In the system account, and in those whose requests it answers.
     fn publish_saying(
         &mut self,
         conn: ConnId,
@@ -123,22 +136,42 @@ impl Shard {
         out: &mut Effects,
     ) {
         let Saying { subject, header, payload } = saying;
+        let mut ways = vec![(account, subject)];
+        if ReplyId::shard(&ways[0].1) == Some(self.id) {
+            let answer = self.resolve(account, &ways[0].1, payload.is_empty());
+            let mut rng = Rng::new(self.rng.below(usize::MAX) as u64);
+            for (account, subject, _) in answer.hops {
+                ways.push((account, self.mapped(account, &subject, &mut rng)));
+            }
+        }
         let header_len = header.len();
         let body = [header, payload].concat();
-        let plan = self.accounts[account.0 as usize].plan(&subject, &self.subs);
         let mut tail = Vec::new();
         emit::canonical_tail(&mut tail, b"", header_len, &body);
-        let publication = Publication {
-            account,
-            subject: &subject,
-            reply: b"",
-            header_len,
-            payload: &body,
-            tail: &tail,
-            from_service: false,
-        };
-        let picks = self.pick_at_once(conn, account, &subject, &plan);
-        self.fan_out(conn, &publication, &plan, &picks, 0, out);
+        for (hops, (account, subject)) in ways.iter().enumerate() {
+            let publication = Publication {
+                account: *account,
+                subject,
+                reply: b"",
+                header_len,
+                payload: &body,
+                tail: &tail,
+                from_service: hops > 0,
+            };
+            self.publish_for_server(conn, &publication, out);
+        }
+    }
+
+    fn publish_for_server(
+        &mut self,
+        conn: ConnId,
+        publication: &Publication<'_>,
+        out: &mut Effects,
+    ) {
+        let Publication { account, subject, .. } = *publication;
+        let plan = self.accounts[account.0 as usize].plan(subject, &self.subs);
+        let picks = self.pick_at_once(conn, account, subject, &plan);
+        self.fan_out(conn, publication, &plan, &picks, 0, out);
     }
 
     /// A connection has come in, or is about to go for this reason if it is closed: tells whoever
@@ -150,7 +183,13 @@ impl Shard {
         out: &mut Effects,
     ) {
         let Some(system) = self.options.access.system else { return };
-        let name = self.options.access.name_of(self.account_of(conn));
+        let account = self.account_of(conn);
+        let name = self.options.access.name_of(account).to_owned();
+        // As in nats-server, nobody counts for the global account.
+        let is_counted = account != AccountId::GLOBAL;
+        if is_counted && counting(&name).iter().any(|subject| self.is_heard(system, subject)) {
+            out.news.push(News::Counted(name.clone()));
+        }
         let kind = if closed.is_some() { "DISCONNECT" } else { "CONNECT" };
         let subject = format!("$SYS.ACCOUNT.{name}.{kind}");
         if self.is_heard(system, &subject)
@@ -182,6 +221,16 @@ impl Shard {
         Some(Box::new(connection))
     }
 
+    /// Does anybody here follow how many connections accounts have?
+    pub(crate) fn has_followers(&self) -> bool {
+        let system = self.options.access.system;
+        let table = system.and_then(|account| self.accounts.get(account.0 as usize));
+        let wanted = table.map(|table| table.announced()).unwrap_or_default();
+        wanted.iter().any(|(pattern, ..)| {
+            counting("*").iter().any(|subject| collide(pattern, subject.as_bytes()))
+        })
+    }
+
     /// Does anybody in this account, on any shard, listen to that?
     fn is_heard(&mut self, account: AccountId, subject: &str) -> bool {
         let Some(table) = self.accounts.get_mut(account.0 as usize) else { return false };
@@ -211,6 +260,11 @@ impl Shard {
         let mut clients = self.clients.iter().flatten();
         clients.find(|client| client.cid == cid).map(|client| client.conn)
     }
+}
+
+/// Where it is told how many connections an account has.
+fn counting(account: &str) -> [String; 2] {
+    [format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"), format!("$SYS.ACCOUNT.{account}.SERVER.CONNS")]
 }
 
 /// The message at the start of what a subscriber is sent. `MSG subject sid [reply] bytes`, or
