@@ -1,23 +1,44 @@
 #!/usr/bin/env bash
 # nats-py's own core tests, with nats-server 2.15.1 and then with ringbus standing in as
-# `nats-server` on PATH. Needs ports 4222 and 8222, which those tests name. Further arguments go to
-# pytest. COMPAT_SERVERS=ringbus leaves the reference out.
+# `nats-server` on PATH. Needs the ports that those tests name. Further arguments go to pytest.
+# COMPAT_SERVERS=ringbus leaves the reference out.
 source "$(dirname "$0")/lib/common.sh"
 
 version=2.10.0 # the newest whose source package has its tests
 home=$tools/nats-py
-# Modules that need none of TLS, users, JetStream, websocket (their classes that do are skipped,
-# with the reason).
-modules=(test_client.py test_client_async_await.py test_client_v2.py test_micro_service.py
-  test_parser.py test_nuid.py)
+certs=$home/certs
+# Modules that need neither JetStream nor websocket; classes that need routes, or keys that the
+# package leaves out, are skipped with the reason.
+modules=(test_client.py test_client_nkeys.py test_client_async_await.py test_client_v2.py
+  test_micro_service.py test_parser.py test_nuid.py)
+ports=(4222 4223 4224 4225 4555 8222 8223 8224 8225 8555)
+
+# An authority, a server and a client it vouches for.
+make_certificates() {
+  need openssl "install it (Debian: apt-get install openssl)"
+  rm -rf "$certs" && mkdir -p "$certs"
+  (
+    cd "$certs"
+    local key=(-newkey rsa:2048 -nodes) who
+    openssl req -x509 "${key[@]}" -keyout ca-key.pem -out ca.pem -days 3650 -subj "/CN=tests"
+    printf '%s\n' "subjectAltName=IP:127.0.0.1,DNS:localhost" "basicConstraints=CA:FALSE" \
+      "extendedKeyUsage=serverAuth,clientAuth" >extensions
+    for who in server client; do
+      openssl req "${key[@]}" -keyout $who-key.pem -out $who.csr -subj "/CN=localhost"
+      openssl x509 -req -in $who.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 3650 \
+        -extfile extensions -out $who-cert.pem
+    done
+    [ -s server-cert.pem ] && [ -s client-cert.pem ]
+  ) 2>"$home/openssl.log" || { cat "$home/openssl.log" >&2 && return 1; }
+}
 
 install() {
-  [ -e "$home/ready-$version" ] && return
+  [ -e "$home/ready-$version-tls" ] && return
   need python3 "install it (Debian: apt-get install python3 python3-venv)"
   rm -rf "$home" && mkdir -p "$home"
   python3 -m venv "$home/venv"
   local pip=("$home/venv/bin/pip" --quiet --disable-pip-version-check)
-  "${pip[@]}" install setuptools wheel pytest "nats-py==$version" aiohttp
+  "${pip[@]}" install setuptools wheel pytest "nats-py==$version" aiohttp nkeys
   "${pip[@]}" download --no-deps --no-build-isolation --no-binary :all: -d "$home" \
     "nats-py==$version"
   tar xzf "$home"/nats?py-$version.tar.gz -C "$home"
@@ -25,7 +46,8 @@ install() {
   # The library under its own name comes from the venv; beside the tests it would hide nothing but
   # confuse.
   rm -rf "$home/source/nats"
-  touch "$home/source/tests/__init__.py" "$home/ready-$version"
+  make_certificates
+  touch "$home/source/tests/__init__.py" "$home/ready-$version-tls"
 }
 
 free() {
@@ -42,14 +64,14 @@ run() {
   chmod +x "$shim/nats-server"
   echo "== nats-py $version against $server"
   (cd "$home/source" &&
-    PATH=$shim:$PATH "$home/venv/bin/python" -m pytest -q -rs -p no:cacheprovider -W ignore \
+    PATH=$shim:$PATH NATS_PY_CERTS=$certs NATS_SERVER_VERSION=main \
+      "$home/venv/bin/python" -m pytest -q -rs -p no:cacheprovider -W ignore \
       "${modules[@]/#/tests/}" "$@")
 }
 
 install
 cp "$root/scripts/lib/nats_py_utils.py" "$home/source/tests/utils.py"
-free 4222
-free 8222
+for port in "${ports[@]}"; do free "$port"; done
 servers=${COMPAT_SERVERS:-reference ringbus}
 for name in $servers; do
   case $name in

@@ -1,7 +1,7 @@
 """Stands in for the `tests/utils.py` that nats-py's source package leaves out.
 
-It starts the `nats-server` of PATH. Only what the core tests use is here; classes for features that
-this run leaves out skip their tests.
+It starts the `nats-server` of PATH as that file does: with users, tokens, certificates, nkeys,
+accounts. Classes for features that are missing skip their tests, with the reason.
 """
 
 import asyncio
@@ -9,22 +9,44 @@ import functools
 import os
 import signal
 import socket
+import ssl
 import subprocess
+import tempfile
 import time
 import unittest
 
+CERTS = os.environ["NATS_PY_CERTS"]
+# The name and the seed of a user; the seed is in the documentation of nkeys.
+USER = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+
 
 class NATSD:
-    def __init__(self, port=4222, http_port=8222, **unsupported):
+    def __init__(self, port=4222, http_port=8222, user="", password="", token="", tls=False,
+                 config="", **unsupported):
         if unsupported:
             raise unittest.SkipTest(f"needs {', '.join(unsupported)}")
         self.port = port
         self.http_port = http_port
         self.proc = None
+        self.flags = ["-a", "127.0.0.1"]
+        self.config = config
+        if user:
+            self.flags += ["--user", user, "--pass", password]
+        if token:
+            self.flags += ["--auth", token]
+        if tls:
+            for flag, file in [("cert", "server-cert"), ("key", "server-key"), ("cacert", "ca")]:
+                self.flags += [f"--tls{flag}", f"{CERTS}/{file}.pem"]
+            self.flags += ["--tls", "--tlsverify"]
 
     def start(self):
-        ports = ["-p", str(self.port), "-m", str(self.http_port)]
-        command = ["nats-server", "-a", "127.0.0.1", *ports]
+        command = ["nats-server", "-p", str(self.port), "-m", str(self.http_port), *self.flags]
+        if self.config:
+            self.file = tempfile.NamedTemporaryFile("w", suffix=".conf")
+            self.file.write(self.config)
+            self.file.flush()
+            command += ["-c", self.file.name]
         quiet = subprocess.DEVNULL
         self.proc = subprocess.Popen(command, stdout=quiet, stderr=quiet)
 
@@ -41,26 +63,63 @@ def start_natsd(natsd, seconds_max=10):
         if natsd.proc.poll() is not None:
             raise RuntimeError(f"nats-server ended with {natsd.proc.returncode}")
         try:
-            with socket.create_connection(("127.0.0.1", natsd.port), timeout=5) as client:
-                if client.recv(5) == b"INFO ":
-                    return
+            # One that greets over TLS says nothing first.
+            with socket.create_connection(("127.0.0.1", natsd.port), timeout=5):
+                return
         except OSError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.01)
 
 
-class SingleServerTestCase(unittest.TestCase):
-    def setUp(self):
-        self.loop = asyncio.new_event_loop()
-        self.server_pool = [NATSD()]
-        for natsd in self.server_pool:
-            start_natsd(natsd)
+def _cases(*servers, client_certs=False):
+    """A class of tests with a fresh set of servers for each of them."""
 
-    def tearDown(self):
-        for natsd in self.server_pool:
-            natsd.stop()
-        self.loop.close()
+    class Case(unittest.TestCase):
+        def setUp(self):
+            self.loop = asyncio.new_event_loop()
+            self.server_pool = [NATSD(**words) for words in servers]
+            for natsd in self.server_pool:
+                start_natsd(natsd)
+            if client_certs:
+                self.ssl_ctx = ssl.create_default_context(purpose=ssl.Purpose.SERVER_AUTH)
+                self.ssl_ctx.load_verify_locations(f"{CERTS}/ca.pem")
+                self.ssl_ctx.load_cert_chain(f"{CERTS}/client-cert.pem", f"{CERTS}/client-key.pem")
+
+        def tearDown(self):
+            for natsd in self.server_pool:
+                natsd.stop()
+            self.loop.close()
+
+    return Case
+
+
+_FIRST = f"""tls {{ cert_file: "{CERTS}/server-cert.pem", key_file: "{CERTS}/server-key.pem",
+  ca_file: "{CERTS}/ca.pem", verify: true, handshake_first: true }}"""
+_NO_AUTH_USER = """no_auth_user: foo
+accounts { ACME { users: [
+  { user: foo, password: foo }
+  { user: bar, password: bar, permissions: { subscribe: { deny: foo } } }
+] } }"""
+_NKEYS = f"""authorization {{ users: [ {{ nkey: {USER}, permissions: {{
+  publish: [help, "_INBOX.>"], subscribe: [help, "_INBOX.>"] }} }} ] }}"""
+
+_ONE = dict(port=4223, http_port=8223)
+_TWO = dict(port=4224, http_port=8224)
+_THREE = dict(port=4225, http_port=8225)
+_FOO = dict(_ONE, user="foo", password="bar")
+_HOGE = dict(_TWO, user="hoge", password="fuga")
+
+SingleServerTestCase = _cases(dict())
+MultiServerAuthTestCase = _cases(_FOO, _HOGE)
+MultiServerAuthTokenTestCase = _cases(
+    dict(_ONE, token="token"), dict(_TWO, token="token"), dict(_THREE, token="secret"))
+TLSServerTestCase = _cases(dict(_TWO, tls=True), client_certs=True)
+MultiTLSServerAuthTestCase = _cases(
+    dict(_FOO, tls=True), dict(_HOGE, tls=True), client_certs=True)
+TLSServerHandshakeFirstTestCase = _cases(dict(_TWO, config=_FIRST), client_certs=True)
+NoAuthUserServerTestCase = _cases(dict(port=4555, http_port=8555, config=_NO_AUTH_USER))
+NkeysServerTestCase = _cases(dict(config=_NKEYS))
 
 
 def _left_out(name, reason):
@@ -70,19 +129,19 @@ def _left_out(name, reason):
     return type(name, (unittest.TestCase,), {"setUp": set_up})
 
 
-MultiServerAuthTestCase = _left_out("MultiServerAuthTestCase", "needs users and passwords")
-MultiServerAuthTokenTestCase = _left_out("MultiServerAuthTokenTestCase", "needs tokens")
-NoAuthUserServerTestCase = _left_out("NoAuthUserServerTestCase", "needs accounts and no_auth_user")
 ClusteringTestCase = _left_out("ClusteringTestCase", "needs routes")
 ClusteringDiscoveryAuthTestCase = _left_out("ClusteringDiscoveryAuthTestCase", "needs routes")
-TLSServerTestCase = _left_out("TLSServerTestCase", "needs TLS certificates")
-MultiTLSServerAuthTestCase = _left_out("MultiTLSServerAuthTestCase", "needs TLS and users")
-TLSServerHandshakeFirstTestCase = _left_out("TLSServerHandshakeFirstTestCase", "needs TLS")
 SingleJetStreamServerTestCase = _left_out("SingleJetStreamServerTestCase", "needs JetStream")
+TrustedServerTestCase = _left_out("TrustedServerTestCase", "needs keys the package leaves out")
 
 
 def get_config_file(path):
-    raise unittest.SkipTest(f"needs {path}, which the package leaves out")
+    if path != "nkeys/foo-user.nk":
+        raise unittest.SkipTest(f"needs {path}, which the package leaves out")
+    file = os.path.join(CERTS, "foo-user.nk")
+    with open(file, "w") as seed:
+        seed.write(SEED)
+    return file
 
 
 def _with_time_max(seconds):

@@ -124,8 +124,7 @@ fn a_connection_is_checked() {
         assert_eq!(sys.wait_for("MSG"), line);
         assert_eq!(sys.ping(), []);
         let mut stranger = Peer::dial(&server);
-        stranger.connect("stranger");
-        stranger.say("PING\r\n");
+        stranger.connect_and("stranger", "PING\r\n");
         assert_eq!(stranger.wait_for("-ERR"), "-ERR 'Authorization Violation'\r\n");
         assert_eq!(stranger.wait_for("-"), "(closed)\r\n");
     }

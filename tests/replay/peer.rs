@@ -92,10 +92,15 @@ impl Peer {
     }
 
     pub fn connect(&mut self, user: &str) {
+        self.connect_and(user, "");
+    }
+
+    /// With more behind it in one write: a server that turns it away leaves nothing unread.
+    pub fn connect_and(&mut self, user: &str, more: &str) {
         self.say(&format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false,\"user\":\"{user}\",\
              \"pass\":\"{user}\",\"name\":\"{user}'s\",\"lang\":\"go\",\"version\":\"1.48.0\",\
-             \"protocol\":1,\"echo\":true,\"headers\":true,\"no_responders\":true}}\r\n"
+             \"protocol\":1,\"echo\":true,\"headers\":true,\"no_responders\":true}}\r\n{more}"
         ));
     }
 

@@ -93,12 +93,15 @@ fn answers(sys: &mut Peer, requests: &[(String, &str)]) -> Vec<String> {
         let subject = subject.replace("<id>", &sys.server_id);
         sys.say(&format!("PUB {subject} _INBOX.x.{at} {}\r\n{body}\r\n", body.len()));
     }
-    // nats-server has a queue for each of these kinds, and takes what is in one in turn.
-    for last in ["STATSZ", "PROFILEZ", "IDZ"] {
+    // nats-server has a queue for each of these, and takes what is in one in turn.
+    for last in ["STATSZ", "IDZ"] {
         sys.say(&format!("PUB $SYS.REQ.SERVER.PING.{last} _INBOX.end 0\r\n\r\n"));
     }
+    // Profiles are taken side by side: every request for one that is for this server is answered.
+    let is_profile =
+        |(subject, body): &(String, &str)| subject.ends_with(".PROFILEZ") && !body.contains("zz");
+    let mut left = 2 + requests.iter().filter(|request| is_profile(request)).count();
     let mut answers = vec![String::new(); requests.len()];
-    let mut left = 3;
     while left > 0 {
         let message = sys.message();
         match message.subject.strip_prefix("_INBOX.x.") {
@@ -109,6 +112,7 @@ fn answers(sys: &mut Peer, requests: &[(String, &str)]) -> Vec<String> {
                     true => shape::of_keys(&message.text()),
                     false => "503".to_string(),
                 };
+                left -= usize::from(is_profile(&requests[at]));
                 answers[at].push_str(&shape);
             }
         }
