@@ -7,7 +7,7 @@ PROFILE ?= tests
 export RINGBUS_GIT_COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null)
 
 .PHONY: run build test deb image check loom sim fuzz compat
-.PHONY: bench bench-compare bench-nats bench-shards microbench gate gate-baseline
+.PHONY: bench bench-compare bench-nats bench-shards bench-metrics microbench gate gate-baseline
 
 # Builds the release and starts it on its defaults.
 run: build
@@ -76,6 +76,10 @@ gate-baseline: need-cargo
 # Instructions and ring traffic of the engine with 1, 2, 4 and 8 shards, without sockets.
 bench-shards: need-cargo
 	@scripts/bench-shards.sh $(ARGS)
+
+# What it costs to sample subjects, to be scraped, and to have the dashboard open.
+bench-metrics: need-cargo
+	@scripts/bench-metrics.sh $(ARGS)
 
 # Nanoseconds of parser, sublist, ring, emit and step. `make microbench ARGS=emit` takes one part.
 microbench: need-cargo

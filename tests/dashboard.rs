@@ -1,6 +1,10 @@
 //! The dashboard in a real browser: it opens, follows the messages, sorts, searches, and says when
 //! its server is gone.
 
+mod crowd;
+mod looks;
+mod measured;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -16,10 +20,23 @@ const SOON: Duration = Duration::from_secs(20);
 const CROWD: usize = 60;
 
 fn serve(port: Option<SocketAddr>, http: &str) -> Server {
+    serve_with(port, http, 2, &[])
+}
+
+fn serve_with(port: Option<SocketAddr>, http: &str, shards: usize, conf: &[&str]) -> Server {
+    let conf = conf.iter().map(|line| (*line).to_owned()).collect();
     let args = vec!["-m".to_owned(), http.to_owned(), "-n".to_owned(), "board".to_owned()];
     let port = port.map_or(0, |address| address.port());
-    let setup = Setup { args, shards: 2, port, ..Setup::default() };
+    let setup = Setup { conf, args, shards, port };
     Server::start(&Program::under_test(), &setup).expect("the server starts")
+}
+
+/// A browser that shows a server's dashboard.
+fn look_at(server: &mut Server) -> Browser {
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/dashboard", monitor_address(server)));
+    browser.wait("document.body.dataset.state === 'live'", SOON);
+    browser
 }
 
 /// A client with a name, which has said its hello.
@@ -56,6 +73,9 @@ fn it_shows_what_happens_and_that_nothing_does() {
         (0..CROWD).map(|at| client(&server, &format!("crowd-{at:03}"))).collect();
     sorts_and_searches(&browser, &crowd);
     obeys_the_keyboard_and_the_theme(&browser);
+    // The front page is nats-server's, which has no icon either.
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|it| it.contains("/favicon.ico")), "{complaints:?}");
 
     drop(server);
     browser.wait("document.body.dataset.state === 'lost'", SOON);

@@ -522,7 +522,7 @@ impl Limits {
             subscriptions_max: clamp(raw.subscriptions_max.unwrap_or(0)),
             sub_tokens_max: raw.sub_tokens_max.unwrap_or(0),
             traced_msg_len_max: clamp(raw.traced_msg_len_max.unwrap_or(0)),
-            top_subjects: clamp(raw.top_subjects.unwrap_or(0)),
+            top_subjects: raw.top_subjects.map_or(20, clamp),
             closed_clients_max: clamp(or_default(raw.closed_clients_max, 10_000)),
             ping_interval_ns: clamp(or_default(raw.ping_interval_ns, 120_000_000_000)),
             pings_out_max: clamp(or_default(raw.pings_out_max, 2)),

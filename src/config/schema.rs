@@ -302,7 +302,8 @@ const RULES: &[Rule] = &[
     unsupported(&["jetstream", "store_dir", "storedir", "default_js_domain"], NO_DISK),
 ];
 
-/// `metrics { top_subjects: 20 }`: what /metrics tells beyond what is always counted.
+/// `metrics { top_subjects: 20 }`: how many of the busiest subjects are told, by /metrics and the
+/// dashboard; 0 samples none.
 fn metrics(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
     const TOP_SUBJECTS_MAX: i64 = 1000;
     let Data::Map(map) = &field.value.data else {

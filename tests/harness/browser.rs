@@ -43,7 +43,8 @@ impl Browser {
             &profile,
         ];
         let options = json!({ "binary": program("chromium"), "args": arguments });
-        let capabilities = json!({ "goog:chromeOptions": options });
+        let capabilities =
+            json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
         let wanted = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let session = browser.command("POST", "/session", Some(&wanted));
         browser.session =
@@ -86,6 +87,41 @@ impl Browser {
     pub fn type_into(&self, selector: &str, text: &str) {
         let element = self.find(selector);
         self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub fn type_into_focus(&self, text: &str) {
+        let keys = text.chars().flat_map(|key| {
+            ["keyDown", "keyUp"].map(|what| json!({ "type": what, "value": key.to_string() }))
+        });
+        let keyboard =
+            json!({ "type": "key", "id": "keyboard", "actions": keys.collect::<Vec<_>>() });
+        self.post("/actions", &json!({ "actions": [keyboard] }));
+    }
+
+    /// What the console has been told since it was last asked, as nobody should have to read.
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.post("/se/log", &json!({ "type": "browser" }));
+        let entries = log.as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
+    }
+
+    /// Shows the page in a window of this size, in CSS pixels.
+    pub fn resize(&self, width: u32, height: u32) {
+        let size = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false
+        });
+        self.devtools("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// As a person who has asked the system for less motion sees it.
+    pub fn calm(&self) {
+        let feature = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) {
+        self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
     }
 
     fn find(&self, selector: &str) -> String {

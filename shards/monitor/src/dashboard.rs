@@ -88,7 +88,7 @@ fn asset(path: &str) -> Option<Response> {
 impl View {
     pub(crate) fn wanted(&self) -> Wanted {
         match self {
-            View::Figures => Wanted::default(),
+            View::Figures => Wanted { metrics: true, ..Wanted::default() },
             View::Connections(query) => query.wanted(),
         }
     }

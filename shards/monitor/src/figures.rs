@@ -1,6 +1,6 @@
 //! The figures of all shards as one server's.
 
-use shard::report::{Figures, Report};
+use shard::report::{Figures, Latency, Report, SubjectRates};
 
 /// Figures of the whole server.
 pub(crate) fn sum(reports: &[Report]) -> Figures {
@@ -78,4 +78,71 @@ fn add(sum: &mut Figures, more: &Figures) {
     sum.fanout_max = sum.fanout_max.max(fanout_max);
     sum.fanout_sum += fanout_sum;
     sum.plans_made += plans_made;
+}
+
+/// Delivery latency of some shards together.
+pub(crate) struct Tail {
+    /// Nanoseconds of the last minute or two in order, and how many messages took that long.
+    recent: Vec<(u64, u64)>,
+    /// Of all messages ever.
+    pub sum_ns: f64,
+    pub count: u64,
+}
+
+impl Tail {
+    pub(crate) fn of<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Tail {
+        let mut tail = Tail { recent: Vec::new(), sum_ns: 0.0, count: 0 };
+        for it in reports.into_iter().filter_map(|report| report.driver.latency.as_ref()) {
+            let Latency { recent, sum_ns, count } = it;
+            tail.recent.extend(recent);
+            tail.sum_ns += *sum_ns as f64;
+            tail.count += count;
+        }
+        tail.recent.sort_unstable();
+        tail
+    }
+
+    /// Nanoseconds; none if nothing was delivered in the last minute or two.
+    pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
+        let total: u64 = self.recent.iter().map(|(_, count)| count).sum();
+        let wanted = (quantile * total as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.recent.iter().find_map(|(value, count)| {
+            seen += count;
+            (seen >= wanted).then_some(*value)
+        })
+    }
+}
+
+/// The busiest subjects of all shards together, busiest first.
+pub(crate) fn top_subjects(reports: &[Report], max: usize) -> Vec<SubjectRates> {
+    let mut all: Vec<SubjectRates> =
+        reports.iter().flat_map(|report| &report.top_subjects).cloned().collect();
+    all.sort_by(|a, b| (&a.account, &a.subject).cmp(&(&b.account, &b.subject)));
+    all.dedup_by(|more, sum| {
+        let same = (&more.account, &more.subject) == (&sum.account, &sum.subject);
+        if same {
+            sum.msgs += more.msgs;
+            sum.bytes += more.bytes;
+        }
+        same
+    });
+    all.sort_by(|a, b| b.msgs.total_cmp(&a.msgs));
+    all.truncate(max);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_values_seen() {
+        let recent = vec![(10, 50), (20, 40), (30, 9), (40, 1)];
+        let tail = Tail { recent, sum_ns: 0.0, count: 0 };
+        for (quantile, value) in [(0.5, 10), (0.51, 20), (0.9, 20), (0.99, 30), (1.0, 40)] {
+            assert_eq!(tail.quantile(quantile), Some(value), "{quantile}");
+        }
+        assert_eq!(Tail::of([]).quantile(0.5), None);
+    }
 }

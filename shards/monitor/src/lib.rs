@@ -259,7 +259,8 @@ impl Monitor {
             Endpoint::DebugVars => return inner::debug_vars(&self.site, process),
             Endpoint::Stacksz => return inner::stacksz(process),
             Endpoint::Metrics => {
-                return metrics::page(&self.site, reports, process, now_unix_ns);
+                let (site, requests) = (&self.site, &self.requests);
+                return metrics::page(site, requests, reports, process, now_unix_ns);
             }
             Endpoint::Dashboard(view) => {
                 let body = self.dashboard.body(view, &self.site, reports, process, now_unix_ns);

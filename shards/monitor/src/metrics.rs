@@ -1,11 +1,13 @@
 //! /metrics: the server's figures as Prometheus reads them.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use shard::report::{DriverFigures, Figures, Latency, Report};
+use shard::ShardId;
+use shard::report::{Figures, LaneFigures, Report, SubjectRates};
 
 use crate::ProcessFigures;
-use crate::figures::{of_account, sum};
+use crate::figures::{Tail, of_account, sum, top_subjects};
 use crate::http::Response;
 use crate::site::Site;
 
@@ -45,20 +47,22 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    /// One sample for each shard.
-    fn by_shard(
-        &mut self,
-        reports: &[&Report],
-        (name, kind, help): (&str, &str, &str),
-        value: impl Fn(&Report) -> f64,
-    ) {
-        self.family(name, kind, help);
-        for report in reports {
-            let shard = report.shard.0.to_string();
-            self.sample(name, &[("shard", &shard)], value(report));
+    /// A family for each row, with a sample of each item.
+    fn families<T>(&mut self, rows: &[Row<T>], items: &[(Labels, T)]) {
+        for (name, kind, help, value) in rows {
+            self.family(name, kind, help);
+            for (labels, item) in items {
+                let labels: Vec<(&str, &str)> =
+                    labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
+                self.sample(name, &labels, value(item));
+            }
         }
     }
 }
+
+/// Name, kind, help, and where the value is.
+type Row<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
+type Labels = Vec<(&'static str, String)>;
 
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -66,22 +70,25 @@ fn escaped(value: &str) -> String {
 
 pub(crate) fn page(
     site: &Site,
+    requests: &BTreeMap<&'static str, u64>,
     reports: &[Report],
     process: &ProcessFigures,
     now_unix_ns: u64,
 ) -> Response {
-    let mut page = Page(String::with_capacity(16 * 1024));
+    let mut page = Page(String::with_capacity(32 * 1024));
     let mut shards: Vec<&Report> = reports.iter().collect();
     shards.sort_unstable_by_key(|report| report.shard);
     let figures = sum(reports);
     server(&mut page, site, process, now_unix_ns);
+    http_requests(&mut page, requests);
     traffic(&mut page, &figures);
+    drops(&mut page, &figures);
     limits(&mut page, site);
     table(&mut page, &figures);
     accounts(&mut page, reports);
     loops(&mut page, &shards);
     lanes(&mut page, &shards);
-    latency(&mut page, &shards);
+    latency(&mut page, &Tail::of(shards.iter().copied()));
     subjects(&mut page, site, reports);
     Response::new(200, TEXT, page.0.into_bytes())
 }
@@ -109,6 +116,18 @@ fn server(page: &mut Page, site: &Site, process: &ProcessFigures, now_unix_ns: u
     page.gauge("ringbus_cpu_ratio", "CPU used, in cores: 1 is one core busy.", cpu);
     page.gauge("ringbus_cores", "Cores this process may use.", site.cores);
     page.gauge("ringbus_shards", "Shards.", site.shards);
+    if let Some(at) = site.tls_cert_not_after_unix_s {
+        let help = "When the server's certificate expires, seconds since 1970.";
+        page.gauge("ringbus_certificate_expiry_time_seconds", help, at);
+    }
+}
+
+fn http_requests(page: &mut Page, requests: &BTreeMap<&'static str, u64>) {
+    let rows: [Row<u64>; 1] =
+        [("ringbus_http_requests_total", "counter", "Monitoring requests.", |it| *it as f64)];
+    let items: Vec<(Labels, u64)> =
+        requests.iter().map(|(path, count)| (vec![("path", (*path).to_owned())], *count)).collect();
+    page.families(&rows, &items);
 }
 
 fn traffic(page: &mut Page, it: &Figures) {
@@ -124,6 +143,10 @@ fn traffic(page: &mut Page, it: &Figures) {
     page.counter("ringbus_out_messages_total", "Messages delivered to clients.", it.out_msgs);
     page.counter("ringbus_out_bytes_total", "Payload bytes of those.", it.out_bytes);
     page.gauge("ringbus_subscriptions", "Subscriptions.", it.subscriptions);
+}
+
+/// Receivers that did not keep up, and what was lost.
+fn drops(page: &mut Page, it: &Figures) {
     let name = "ringbus_slow_consumers_total";
     page.family(name, "counter", "Connections closed as slow consumers, by reason.");
     page.sample(name, &[("reason", "pending_bytes")], it.slow_pending_bytes);
@@ -133,9 +156,11 @@ fn traffic(page: &mut Page, it: &Figures) {
     let help = "Times a publisher was slowed for a receiver that was behind.";
     page.counter("ringbus_stalled_clients_total", help, it.stalled_clients);
     let name = "ringbus_dropped_messages_total";
-    page.family(name, "counter", "Deliveries dropped, by reason.");
+    page.family(name, "counter", "What was dropped, by reason.");
     page.sample(name, &[("reason", "behind")], it.dropped_behind);
     page.sample(name, &[("reason", "no_member")], it.dropped_no_member);
+    page.sample(name, &[("reason", "responses")], it.dropped_responses);
+    page.sample(name, &[("reason", "internal")], it.dropped_internal);
 }
 
 fn limits(page: &mut Page, site: &Site) {
@@ -147,6 +172,17 @@ fn limits(page: &mut Page, site: &Site) {
     page.gauge("ringbus_max_control_line_bytes", "Limit of a line.", options.control_line_max);
     let help = "Limit of what may wait for one connection.";
     page.gauge("ringbus_max_pending_bytes", help, options.pending_bytes_max);
+    let no_limit = |max: u32| if max == 0 { f64::INFINITY } else { f64::from(max) };
+    let subscriptions = Number(no_limit(options.subscriptions_max));
+    page.gauge("ringbus_max_subscriptions", "Limit of one connection.", subscriptions);
+    let seconds = |ns: u64| ns as f64 / SECOND_NS;
+    let help = "Time between PINGs of the server.";
+    page.gauge("ringbus_ping_interval_seconds", help, seconds(options.ping_interval_ns));
+    page.gauge("ringbus_ping_max", "PINGs that may be unanswered.", options.pings_out_max);
+    let help = "How long a connection may take no byte.";
+    page.gauge("ringbus_write_deadline_seconds", help, seconds(options.write_deadline_ns));
+    page.gauge("ringbus_auth_timeout_seconds", "Limit of a login.", site.auth_timeout_s);
+    page.gauge("ringbus_tls_timeout_seconds", "Limit of a TLS handshake.", site.tls_timeout_s);
 }
 
 fn table(page: &mut Page, it: &Figures) {
@@ -162,33 +198,38 @@ fn table(page: &mut Page, it: &Figures) {
 }
 
 fn accounts(page: &mut Page, reports: &[Report]) {
-    type Value = fn(&Figures) -> u64;
-    let known = reports.first().map_or(&[][..], |report| &report.accounts);
-    let families: [(&str, &str, &str, Value); 6] = [
-        ("ringbus_account_connections", "gauge", "Connections by account.", |it| it.connections),
-        ("ringbus_account_subscriptions", "gauge", "Subscriptions by account.", |it| {
-            it.subscriptions
+    let rows: [Row<Figures>; 6] = [
+        ("ringbus_account_connections", "gauge", "Connections by account.", |it| {
+            it.connections as f64
         }),
-        ("ringbus_account_in_messages_total", "counter", "Messages published.", |it| it.in_msgs),
-        ("ringbus_account_in_bytes_total", "counter", "Their payload bytes.", |it| it.in_bytes),
-        ("ringbus_account_out_messages_total", "counter", "Messages delivered.", |it| it.out_msgs),
-        ("ringbus_account_out_bytes_total", "counter", "Their payload bytes.", |it| it.out_bytes),
+        ("ringbus_account_subscriptions", "gauge", "Subscriptions by account.", |it| {
+            it.subscriptions as f64
+        }),
+        ("ringbus_account_in_messages_total", "counter", "Messages published.", |it| {
+            it.in_msgs as f64
+        }),
+        ("ringbus_account_in_bytes_total", "counter", "Their payload bytes.", |it| {
+            it.in_bytes as f64
+        }),
+        ("ringbus_account_out_messages_total", "counter", "Messages delivered.", |it| {
+            it.out_msgs as f64
+        }),
+        ("ringbus_account_out_bytes_total", "counter", "Their payload bytes.", |it| {
+            it.out_bytes as f64
+        }),
     ];
-    for (name, kind, help, value) in families {
-        page.family(name, kind, help);
-        for account in known {
-            let figures = of_account(reports, &account.name);
-            page.sample(name, &[("account", &account.name)], value(&figures));
-        }
-    }
+    let known = reports.first().map_or(&[][..], |report| &report.accounts);
+    let items: Vec<(Labels, Figures)> = known
+        .iter()
+        .map(|account| {
+            (vec![("account", account.name.clone())], of_account(reports, &account.name))
+        })
+        .collect();
+    page.families(&rows, &items);
 }
 
 fn loops(page: &mut Page, shards: &[&Report]) {
-    type Value = fn(&Report) -> f64;
-    fn driver(report: &Report) -> &DriverFigures {
-        &report.driver
-    }
-    let families: [(&str, &str, &str, Value); 14] = [
+    let rows: [Row<&Report>; 14] = [
         ("ringbus_shard_connections", "gauge", "Connections of each shard.", |it| {
             it.figures.connections as f64
         }),
@@ -205,90 +246,78 @@ fn loops(page: &mut Page, shards: &[&Report]) {
             it.figures.congested as f64
         }),
         ("ringbus_shard_busy_seconds_total", "counter", "Time with work to do.", |it| {
-            driver(it).now.saturating_sub(driver(it).idle_ns) as f64 / SECOND_NS
+            it.driver.now.saturating_sub(it.driver.idle_ns) as f64 / SECOND_NS
         }),
         ("ringbus_shard_idle_seconds_total", "counter", "Time without.", |it| {
-            driver(it).idle_ns as f64 / SECOND_NS
+            it.driver.idle_ns as f64 / SECOND_NS
         }),
         ("ringbus_shard_turns_total", "counter", "Times round the loop.", |it| {
-            driver(it).turns as f64
+            it.driver.turns as f64
         }),
         ("ringbus_shard_wakes_total", "counter", "Times it slept and woke.", |it| {
-            driver(it).wakes as f64
+            it.driver.wakes as f64
         }),
         ("ringbus_shard_ring_enters_total", "counter", "System calls into io_uring.", |it| {
-            driver(it).enters as f64
+            it.driver.enters as f64
         }),
         ("ringbus_shard_reads_total", "counter", "Buffers received from sockets.", |it| {
-            driver(it).reads as f64
+            it.driver.reads as f64
         }),
         ("ringbus_shard_read_bytes_total", "counter", "Bytes received.", |it| {
-            driver(it).read_bytes as f64
+            it.driver.read_bytes as f64
         }),
         ("ringbus_shard_writes_total", "counter", "Sends the kernel completed.", |it| {
-            driver(it).writes as f64
+            it.driver.writes as f64
         }),
         ("ringbus_shard_written_bytes_total", "counter", "Bytes of those.", |it| {
-            driver(it).written_bytes as f64
+            it.driver.written_bytes as f64
         }),
     ];
-    for (name, kind, help, value) in families {
-        page.by_shard(shards, (name, kind, help), value);
-    }
+    let items: Vec<(Labels, &Report)> =
+        shards.iter().map(|it| (vec![("shard", it.shard.0.to_string())], *it)).collect();
+    page.families(&rows, &items);
 }
 
 fn lanes(page: &mut Page, shards: &[&Report]) {
-    type Value = fn(&shard::report::LaneFigures) -> u64;
-    let families: [(&str, &str, &str, Value); 6] = [
-        ("ringbus_lane_messages_total", "counter", "Publications carried to a peer.", |it| it.msgs),
-        ("ringbus_lane_frames_total", "counter", "Frames they went in.", |it| it.frames),
-        ("ringbus_lane_frames", "gauge", "Frames on the ring.", |it| it.ring_frames),
-        ("ringbus_lane_frames_peak", "gauge", "Most in the last second or two.", |it| {
-            it.ring_frames_peak
+    let rows: [Row<LaneFigures>; 6] = [
+        ("ringbus_lane_messages_total", "counter", "Publications carried to a peer.", |it| {
+            it.msgs as f64
         }),
-        ("ringbus_lane_frames_max", "gauge", "Frames the ring can hold.", |it| it.ring_frames_max),
-        ("ringbus_lane_staged_bytes", "gauge", "Bytes that wait for room.", |it| it.staged_bytes),
+        ("ringbus_lane_frames_total", "counter", "Frames they went in, in batches.", |it| {
+            it.frames as f64
+        }),
+        ("ringbus_lane_frames", "gauge", "Frames on the ring.", |it| it.ring_frames as f64),
+        ("ringbus_lane_frames_peak", "gauge", "Most in the last second or two.", |it| {
+            it.ring_frames_peak as f64
+        }),
+        ("ringbus_lane_frames_max", "gauge", "Frames the ring can hold.", |it| {
+            it.ring_frames_max as f64
+        }),
+        ("ringbus_lane_staged_bytes", "gauge", "Bytes that wait for room.", |it| {
+            it.staged_bytes as f64
+        }),
     ];
-    for (name, kind, help, value) in families {
-        page.family(name, kind, help);
-        for report in shards {
-            for lane in &report.driver.lanes {
-                let (from, to) = (report.shard.0.to_string(), lane.to.0.to_string());
-                page.sample(name, &[("from", &from), ("to", &to)], value(lane));
-            }
-        }
-    }
+    let lanes = shards.iter().flat_map(|it| it.driver.lanes.iter().map(|lane| (it.shard, *lane)));
+    let labels =
+        |from: ShardId, to: ShardId| vec![("from", from.0.to_string()), ("to", to.0.to_string())];
+    let items: Vec<(Labels, LaneFigures)> =
+        lanes.map(|(from, lane)| (labels(from, lane.to), lane)).collect();
+    page.families(&rows, &items);
 }
 
 /// Quantiles over all shards, of the last minute or two.
-fn latency(page: &mut Page, shards: &[&Report]) {
+fn latency(page: &mut Page, tail: &Tail) {
     let name = "ringbus_delivery_latency_seconds";
-    let all: Vec<&Latency> =
-        shards.iter().filter_map(|report| report.driver.latency.as_ref()).collect();
-    let mut recent: Vec<(u64, u64)> = all.iter().flat_map(|it| &it.recent).copied().collect();
-    recent.sort_unstable();
-    let help = "Time inside the server of each delivered message, from its batch being taken in to \
-                its bytes being given to the kernel. Quantiles are of the last minute or two.";
+    let help = "Time inside the server of each delivered message, from its bytes being received to \
+                those of the delivery being given to the kernel. Quantiles are of the last minute \
+                or two.";
     page.family(name, "summary", help);
     for quantile in QUANTILES {
-        let value = at_quantile(&recent, quantile).map_or(f64::NAN, |ns| ns as f64 / SECOND_NS);
+        let value = tail.quantile(quantile).map_or(f64::NAN, |ns| ns as f64 / SECOND_NS);
         page.sample(name, &[("quantile", &quantile.to_string())], Number(value));
     }
-    let sum: f64 = all.iter().map(|it| it.sum_ns as f64 / SECOND_NS).sum();
-    page.sample(&format!("{name}_sum"), &[], sum);
-    let count: u64 = all.iter().map(|it| it.count).sum();
-    page.sample(&format!("{name}_count"), &[], count);
-}
-
-/// Of values in order with how often each was seen.
-fn at_quantile(sorted: &[(u64, u64)], quantile: f64) -> Option<u64> {
-    let total: u64 = sorted.iter().map(|(_, count)| count).sum();
-    let wanted = (quantile * total as f64).ceil().max(1.0) as u64;
-    let mut seen = 0;
-    sorted.iter().find_map(|(value, count)| {
-        seen += count;
-        (seen >= wanted).then_some(*value)
-    })
+    page.sample(&format!("{name}_sum"), &[], tail.sum_ns / SECOND_NS);
+    page.sample(&format!("{name}_count"), &[], tail.count);
 }
 
 fn subjects(page: &mut Page, site: &Site, reports: &[Report]) {
@@ -296,20 +325,21 @@ fn subjects(page: &mut Page, site: &Site, reports: &[Report]) {
     if max == 0 {
         return;
     }
-    let name = "ringbus_top_subject_messages_per_second";
-    let help = "The busiest subjects, estimated from samples; no more of them than configured.";
-    page.family(name, "gauge", help);
-    let mut rates: Vec<(&[u8], f64)> = Vec::new();
-    for (subject, rate) in reports.iter().flat_map(|report| &report.top_subjects) {
-        match rates.iter_mut().find(|(known, _)| known == subject) {
-            Some((_, sum)) => *sum += rate,
-            None => rates.push((subject, *rate)),
-        }
-    }
-    rates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
-    for (subject, rate) in rates.iter().take(max) {
-        page.sample(name, &[("subject", &crate::json::text(subject))], rate);
-    }
+    let rows: [Row<SubjectRates>; 2] = [
+        (
+            "ringbus_top_subject_messages_per_second",
+            "gauge",
+            "The busiest subjects, estimated from samples; no more of them than configured.",
+            |it| it.msgs,
+        ),
+        ("ringbus_top_subject_bytes_per_second", "gauge", "Payload bytes of those.", |it| it.bytes),
+    ];
+    let labels = |it: &SubjectRates| {
+        vec![("account", it.account.clone()), ("subject", crate::json::text(&it.subject))]
+    };
+    let top = top_subjects(reports, max);
+    let items: Vec<(Labels, SubjectRates)> = top.into_iter().map(|it| (labels(&it), it)).collect();
+    page.families(&rows, &items);
 }
 
 /// Infinity and what is not a number are spelled otherwise than in Rust.
@@ -327,15 +357,6 @@ impl Display for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_are_those_of_the_values_seen() {
-        let seen = [(10, 50), (20, 40), (30, 9), (40, 1)];
-        for (quantile, value) in [(0.5, 10), (0.51, 20), (0.9, 20), (0.99, 30), (1.0, 40)] {
-            assert_eq!(at_quantile(&seen, quantile), Some(value), "{quantile}");
-        }
-        assert_eq!(at_quantile(&[], 0.5), None);
-    }
 
     #[test]
     fn labels_are_escaped() {

@@ -63,8 +63,8 @@ pub(crate) struct Driver<E: Engine> {
     /// On the one shard that accepts, once it does.
     pub(crate) listener: Option<Listener>,
     completions: Vec<Completion>,
-    /// Received, and not yet given to the engine: whose, what, and how much of it is done.
-    pub(crate) received: VecDeque<(ConnId, Filled, usize)>,
+    /// Received, and not yet given to the engine.
+    pub(crate) received: VecDeque<Received>,
     /// Connections that found no buffer to be received into.
     pub(crate) starved: VecDeque<ConnId>,
     /// Off the rings, and not yet given to the engine.
@@ -83,10 +83,17 @@ pub(crate) struct Driver<E: Engine> {
     /// What came in and went out, for reports.
     pub(crate) reads: (u64, u64),
     pub(crate) writes: (u64, u64),
-    /// When the last turn began, and what had been delivered then.
-    turn_began: Nanos,
-    delivered: u64,
     latency: Latency,
+}
+
+/// A buffer of one connection's bytes.
+pub(crate) struct Received {
+    pub conn: ConnId,
+    /// When it came in.
+    pub at: Nanos,
+    pub filled: Filled,
+    /// Bytes of it that the engine has.
+    pub done: usize,
 }
 
 /// What to do after a turn.
@@ -131,8 +138,6 @@ impl<E: Engine> Driver<E> {
             idle_ns: 0,
             reads: (0, 0),
             writes: (0, 0),
-            turn_began: 0,
-            delivered: 0,
             latency: Latency::new(),
         }
     }
@@ -142,7 +147,6 @@ impl<E: Engine> Driver<E> {
         self.turns += 1;
         let now = self.commons.now();
         self.measure(now);
-        self.turn_began = now;
         self.take_completions(now);
         self.take_messages(now);
         self.take_time(now);
@@ -176,14 +180,12 @@ impl<E: Engine> Driver<E> {
         rested
     }
 
-    /// The turn is over: what it delivered is with the kernel, or about to be.
+    /// The turn is over: what it had for receivers is with the kernel, or about to be.
     fn measure(&mut self, now: Nanos) {
-        let delivered = self.engine.delivered_msgs();
-        let msgs = delivered.wrapping_sub(self.delivered);
-        if msgs > 0 {
-            self.delivered = delivered;
-            self.latency.record(now.saturating_sub(self.turn_began), msgs, now);
-        }
+        let latency = &mut self.latency;
+        self.engine.handed_over(|since, msgs| {
+            latency.record(now.saturating_sub(since), msgs, now);
+        });
     }
 
     fn idle(&mut self) -> io::Result<()> {
@@ -389,16 +391,16 @@ impl<E: Engine> Driver<E> {
     }
 
     fn take_received(&mut self, now: Nanos) {
-        while let Some((conn, filled, done)) = self.received.pop_front() {
+        while let Some(Received { conn, at, filled, done }) = self.received.pop_front() {
             let open = self.sockets.phase(conn) == Phase::Open;
             let end =
                 if open { filled.bytes().min(done + self.slice_bytes) } else { filled.bytes() };
             if open {
                 let bytes = &self.ring.contents(&filled)[done..end];
-                self.engine.step(now, Input::Bytes { conn, bytes }, &mut self.effects);
+                self.engine.step(now, Input::Bytes { conn, at, bytes }, &mut self.effects);
             }
             if end < filled.bytes() {
-                self.received.push_front((conn, filled, end));
+                self.received.push_front(Received { conn, at, filled, done: end });
             } else {
                 self.ring.give_back(filled);
             }

@@ -34,8 +34,9 @@ pub unsafe trait Engine {
     /// Connections to come are offered this TLS, or none.
     fn secure_with(&mut self, _tls: Option<Arc<Tls>>) {}
 
-    /// Messages ever delivered.
-    fn delivered_msgs(&self) -> u64;
+    /// Tells of the deliveries in chunks taken since the last call: when their publications came
+    /// in, and how many deliveries there are.
+    fn handed_over(&mut self, tell: impl FnMut(Nanos, u64));
 }
 
 // SAFETY: a shard's chunk owns bytes on the heap that nobody changes while it is there: a `Vec<u8>`
@@ -63,7 +64,7 @@ unsafe impl Engine for Shard {
         Shard::has_work(self)
     }
 
-    fn delivered_msgs(&self) -> u64 {
-        Shard::delivered_msgs(self)
+    fn handed_over(&mut self, tell: impl FnMut(Nanos, u64)) {
+        Shard::handed_over(self, tell);
     }
 }

@@ -8,7 +8,7 @@ use shard::{ConnId, Hangup, Input, Nanos};
 
 use crate::conn::{Phase, Written};
 use crate::control::{Accepted, Message};
-use crate::driver::Driver;
+use crate::driver::{Driver, Received};
 use crate::engine::Engine;
 use crate::listener::plain;
 use crate::ring::Completion;
@@ -22,7 +22,7 @@ impl<E: Engine> Driver<E> {
                     self.sockets.has_filled(&mut self.ring, conn, filled.bytes());
                     self.reads.0 += 1;
                     self.reads.1 += completion.result as u64;
-                    self.received.push_back((conn, filled, 0));
+                    self.received.push_back(Received { conn, at: now, filled, done: 0 });
                 }
                 _ => self.ring.give_back(filled),
             }
@@ -59,11 +59,13 @@ impl<E: Engine> Driver<E> {
 
     /// Reading is over. What was received before is taken in first.
     fn input_ended(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
-        while let Some(at) = self.received.iter().position(|(whose, ..)| *whose == conn) {
-            let Some((_, filled, done)) = self.received.remove(at) else { break };
+        while let Some(place) = self.received.iter().position(|it| it.conn == conn) {
+            let Some(Received { at, filled, done, .. }) = self.received.remove(place) else {
+                break;
+            };
             if self.sockets.phase(conn) == Phase::Open {
                 let bytes = &self.ring.contents(&filled)[done..];
-                self.engine.step(now, Input::Bytes { conn, bytes }, &mut self.effects);
+                self.engine.step(now, Input::Bytes { conn, at, bytes }, &mut self.effects);
             }
             self.ring.give_back(filled);
         }

@@ -40,7 +40,7 @@ fn run(subscribers: u32, payload: usize, reads: usize) -> (usize, u128) {
         shard.step(0, Input::Open { conn, peer }, &mut out);
         let sub = if slot > 0 { "SUB bench.subject 1\r\n" } else { "" };
         let hello = format!("CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\n{sub}");
-        shard.step(0, Input::Bytes { conn, bytes: hello.as_bytes() }, &mut out);
+        shard.step(0, Input::Bytes { conn, at: 0, bytes: hello.as_bytes() }, &mut out);
     }
     take_all(&mut shard, &mut out);
     let message = format!("PUB bench.subject {payload}\r\n{}\r\n", "x".repeat(payload));
@@ -49,7 +49,7 @@ fn run(subscribers: u32, payload: usize, reads: usize) -> (usize, u128) {
     let conn = ConnId { slot: 0, generation: 1 };
     let start = Instant::now();
     for _ in 0..reads {
-        shard.step(0, Input::Bytes { conn, bytes: read.as_bytes() }, &mut out);
+        shard.step(0, Input::Bytes { conn, at: 0, bytes: read.as_bytes() }, &mut out);
         take_all(&mut shard, &mut out);
     }
     let ns = start.elapsed().as_nanos();

@@ -110,9 +110,6 @@ impl Shard {
             msgs as u64
         });
         let Some((plan, account)) = found else { return 0 };
-        if let Some(top) = &mut self.top {
-            top.see(op.subject, msgs as u64, self.now, &mut self.rng);
-        }
         let used = msgs * stride;
         let alike = Alike {
             account,
@@ -128,6 +125,7 @@ impl Shard {
         if plan.crosses {
             self.carry_alike(conn, alike, &plan.peers, out);
         }
+        self.sample(conn, op, msgs as u64);
         used
     }
 
@@ -141,8 +139,8 @@ impl Shard {
         let Some(first) = alike.publications().next() else { return };
         self.announce(out);
         for to in peers {
-            let batch = out.batch(*to);
-            let bytes = batch::write_alike(batch, &first, alike.bytes, alike.stride, conn);
+            let (batch, since) = (out.batch(*to), self.outbound.since);
+            let bytes = batch::write_alike(batch, since, &first, alike.bytes, alike.stride, conn);
             out.carried(*to, bytes);
             self.fences.forwarded(*to);
             self.figures.forwarded_msgs += alike.msgs();

@@ -1,10 +1,10 @@
 //! Publications packed for a peer shard: the inside of [`crate::Frame::Deliver`].
 //!
-//! A record is a fixed head, then group names, subject and the ready-made end of the MSG line with
-//! its payload. Written and read by shards of one process, so a malformed record is a fault of ours
-//! and asserts.
+//! It begins with the time at which the first publication came in. A record is a fixed head, then
+//! group names, subject and the ready-made end of the MSG line with its payload. Written and read
+//! by shards of one process, so a malformed record is a fault of ours and asserts.
 
-use crate::ids::{AccountId, ConnId};
+use crate::ids::{AccountId, ConnId, Nanos};
 use crate::router::Publication;
 
 /// A publication as one peer needs it.
@@ -41,9 +41,31 @@ const GROUP_HEAD_LEN: usize = 4;
 
 const HEAD_LEN: usize = 41;
 
-/// Appends one record.
+/// Bytes before the first record.
+const SINCE_LEN: usize = 8;
+
+/// Makes room for so many bytes of records, and begins the batch if it is empty; gives the bytes
+/// that takes.
+#[inline]
+fn begin(out: &mut Vec<u8>, since: Nanos, len: usize) -> usize {
+    out.reserve(SINCE_LEN + len);
+    if !out.is_empty() {
+        return 0;
+    }
+    out.extend_from_slice(&since.to_le_bytes());
+    SINCE_LEN
+}
+
+/// When the first publication of a batch came in, and the records.
+pub(crate) fn begun(batch: &[u8]) -> (Nanos, &[u8]) {
+    let (since, records) = batch.split_first_chunk::<SINCE_LEN>().expect("a batch has a beginning");
+    (Nanos::from_le_bytes(*since), records)
+}
+
+/// Appends one record of a publication that came in at `since`; gives the bytes added.
 pub(crate) fn write(
     out: &mut Vec<u8>,
+    since: Nanos,
     publication: &Publication<'_>,
     origin: ConnId,
     plain: bool,
@@ -52,7 +74,7 @@ pub(crate) fn write(
     let groups_len: usize = groups.iter().map(|(name, _)| GROUP_HEAD_LEN + name.len()).sum();
     let subject = publication.subject;
     let len = HEAD_LEN + groups_len + subject.len() + publication.tail.len();
-    out.reserve(len);
+    let begun = begin(out, since, len);
     out.extend_from_slice(&head(publication, origin, plain, groups_len, 1));
     for (name, claimed) in groups {
         let mark = if *claimed { CLAIMED } else { 0 };
@@ -61,13 +83,14 @@ pub(crate) fn write(
     }
     out.extend_from_slice(subject);
     out.extend_from_slice(publication.tail);
-    len
+    begun + len
 }
 
 /// Appends one record of publications that are like `first` but for their payloads, for plain
 /// subscriptions. The last bytes of every `stride` bytes of `messages` are a tail.
 pub(crate) fn write_alike(
     out: &mut Vec<u8>,
+    since: Nanos,
     first: &Publication<'_>,
     messages: &[u8],
     stride: usize,
@@ -76,13 +99,13 @@ pub(crate) fn write_alike(
     let (subject, tail_len) = (first.subject, first.tail.len());
     let msgs = messages.len() / stride;
     let len = HEAD_LEN + subject.len() + msgs * tail_len;
-    out.reserve(len);
+    let begun = begin(out, since, len);
     out.extend_from_slice(&head(first, origin, true, 0, msgs));
     out.extend_from_slice(subject);
     for message in messages.chunks_exact(stride) {
         out.extend_from_slice(&message[stride - tail_len..]);
     }
-    len
+    begun + len
 }
 
 fn head(
@@ -181,9 +204,10 @@ mod tests {
         };
         let origin = ConnId { slot: 9, generation: 4_000_000_000 };
         let mut bytes = Vec::new();
-        write(&mut bytes, &publication, origin, true, &[(b"q1", false), (b"workers", true)]);
-        write(&mut bytes, &publication, origin, false, &[]);
-        let mut batch = &bytes[..];
+        write(&mut bytes, 77, &publication, origin, true, &[(b"q1", false), (b"workers", true)]);
+        write(&mut bytes, 99, &publication, origin, false, &[]);
+        let (since, mut batch) = begun(&bytes);
+        assert_eq!(since, 77, "that of the first");
         let first = read(&mut batch).expect("first");
         assert_eq!(first.publication, publication);
         assert_eq!((first.origin, first.plain), (origin, true));
@@ -209,9 +233,11 @@ mod tests {
         };
         let mut bytes = Vec::new();
         let origin = ConnId { slot: 1, generation: 2 };
-        let len = write_alike(&mut bytes, &first, messages, stride, origin);
+        let len = write_alike(&mut bytes, 5, &first, messages, stride, origin);
         assert_eq!(len, bytes.len());
-        let read = read(&mut &bytes[..]).expect("a record");
+        let (since, mut batch) = begun(&bytes);
+        let read = read(&mut batch).expect("a record");
+        assert_eq!(since, 5);
         assert_eq!((read.publication, read.msgs, read.plain), (first, 2, true));
         assert_eq!(read.tails, b"1\r\nx\r\n1\r\ny\r\n");
     }

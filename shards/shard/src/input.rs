@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::access::DistinguishedName;
 use crate::frame::Frame;
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, Nanos, ShardId};
 use crate::report::Ask;
 use crate::security::{Secured, TlsOffer};
 
@@ -29,6 +29,8 @@ pub enum Input<'a> {
     Bytes {
         /// Whose.
         conn: ConnId,
+        /// When they were received: some have waited for their turn.
+        at: Nanos,
         /// Any cut of the stream.
         bytes: &'a [u8],
     },

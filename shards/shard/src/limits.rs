@@ -30,6 +30,8 @@ pub const CAST_BYTES_MAX: usize = 64 * 1024;
 /// Fewer bytes than this are copied rather than shared: they go out with what else there is.
 pub const SHARE_BYTES_MIN: usize = 1024;
 
+/// Moments of arrival told apart among the deliveries of one turn, where their latency is measured.
+pub const ARRIVALS_MAX: usize = 256;
 /// Spare bytes of outbound chunks a shard keeps for reuse.
 pub const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -88,6 +90,9 @@ pub const PATIENCE_MAX: Nanos = 2 * SECONDS;
 /// How often a receiver that stalls publishers is asked for progress.
 pub const PROBE_EVERY: Nanos = 20 * MILLIS;
 
+/// Busiest subjects told if the operator does not say how many.
+pub const TOP_SUBJECTS: usize = 20;
+
 /// What the operator decides about connections, in the units of the engine.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -123,7 +128,7 @@ pub struct Options {
     pub trace_headers_only: bool,
     /// Longest payload shown in a trace, bytes; 0 is no limit.
     pub traced_msg_len_max: usize,
-    /// Busiest subjects told by /metrics; 0 samples none.
+    /// Busiest subjects told by /metrics and the dashboard; 0 samples none.
     pub top_subjects: usize,
     /// Closed connections remembered for reports, on the whole server.
     pub closed_clients_max: usize,
@@ -153,7 +158,7 @@ impl Default for Options {
             trace: false,
             trace_headers_only: false,
             traced_msg_len_max: 0,
-            top_subjects: 0,
+            top_subjects: TOP_SUBJECTS,
             closed_clients_max: 10_000,
             access: Arc::default(),
             nonce_key: Secret::new(""),

@@ -38,7 +38,9 @@ impl Shard {
         (self.info.host, self.info.port) = (reload.host.clone(), reload.port);
         self.stall_bytes = options.stall_bytes();
         self.relief_bytes = options.relief_bytes();
-        self.is_watching = options.trace || self.top.is_some();
+        if self.options.top_subjects != options.top_subjects {
+            self.sample_top(options.top_subjects);
+        }
         let access = Arc::clone(&options.access);
         let own = std::mem::replace(&mut self.options, options.clone());
         // Not the operator's to change: those who have not answered yet were greeted with it.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::effect::Effects;
 use crate::ids::{ConnId, Nanos};
-use crate::limits::{CHUNK_BYTES_MAX, POOL_BYTES_MAX};
+use crate::limits::{ARRIVALS_MAX, CHUNK_BYTES_MAX, POOL_BYTES_MAX};
 
 /// Bytes on their way out. The driver may keep them as long as the kernel needs them.
 #[derive(Debug)]
@@ -59,13 +59,25 @@ pub(crate) struct Receiver {
     /// A casting owes it something.
     pub casting: bool,
     tail: Vec<u8>,
-    full: VecDeque<Piece>,
+    /// When the first message in `tail` came in.
+    tail_since: Nanos,
+    full: VecDeque<Waiting>,
     pub pending_bytes: u64,
     pub sent_bytes: u64,
     /// When it last took a byte, or had nothing to take.
     pub progress_at: Nanos,
     pub out_msgs: u64,
     pub out_bytes: u64,
+    /// Of `out_msgs`, those in front of `tail`.
+    ahead_msgs: u64,
+}
+
+/// A chunk that is full.
+struct Waiting {
+    piece: Piece,
+    /// When its first message came in, and how many messages end in it.
+    since: Nanos,
+    msgs: u64,
 }
 
 /// What became of a delivery.
@@ -95,6 +107,61 @@ pub(crate) struct Pool {
 pub(crate) struct Outbound {
     receivers: Vec<Receiver>,
     pool: Pool,
+    /// When what is being delivered came in.
+    pub since: Nanos,
+    pub handed: Handed,
+}
+
+/// Deliveries in chunks that were taken since they were last told of: when they came in, and how
+/// many. Bounded by [`ARRIVALS_MAX`]; beyond it they count with those before.
+#[derive(Default)]
+pub(crate) struct Handed {
+    /// Of what was taken last.
+    since: Nanos,
+    msgs: u64,
+    earlier: Vec<(Nanos, u64)>,
+}
+
+impl Handed {
+    #[inline]
+    fn count(&mut self, since: Nanos, msgs: u64) {
+        if since == self.since {
+            self.msgs = self.msgs.wrapping_add(msgs);
+        } else {
+            self.count_anew(since, msgs);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_anew(&mut self, since: Nanos, msgs: u64) {
+        if self.msgs > 0 && self.earlier.len() < ARRIVALS_MAX {
+            self.earlier.push((self.since, self.msgs));
+            self.msgs = 0;
+        }
+        if self.msgs == 0 {
+            self.since = since;
+        }
+        self.msgs += msgs;
+    }
+
+    /// Tells of them, once.
+    #[inline]
+    pub fn tell(&mut self, mut tell: impl FnMut(Nanos, u64)) {
+        if !self.earlier.is_empty() {
+            for (since, msgs) in self.earlier.drain(..) {
+                tell(since, msgs);
+            }
+        }
+        if self.msgs > 0 {
+            tell(self.since, std::mem::take(&mut self.msgs));
+        }
+    }
+
+    /// Forgets some that were no deliveries to a client.
+    pub fn uncount(&mut self, msgs: u64) {
+        self.msgs = self.msgs.saturating_sub(msgs);
+    }
 }
 
 impl Outbound {
@@ -141,7 +208,7 @@ impl Outbound {
         if receiver.generation != conn.generation || !receiver.open {
             return None;
         }
-        Some(receiver.append(conn, now, &mut self.pool, dirty, write))
+        Some(receiver.append(conn, now, self.since, &mut self.pool, dirty, write))
     }
 
     /// As [`Outbound::write`], for `msgs` messages of `payload_bytes` together; refuses a receiver
@@ -167,7 +234,7 @@ impl Outbound {
         }
         receiver.out_msgs += msgs;
         receiver.out_bytes += payload_bytes;
-        receiver.append(conn, now, &mut self.pool, dirty, write);
+        receiver.append(conn, now, self.since, &mut self.pool, dirty, write);
         Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
     }
 
@@ -207,25 +274,40 @@ impl Outbound {
             Piece::Copied(bytes) => {
                 out.copied_bytes += bytes.len();
                 let write = |tail: &mut Vec<u8>, _| tail.extend_from_slice(bytes);
-                receiver.append(conn, now, &mut self.pool, &mut out.dirty, write);
+                receiver.append(conn, now, self.since, &mut self.pool, &mut out.dirty, write);
             }
-            Piece::Shared(bytes) => receiver.share(conn, now, bytes, &mut out.dirty),
+            Piece::Shared(bytes) => {
+                let waiting =
+                    Waiting { piece: Piece::Shared(bytes.clone()), since: self.since, msgs };
+                receiver.share(conn, now, waiting, &mut out.dirty);
+            }
         }
         Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
     }
 
     /// See [`crate::Shard::take_chunk`].
+    // By itself it would not be, and a call costs more than all of this.
+    #[inline(always)]
     pub fn take_chunk(&mut self, conn: ConnId) -> Option<Chunk> {
-        let receiver = self.receiver(conn)?;
-        if let Some(full) = receiver.full.pop_front() {
-            return Some(Chunk(full));
+        let receiver = self.receivers.get_mut(conn.index())?;
+        if receiver.generation != conn.generation {
+            return None;
+        }
+        if let Some(Waiting { piece, since, msgs }) = receiver.full.pop_front() {
+            self.handed.count(since, msgs);
+            return Some(Chunk(piece));
         }
         if receiver.tail.is_empty() {
             receiver.driven = false;
             self.rest(conn);
             return None;
         }
-        Some(Chunk(Piece::Copied(std::mem::take(&mut receiver.tail))))
+        let (since, before) = (receiver.tail_since, receiver.ahead_msgs);
+        let msgs = receiver.out_msgs.wrapping_sub(before);
+        receiver.ahead_msgs = receiver.out_msgs;
+        let chunk = Chunk(Piece::Copied(std::mem::take(&mut receiver.tail)));
+        self.handed.count(since, msgs);
+        Some(chunk)
     }
 
     /// An idle connection keeps no buffer.
@@ -268,12 +350,14 @@ impl Receiver {
         &mut self,
         conn: ConnId,
         now: Nanos,
+        since: Nanos,
         pool: &mut Pool,
         dirty: &mut Vec<ConnId>,
         write: impl FnOnce(&mut Vec<u8>, bool),
     ) -> u64 {
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
+            self.tail_since = since;
         }
         let before = self.tail.len();
         write(&mut self.tail, self.headers);
@@ -287,21 +371,34 @@ impl Receiver {
             dirty.push(conn);
         }
         if self.tail.len() >= CHUNK_BYTES_MAX {
-            self.full.push_back(Piece::Copied(std::mem::take(&mut self.tail)));
+            let tail = self.cut(0);
+            self.full.push_back(tail);
         }
         added
     }
 
-    /// Queues bytes it shares with others behind its own.
-    fn share(&mut self, conn: ConnId, now: Nanos, bytes: &Bytes, dirty: &mut Vec<ConnId>) {
+    /// What is in `tail`, as a chunk. The last `behind` messages counted are not in it.
+    #[inline]
+    fn cut(&mut self, behind: u64) -> Waiting {
+        let ahead_msgs = self.out_msgs.wrapping_sub(behind);
+        let msgs = ahead_msgs.wrapping_sub(self.ahead_msgs);
+        self.ahead_msgs = ahead_msgs;
+        let piece = Piece::Copied(std::mem::take(&mut self.tail));
+        Waiting { piece, since: self.tail_since, msgs }
+    }
+
+    /// Queues bytes it shares with others behind its own; their messages are counted.
+    fn share(&mut self, conn: ConnId, now: Nanos, shared: Waiting, dirty: &mut Vec<ConnId>) {
         if !self.tail.is_empty() {
-            self.full.push_back(Piece::Copied(std::mem::take(&mut self.tail)));
+            let tail = self.cut(shared.msgs);
+            self.full.push_back(tail);
         }
-        self.full.push_back(Piece::Shared(bytes.clone()));
+        self.ahead_msgs = self.ahead_msgs.wrapping_add(shared.msgs);
         if self.pending_bytes == 0 {
             self.progress_at = now;
         }
-        self.pending_bytes += bytes.len() as u64;
+        self.pending_bytes += shared.piece.as_slice().len() as u64;
+        self.full.push_back(shared);
         if !self.driven {
             self.driven = true;
             dirty.push(conn);
@@ -310,10 +407,16 @@ impl Receiver {
 
     fn discard(&mut self, pool: &mut Pool) {
         for full in self.full.drain(..) {
-            pool.take_back(full);
+            pool.take_back(full.piece);
         }
         pool.give(std::mem::take(&mut self.tail));
         self.pending_bytes = 0;
+    }
+
+    /// Forgets the messages it has had, all of which are taken; gives how many.
+    pub fn uncount_msgs(&mut self) -> u64 {
+        self.ahead_msgs = 0;
+        std::mem::take(&mut self.out_msgs)
     }
 
     /// The kernel took bytes.
@@ -414,6 +517,44 @@ mod tests {
             outbound.recycle(chunk);
         }
         assert!(got == wanted);
+    }
+
+    fn told(outbound: &mut Outbound) -> Vec<(Nanos, u64)> {
+        let mut told = Vec::new();
+        outbound.handed.tell(|since, msgs| told.push((since, msgs)));
+        told
+    }
+
+    #[test]
+    fn deliveries_are_told_of_when_they_leave() {
+        let (mut outbound, mut out) = (opened(), Effects::new(1));
+        let deliver = |outbound: &mut Outbound, out: &mut Effects, since, msgs, bytes: usize| {
+            outbound.since = since;
+            let write = |to: &mut Vec<u8>, _: bool| to.resize(to.len() + bytes, b'x');
+            let taken = outbound.deliver(CONN, since, msgs, 0, u64::MAX, &mut out.dirty, write);
+            assert!(matches!(taken, Taken::Yes { .. }));
+        };
+        deliver(&mut outbound, &mut out, 10, 1, 100);
+        deliver(&mut outbound, &mut out, 20, 2, 100);
+        outbound.since = 30;
+        let shared = Piece::Shared(Bytes::from(vec![b'y'; 2000]));
+        outbound.give(CONN, 30, &shared, 5, 0, u64::MAX, &mut out);
+        deliver(&mut outbound, &mut out, 40, 7, CHUNK_BYTES_MAX);
+        deliver(&mut outbound, &mut out, 50, 1, 100);
+        outbound.write(CONN, 60, &mut out.dirty, |to, _| to.extend_from_slice(b"PONG\r\n"));
+        assert!(told(&mut outbound).is_empty(), "nothing has left");
+        while outbound.take_chunk(CONN).is_some() {}
+        assert_eq!(told(&mut outbound), [(10, 3), (30, 5), (40, 7), (50, 1)]);
+        outbound.write(CONN, 70, &mut out.dirty, |to, _| to.extend_from_slice(b"PONG\r\n"));
+        while outbound.take_chunk(CONN).is_some() {}
+        assert!(told(&mut outbound).is_empty(), "a PONG is no delivery");
+        for since in 100..200 + ARRIVALS_MAX as u64 {
+            deliver(&mut outbound, &mut out, since, 1, 1);
+            while outbound.take_chunk(CONN).is_some() {}
+        }
+        let told = told(&mut outbound);
+        assert_eq!(told.len(), ARRIVALS_MAX + 1);
+        assert_eq!(told.iter().map(|(_, msgs)| msgs).sum::<u64>(), 100 + ARRIVALS_MAX as u64);
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub struct Wanted {
     pub cid: Option<u64>,
     /// Each account's figures.
     pub accounts: bool,
-    /// What only /metrics tells: latencies, the busiest subjects.
+    /// Latencies and the busiest subjects.
     pub metrics: bool,
     /// Whether anybody follows how many connections accounts have.
     pub followers: bool,
@@ -166,8 +166,21 @@ pub struct Report {
     pub accounts: Vec<AccountFigures>,
     /// Somebody follows how many connections accounts have; if wanted.
     pub has_followers: bool,
-    /// The busiest subjects and their messages a second, if wanted and sampled.
-    pub top_subjects: Vec<(Vec<u8>, f64)>,
+    /// The busiest subjects, if wanted and sampled; busiest first.
+    pub top_subjects: Vec<SubjectRates>,
+}
+
+/// What clients of one shard publish to one subject, per second, as estimated from samples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubjectRates {
+    /// Its account's name.
+    pub account: String,
+    /// As published, before any mapping.
+    pub subject: Vec<u8>,
+    /// Messages.
+    pub msgs: f64,
+    /// Their payload bytes, headers included.
+    pub bytes: f64,
 }
 
 /// One account as one shard sees it.
@@ -207,7 +220,9 @@ pub struct DriverFigures {
     pub lanes: Vec<LaneFigures>,
 }
 
-/// How long deliveries have taken inside the server.
+/// How long deliveries have taken inside the server: from when the bytes of a publication were
+/// received, on whatever shard, to when those of the delivery are given to the kernel. What goes to
+/// the kernel together counts as long as the oldest of it. Time a receiver is slow is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// Of the last minute or two: nanoseconds, and how many messages took that long.

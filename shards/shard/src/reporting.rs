@@ -4,7 +4,9 @@ use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Account;
 use crate::limits::REPORT_PER_TURN;
-use crate::report::{self, AccountFigures, Connection, DriverFigures, Figures, Report, Wanted};
+use crate::report::{
+    self, AccountFigures, Connection, DriverFigures, Figures, Report, SubjectRates, Wanted,
+};
 use crate::shard::Shard;
 use crate::sid::SubId;
 
@@ -126,8 +128,7 @@ impl Shard {
         let Writing { ticket, wanted, connections, .. } = writing;
         let latency = wanted.metrics.then(report::Latency::default);
         let has_followers = wanted.followers && self.has_followers();
-        let (now, top) = (self.now, self.top.as_mut().filter(|_| wanted.metrics));
-        let top_subjects = top.map_or_else(Vec::new, |top| top.rates(now));
+        let top_subjects = if wanted.metrics { self.top_subjects() } else { Vec::new() };
         out.reports.push(Report {
             ticket,
             shard: self.id,
@@ -138,6 +139,17 @@ impl Shard {
             has_followers,
             top_subjects,
         });
+    }
+
+    fn top_subjects(&mut self) -> Vec<SubjectRates> {
+        let Some(top) = &mut self.top else { return Vec::new() };
+        let rates = top.rates(self.now).iter().map(|it| SubjectRates {
+            account: self.options.access.name_of(it.account).to_owned(),
+            subject: it.subject.clone(),
+            msgs: it.msgs,
+            bytes: it.bytes,
+        });
+        rates.collect()
     }
 
     fn account_figures(&self, traffic: &[Figures]) -> Vec<AccountFigures> {

@@ -373,7 +373,8 @@ impl Shard {
             if !plain && groups.is_empty() {
                 continue;
             }
-            let bytes = batch::write(out.batch(to), publication, conn, plain, &groups);
+            let since = self.outbound.since;
+            let bytes = batch::write(out.batch(to), since, publication, conn, plain, &groups);
             out.carried(to, bytes);
             self.fences.forwarded(to);
             self.figures.forwarded_msgs += 1;
@@ -384,7 +385,8 @@ impl Shard {
 
     /// Publications from a peer, for this shard's subscribers.
     pub(crate) fn delivered_by(&mut self, from: ShardId, batch: &[u8], out: &mut Effects) {
-        let mut records = batch;
+        let (since, mut records) = batch::begun(batch);
+        self.outbound.since = since.min(self.now);
         while let Some(delivery) = batch::read(&mut records) {
             self.delivery(from, &delivery, out);
             if !self.ended.is_empty() {

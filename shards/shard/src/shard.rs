@@ -81,10 +81,10 @@ pub struct Shard {
     pub(crate) scratch: Vec<u8>,
     /// Samples publications, if the operator wants to know the busiest subjects.
     pub(crate) top: Option<Top>,
+    /// Publications up to and with the next to be sampled.
+    pub(crate) until_sample: u64,
     /// On the shard that holds the server's own services.
     pub(crate) system: Option<System>,
-    /// Operations are looked at: traced or sampled.
-    pub(crate) is_watching: bool,
     pub(crate) stall_bytes: u64,
     pub(crate) relief_bytes: u64,
 }
@@ -109,9 +109,9 @@ impl Shard {
             shards,
             stall_bytes: options.stall_bytes(),
             relief_bytes: options.relief_bytes(),
-            top: (options.top_subjects > 0).then(|| Top::new(options.top_subjects, now)),
+            top: None,
+            until_sample: u64::MAX,
             system: None,
-            is_watching: options.trace || options.top_subjects > 0,
             options,
             info,
             now,
@@ -148,6 +148,7 @@ impl Shard {
             scratch: Vec::new(),
         };
         shard.ensure_accounts();
+        shard.sample_top(shard.options.top_subjects);
         shard
     }
 
@@ -155,8 +156,9 @@ impl Shard {
     pub fn step(&mut self, now: Nanos, input: Input<'_>, out: &mut Effects) {
         debug_assert!(now >= self.now, "shard {:?}: time went back", self.id);
         self.now = now;
+        self.outbound.since = now;
         match input {
-            Input::Bytes { conn, bytes } => self.bytes(conn, bytes, out),
+            Input::Bytes { conn, at, bytes } => self.bytes(conn, at, bytes, out),
             Input::Frame { from, frame } => self.frame(from, frame, out),
             Input::Sent { conn, bytes } => self.sent(conn, bytes, out),
             Input::Secured { conn, what } => self.secured(conn, what, out),
@@ -402,6 +404,7 @@ impl Shard {
     /// The driver has at most one chunk of a connection under way. It tells with [`Input::Sent`]
     /// what the kernel took, gives the chunk back with [`Shard::recycle`], and asks again until
     /// there is none; then the connection comes up in `dirty` again when there is more.
+    #[inline]
     pub fn take_chunk(&mut self, conn: ConnId) -> Option<Chunk> {
         self.outbound.take_chunk(conn)
     }
@@ -424,9 +427,11 @@ impl Shard {
         !self.teardown.is_empty() || self.recheck.is_some() || asked_for || speaks
     }
 
-    /// Messages ever delivered to clients of this shard.
-    pub fn delivered_msgs(&self) -> u64 {
-        self.figures.out_msgs
+    /// Tells of the deliveries in chunks taken since the last call: when their publications came
+    /// in, and how many deliveries there are.
+    #[inline]
+    pub fn handed_over(&mut self, tell: impl FnMut(Nanos, u64)) {
+        self.outbound.handed.tell(tell);
     }
 
     /// What peers have been told this shard wants: pattern, group, weight. For checks.

@@ -52,17 +52,7 @@ impl Shard {
 
     /// Traces an operation, and samples a publication.
     #[cold]
-    pub(crate) fn watch_operation(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) {
-        let is_in = self.admitted(conn).is_some();
-        if let (Some(top), ClientOp::Pub(publication), true) = (&mut self.top, op, is_in) {
-            top.see(publication.subject, 1, self.now, &mut self.rng);
-        }
-        if self.options.trace {
-            self.trace_in(conn, op, out);
-        }
-    }
-
-    fn trace_in(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) {
+    pub(crate) fn trace_in(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match op {
             // Where the secrets of what can't be read are, nobody knows.

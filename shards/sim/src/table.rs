@@ -275,7 +275,7 @@ impl Bus for Table {
                     self.close(key, CloseReason::MaximumConnectionsExceeded);
                 }
             }
-            Input::Bytes { conn, bytes } => self.bytes((at, conn), bytes),
+            Input::Bytes { conn, bytes, .. } => self.bytes((at, conn), bytes),
             Input::Hangup { conn, cause } => {
                 let reason = match cause {
                     Hangup::Closed => CloseReason::ClientClosed,

@@ -31,8 +31,10 @@ async function refreshSlow() {
   if (Date.now() - slowAt < SLOW_EVERY_MS) return;
   slowAt = Date.now();
   try {
-    const query = { state: "closed", q: "slow consumer", sort: "stop", order: "desc", limit: 8 };
-    panels.showSlowList((await ask(query)).connections);
+    const most = { state: "open", sort: "pending", order: "desc", limit: 5 };
+    const slow = { state: "closed", q: "slow consumer", sort: "stop", order: "desc", limit: 8 };
+    const [behind, closed] = await Promise.all([ask(most), ask(slow)]);
+    panels.showSlowLists(behind.connections, closed.connections);
   } catch {
     // The feed says when the server is lost.
   }

@@ -2,8 +2,8 @@
 
 import { count, percent, set, svg } from "./text.js";
 
-const WIDTH = 640;
-const HEIGHT = 440;
+const WIDTH = 710;
+const HEIGHT = 470;
 const MIDDLE = { x: WIDTH / 2, y: HEIGHT / 2 };
 /** More arrows than these would be a thicket: the strongest are shown. */
 const ARROWS_MAX = 96;
@@ -24,7 +24,8 @@ export class Cores {
     this.svg.append(this.#markers());
     this.flows = svg("g", { class: "flows" });
     this.nodes = svg("g", { class: "nodes" });
-    this.svg.append(this.flows, this.nodes);
+    this.labels = svg("g", { class: "labels" });
+    this.svg.append(this.flows, this.nodes, this.labels);
     place.append(this.svg);
   }
 
@@ -33,8 +34,8 @@ export class Cores {
     for (const name of ["in", "out", "flow", "warn", "bad"]) {
       const tip = svg("path", { d: "M0,0 L6,3 L0,6 Z", class: `tip-${name}` });
       defs.append(svg("marker", {
-        id: `tip-${name}`, viewBox: "0 0 6 6", refX: 5, refY: 3, orient: "auto",
-        markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse",
+        id: `tip-${name}`, viewBox: "0 0 6 6", refX: 4, refY: 3, orient: "auto",
+        markerWidth: 13, markerHeight: 13, markerUnits: "userSpaceOnUse",
       }, tip));
     }
     return defs;
@@ -61,11 +62,12 @@ export class Cores {
     this.arranged = key;
     this.nodes.replaceChildren();
     this.flows.replaceChildren();
+    this.labels.replaceChildren();
     this.#nodes.clear();
     this.#arrows.clear();
     const many = ids.length;
-    const radius = many <= 2 ? 46 : many <= 4 ? 40 : many <= 8 ? 32 : many <= 16 ? 24 : many <= 32 ? 15 : 9;
-    const [rx, ry] = many === 1 ? [0, 0] : many === 2 ? [150, 0] : [190, 140];
+    const radius = many <= 2 ? 50 : many <= 4 ? 44 : many <= 8 ? 32 : many <= 16 ? 24 : many <= 32 ? 15 : 9;
+    const [rx, ry] = many === 1 ? [0, 0] : many === 2 ? [150, 0] : [180, 145];
     // One or two stand in a row, which needs no more height than that.
     set(this.svg, { viewBox: many <= 2 ? `0 ${MIDDLE.y - 110} ${WIDTH} 220` : `0 0 ${WIDTH} ${HEIGHT}` });
     ids.forEach((id, at) => {
@@ -86,9 +88,9 @@ export class Cores {
       "stroke-dasharray": `0 ${round}`,
     });
     node.busy = svg("text", { class: "busy", x, y: y + 5 }, "–");
-    node.label = svg("text", { class: "label", x, y: y + 21 });
+    node.label = svg("text", { class: "label", x, y: y + 23 });
     node.title = svg("title");
-    const name = svg("text", { class: "label", x, y: y - 13 }, `core ${id}`);
+    const name = svg("text", { class: "label", x, y: y - 15 }, `core ${id}`);
     const disc = svg("circle", { class: "core", cx: x, cy: y, r: radius });
     const track = svg("circle", { class: "track", cx: x, cy: y, r: radius + 5 });
     const group = svg("g", {}, node.title, track, node.gauge, disc);
@@ -105,7 +107,7 @@ export class Cores {
   #clientArrow({ x, y, away, radius, many }, side, name) {
     const across = { x: -away.y * side, y: away.x * side };
     const gap = Math.min(12, radius / 2);
-    const length = many <= 8 ? 46 : 26;
+    const length = many <= 8 ? 36 : 26;
     const at = (distance) => ({
       x: x + away.x * distance + across.x * gap,
       y: y + away.y * distance + across.y * gap,
@@ -174,9 +176,10 @@ export class Cores {
         + `ring ${percent(flow.full)} full at most`);
       if (text) write(text, flow.msgs > 0 ? `${count(flow.msgs)}/s` : "");
     }
-    for (const [key, { group }] of this.#arrows) {
+    for (const [key, { group, text }] of this.#arrows) {
       if (seen.has(key)) continue;
       group.remove();
+      text?.remove();
       this.#arrows.delete(key);
     }
   }
@@ -202,15 +205,14 @@ export class Cores {
     const group = svg("g", {}, title, path);
     let text = null;
     if (this.#nodes.size <= 4) {
-      const side = (bend / 2 + 24) / bend;
-      text = svg("text", {
-        class: "rate flow", "text-anchor": "middle",
-        x: (a.x + b.x) / 2 + (control.x - (a.x + b.x) / 2) * side,
-        y: (a.y + b.y) / 2 + (control.y - (a.y + b.y) / 2) * side + 4,
-      });
-      group.append(text);
+      // Nearer to where it comes from: those that cross each other have their numbers apart.
+      const t = this.#nodes.size === 2 ? 0.5 : 0.32;
+      const on = (key) => (1 - t) ** 2 * start[key] + 2 * t * (1 - t) * control[key] + t ** 2 * end[key];
+      const spot = { x: on("x"), y: on("y") };
+      text = svg("text", { class: "rate flow", "text-anchor": "middle", x: spot.x, y: spot.y + 4 });
     }
     this.flows.append(group);
+    if (text) this.labels.append(text);
     return { group, path, title, text };
   }
 }

@@ -109,6 +109,14 @@ function measure(before, after) {
   };
 }
 
+/** Messages in a frame to a peer, on average; none if none went. */
+function batch(before, after) {
+  const grown = (key) =>
+    after.reduce((sum, lane) => sum + lane[key] - (before.get(lane.to) ?? lane)[key], 0);
+  const frames = grown("frames");
+  return frames > 0 ? grown("msgs") / frames : null;
+}
+
 function measureShard(before, after) {
   const ns = after.now_ns - before.now_ns;
   const seconds = ns / 1e9 || 1;
@@ -123,7 +131,7 @@ function measureShard(before, after) {
     out_bytes: grown("out_bytes"),
     forwarded: grown("forwarded_msgs"),
     wakes: grown("wakes"),
-    waits: grown("congested"),
+    batch: batch(lanes, after.lanes),
     lanes: after.lanes.map((lane) => ({
       to: lane.to,
       msgs: rate((lanes.get(lane.to) ?? lane).msgs, lane.msgs, seconds),

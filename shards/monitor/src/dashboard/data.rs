@@ -4,7 +4,8 @@ use serde::Serialize;
 use shard::report::{Figures, LaneFigures, Report};
 
 use crate::ProcessFigures;
-use crate::figures::sum;
+use crate::figures::{Tail, sum, top_subjects};
+use crate::json;
 use crate::site::Site;
 
 /// Milliseconds, for JavaScript: its numbers hold no nanoseconds since 1970.
@@ -16,6 +17,9 @@ pub(crate) struct Data<'a> {
     process: Process,
     totals: Counters,
     slow: Slow,
+    latency: Latency,
+    /// Null where none are sampled.
+    subjects: Option<Vec<Subject>>,
     shards: Vec<Shard>,
 }
 
@@ -78,6 +82,42 @@ struct Slow {
     stalls: u64,
     dropped_behind: u64,
     dropped_no_member: u64,
+    dropped_responses: u64,
+    dropped_internal: u64,
+}
+
+/// Inside the server, of deliveries of the last minute or two; null if there were none.
+#[derive(Serialize)]
+struct Latency {
+    /// Ever measured.
+    count: u64,
+    p50_ns: Option<u64>,
+    p90_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    p999_ns: Option<u64>,
+    max_ns: Option<u64>,
+}
+
+impl From<&Tail> for Latency {
+    fn from(tail: &Tail) -> Latency {
+        Latency {
+            count: tail.count,
+            p50_ns: tail.quantile(0.5),
+            p90_ns: tail.quantile(0.9),
+            p99_ns: tail.quantile(0.99),
+            p999_ns: tail.quantile(0.999),
+            max_ns: tail.quantile(1.0),
+        }
+    }
+}
+
+/// One of the busiest, per second.
+#[derive(Serialize)]
+struct Subject {
+    account: String,
+    subject: String,
+    msgs: f64,
+    bytes: f64,
 }
 
 #[derive(Serialize)]
@@ -91,6 +131,9 @@ struct Shard {
     turns: u64,
     wakes: u64,
     enters: u64,
+    reads: u64,
+    writes: u64,
+    latency: Latency,
     lanes: Vec<Lane>,
 }
 
@@ -130,6 +173,9 @@ impl From<&Report> for Shard {
             turns: driver.turns,
             wakes: driver.wakes,
             enters: driver.enters,
+            reads: driver.reads,
+            writes: driver.writes,
+            latency: Latency::from(&Tail::of([report])),
             lanes: driver.lanes.iter().map(Lane::from).collect(),
         }
     }
@@ -144,6 +190,13 @@ pub(crate) fn body<'a>(
     let figures = sum(reports);
     let mut shards: Vec<Shard> = reports.iter().map(Shard::from).collect();
     shards.sort_by_key(|shard| shard.id);
+    let max = site.options.top_subjects;
+    let subjects = top_subjects(reports, max).into_iter().map(|it| Subject {
+        subject: json::text(&it.subject),
+        account: it.account,
+        msgs: it.msgs,
+        bytes: it.bytes,
+    });
     Data {
         server: Server {
             id: &site.server_id,
@@ -165,7 +218,11 @@ pub(crate) fn body<'a>(
             stalls: figures.stalled_clients,
             dropped_behind: figures.dropped_behind,
             dropped_no_member: figures.dropped_no_member,
+            dropped_responses: figures.dropped_responses,
+            dropped_internal: figures.dropped_internal,
         },
+        latency: Latency::from(&Tail::of(reports)),
+        subjects: (max > 0).then(|| subjects.collect()),
         shards,
     }
 }

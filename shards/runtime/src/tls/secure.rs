@@ -226,10 +226,17 @@ impl<E: Engine> Secure<E> {
     }
 
     /// Bytes from a connection that has a session.
-    fn received(&mut self, now: Nanos, conn: ConnId, bytes: &[u8], effects: &mut Effects) {
+    fn received(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        at: Nanos,
+        bytes: &[u8],
+        effects: &mut Effects,
+    ) {
         let Some(session) = self.session(conn) else { return };
         match &mut session.stage {
-            Stage::Open(_) => self.take_in(now, conn, bytes, effects),
+            Stage::Open(_) => self.take_in(now, conn, at, bytes, effects),
             Stage::Shaking { channel, queued } => {
                 let fits = channel.keep(bytes);
                 let answered = channel.answered;
@@ -269,7 +276,7 @@ impl<E: Engine> Secure<E> {
         if wait == Wait::Choice && bytes.first() != Some(&0x16) {
             self.forget(conn);
             self.tell(now, conn, Secured::Declined, effects);
-            return self.inner.step(now, Input::Bytes { conn, bytes }, effects);
+            return self.inner.step(now, Input::Bytes { conn, at: now, bytes }, effects);
         }
         let Some(session) = self.session(conn) else { return };
         let (timeout_ns, rate_max) =
@@ -295,7 +302,7 @@ impl<E: Engine> Secure<E> {
             Ok(channel) => session.stage = Stage::Shaking { channel, queued: false },
             Err(error) => return self.fail(now, conn, in_words(&error), false, effects),
         }
-        self.received(now, conn, bytes, effects);
+        self.received(now, conn, now, bytes, effects);
     }
 
     /// A step of a handshake.
@@ -319,7 +326,7 @@ impl<E: Engine> Secure<E> {
             Ok(_) if !done => {}
             Ok(heard) => {
                 if self.establish(now, conn, effects) && !early.is_empty() {
-                    self.inner.step(now, Input::Bytes { conn, bytes: &early }, effects);
+                    self.inner.step(now, Input::Bytes { conn, at: now, bytes: &early }, effects);
                 }
                 if heard == Heard::End {
                     self.hang_up(now, conn, Hangup::Closed, effects);
@@ -385,11 +392,19 @@ impl<E: Engine> Secure<E> {
     }
 
     /// Records for a connection whose handshake is done.
-    fn take_in(&mut self, now: Nanos, conn: ConnId, bytes: &[u8], effects: &mut Effects) {
+    fn take_in(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        at: Nanos,
+        bytes: &[u8],
+        effects: &mut Effects,
+    ) {
         let Secure { inner, sessions, scratch, .. } = self;
         let Some(Some(session)) = sessions.get_mut(conn.index()) else { return };
         let Stage::Open(channel) = &mut session.stage else { return };
-        let mut hear = |plain: &[u8]| inner.step(now, Input::Bytes { conn, bytes: plain }, effects);
+        let mut hear =
+            |plain: &[u8]| inner.step(now, Input::Bytes { conn, at, bytes: plain }, effects);
         let heard = channel.take_in(bytes, scratch, &mut hear);
         if !channel.outgoing.is_empty() {
             effects.dirty.push(conn);
@@ -650,8 +665,8 @@ unsafe impl<E: Engine> Engine for Secure<E> {
     fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects) {
         let closes = effects.closes.len();
         match input {
-            Input::Bytes { conn, bytes } if self.is_secured(conn) => {
-                self.received(now, conn, bytes, effects);
+            Input::Bytes { conn, at, bytes } if self.is_secured(conn) => {
+                self.received(now, conn, at, bytes, effects);
             }
             Input::Sent { conn, bytes } if self.is_secured(conn) => {
                 self.sent(now, conn, bytes, effects);
@@ -700,8 +715,8 @@ unsafe impl<E: Engine> Engine for Secure<E> {
         self.has_own_work() || self.inner.has_work()
     }
 
-    fn delivered_msgs(&self) -> u64 {
-        self.inner.delivered_msgs()
+    fn handed_over(&mut self, tell: impl FnMut(Nanos, u64)) {
+        self.inner.handed_over(tell);
     }
 
     fn secure_with(&mut self, tls: Option<Arc<Tls>>) {

@@ -42,7 +42,7 @@ unsafe impl Engine for Stub {
                 }
                 (conn, format!("open first={first}"))
             }
-            Input::Bytes { conn, bytes } => {
+            Input::Bytes { conn, bytes, .. } => {
                 self.heard.entry(conn).or_default().extend_from_slice(bytes);
                 self.out.entry(conn).or_default().push_back(bytes.to_vec());
                 effects.dirty.push(conn);
@@ -88,9 +88,7 @@ unsafe impl Engine for Stub {
         false
     }
 
-    fn delivered_msgs(&self) -> u64 {
-        0
-    }
+    fn handed_over(&mut self, _tell: impl FnMut(Nanos, u64)) {}
 }
 
 /// Certificates made for this test, in files.
@@ -271,7 +269,7 @@ impl World {
                 return;
             }
             for bytes in said.chunks(cut) {
-                self.step(Input::Bytes { conn, bytes });
+                self.step(Input::Bytes { conn, at: 0, bytes });
                 self.turns();
             }
         }
@@ -342,7 +340,7 @@ fn a_turn_does_few_steps_of_handshakes() {
         let info = world.output(conn);
         client.hears(&info);
         let hello = client.says();
-        world.step(Input::Bytes { conn, bytes: &hello });
+        world.step(Input::Bytes { conn, at: 0, bytes: &hello });
         clients.push((conn, client));
     }
     let mut answered = Vec::new();
@@ -368,10 +366,10 @@ fn a_client_that_only_fills_memory_is_cut_off() {
     // A record of a handshake message that never ends.
     let mut record = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
     record.resize(HANDSHAKE_BYTES_MAX - 1, 0);
-    world.step(Input::Bytes { conn, bytes: &record });
+    world.step(Input::Bytes { conn, at: 0, bytes: &record });
     world.turns();
     assert_eq!(world.effects.closes.len(), 0);
-    world.step(Input::Bytes { conn, bytes: &[0; 4] });
+    world.step(Input::Bytes { conn, at: 0, bytes: &[0; 4] });
     assert_eq!(world.effects.closes.len(), 1);
     assert!(world.told(conn).last().unwrap().contains("handshake message too large"));
     assert_eq!(world.output(conn), b"INFO\r\n", "what was said before goes out");
@@ -385,7 +383,7 @@ fn nonsense_ends_a_handshake() {
     let mut world = World::new(&files.settings());
     let conn = world.open();
     world.output(conn);
-    world.step(Input::Bytes { conn, bytes: b"CONNECT {}\r\n" });
+    world.step(Input::Bytes { conn, at: 0, bytes: b"CONNECT {}\r\n" });
     world.turns();
     assert!(world.told(conn).last().unwrap().contains("probe: true"));
     assert_eq!(world.output(conn), b"", "whoever does not know TLS gets no alert");
@@ -396,7 +394,7 @@ fn nonsense_ends_a_handshake() {
     let mut bytes = hello(&files);
     bytes.extend_from_slice(&[0x17, 3, 3, 0, 40]);
     bytes.extend_from_slice(&[9; 40]);
-    world.step(Input::Bytes { conn, bytes: &bytes });
+    world.step(Input::Bytes { conn, at: 0, bytes: &bytes });
     world.turns();
     assert!(world.told(conn).last().unwrap().contains("probe: false"));
     let answer = world.output(conn);
@@ -416,7 +414,7 @@ fn nonsense_ends_a_handshake() {
             }
         }
         for part in bytes.chunks(1 + round % 97) {
-            world.step(Input::Bytes { conn, bytes: part });
+            world.step(Input::Bytes { conn, at: 0, bytes: part });
             world.turns();
         }
         world.output(conn);
@@ -434,7 +432,7 @@ fn silence_has_its_times() {
     let hello = files.client(&rustls::version::TLS13, false).says();
     for byte in &hello[..20] {
         world.wait(90 * MILLIS);
-        world.step(Input::Bytes { conn, bytes: &[*byte] });
+        world.step(Input::Bytes { conn, at: 0, bytes: &[*byte] });
     }
     assert_eq!(world.effects.closes.len(), 0);
     world.wait(300 * MILLIS);
@@ -460,7 +458,7 @@ fn a_client_may_do_without_where_it_may() {
     let files = Files::new();
     let mut world = World::new(&TlsSettings { optional: true, ..files.settings() });
     let (plain, secret, quiet) = (world.open(), world.open(), world.open());
-    world.step(Input::Bytes { conn: plain, bytes: b"PING\r\n" });
+    world.step(Input::Bytes { conn: plain, at: 0, bytes: b"PING\r\n" });
     assert_eq!(world.told(plain).last(), Some(&"declined"));
     assert_eq!(world.output(plain), b"INFO\r\nPING\r\n");
     let mut client = files.client(&rustls::version::TLS13, false);
@@ -478,7 +476,7 @@ fn handshakes_are_rationed() {
     let throttled = |world: &mut World| {
         let conns: Vec<ConnId> = (0..5).map(|_| world.open()).collect();
         for conn in &conns {
-            world.step(Input::Bytes { conn: *conn, bytes: &hello });
+            world.step(Input::Bytes { conn: *conn, at: 0, bytes: &hello });
         }
         conns.iter().filter(|conn| world.told(**conn).last() == Some(&"Throttled")).count()
     };

@@ -115,7 +115,7 @@ unsafe impl Engine for Toy {
                     self.close(conn, true, effects);
                 }
             }
-            Input::Bytes { conn, bytes } => self.bytes(now, conn, bytes, effects),
+            Input::Bytes { conn, bytes, .. } => self.bytes(now, conn, bytes, effects),
             Input::Sent { conn, bytes } => {
                 let state = self.conns.get_mut(&conn).expect("open");
                 // A close of this turn has not been carried out yet.
@@ -171,7 +171,5 @@ unsafe impl Engine for Toy {
         !self.reports.is_empty()
     }
 
-    fn delivered_msgs(&self) -> u64 {
-        0
-    }
+    fn handed_over(&mut self, _tell: impl FnMut(Nanos, u64)) {}
 }

@@ -65,6 +65,8 @@ pub(crate) struct Client {
     /// It will send nothing more: over as soon as it waits for nothing.
     pub hung_up: bool,
     pub last_in: Nanos,
+    /// When the oldest came in of what waits with it.
+    kept_since: Nanos,
     pub last_activity: Nanos,
     pub pings_out: u32,
     pub ping_sent_at: Nanos,
@@ -155,6 +157,7 @@ impl Client {
             reads_paused: false,
             hung_up: false,
             last_in: now,
+            kept_since: now,
             last_activity: now,
             pings_out: 0,
             ping_sent_at: 0,
@@ -252,8 +255,8 @@ impl Shard {
         self.first_ping_timer(conn, false);
     }
 
-    /// Bytes came: do what they say, or keep them.
-    pub(crate) fn bytes(&mut self, conn: ConnId, mut bytes: &[u8], out: &mut Effects) {
+    /// Bytes came at `at`: do what they say, or keep them.
+    pub(crate) fn bytes(&mut self, conn: ConnId, at: Nanos, mut bytes: &[u8], out: &mut Effects) {
         let now = self.now;
         let Some(client) = self.client(conn) else { return };
         client.last_in = now;
@@ -262,6 +265,8 @@ impl Shard {
             self.limit_read_ahead(conn, out);
             return;
         }
+        client.kept_since = at;
+        self.outbound.since = at;
         while !bytes.is_empty() {
             let Some(client) = self.client(conn) else { return };
             if client.unparsed() == 0 && !client.is_waiting() {
@@ -297,10 +302,14 @@ impl Shard {
 
     /// The connection need wait no longer: on with what it has sent meanwhile.
     pub(crate) fn go_on(&mut self, conn: ConnId, out: &mut Effects) {
-        match self.client(conn) {
-            Some(client) if !client.is_waiting() => {}
+        let since = match self.client(conn) {
+            // If it has to wait again, then with what came last.
+            Some(client) if !client.is_waiting() => {
+                std::mem::replace(&mut client.kept_since, client.last_in)
+            }
             _ => return,
-        }
+        };
+        self.outbound.since = since;
         self.run_carry(conn, out);
         let Some(client) = self.client(conn) else { return };
         if client.hung_up && !client.is_waiting() {
@@ -447,8 +456,8 @@ impl Shard {
         op: &ClientOp<'_>,
         out: &mut Effects,
     ) -> Flow {
-        if self.is_watching {
-            self.watch_operation(conn, op, out);
+        if self.options.trace {
+            self.trace_in(conn, op, out);
         }
         let Some(who) = admitted else {
             match op {
@@ -458,7 +467,13 @@ impl Shard {
             return Flow::Done;
         };
         match op {
-            ClientOp::Pub(publication) => return self.publish(who, publication, out),
+            ClientOp::Pub(publication) => {
+                let flow = self.publish(who, publication, out);
+                if flow == Flow::Done {
+                    self.sample(conn, publication, 1);
+                }
+                return flow;
+            }
             ClientOp::Sub { subject, queue, sid } => {
                 return self.subscribe(who, subject, *queue, sid, out);
             }

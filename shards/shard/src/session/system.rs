@@ -97,8 +97,10 @@ impl Shard {
         out.dirty.retain(|dirty| *dirty != conn);
         if let Some(receiver) = self.outbound.receiver(conn) {
             receiver.sent(bytes.len() as u64, self.now);
-            self.figures.out_msgs -= std::mem::take(&mut receiver.out_msgs);
+            let msgs = receiver.uncount_msgs();
+            self.figures.out_msgs -= msgs;
             self.figures.out_bytes -= std::mem::take(&mut receiver.out_bytes);
+            self.outbound.handed.uncount(msgs);
         }
         let mut rest = bytes.as_slice();
         while let Some(request) = next_request(&mut rest) {

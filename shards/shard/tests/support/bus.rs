@@ -91,7 +91,7 @@ impl Bus {
     /// The client sends; lanes stay as they are.
     pub fn post(&mut self, id: Id, bytes: &[u8]) {
         let Client { shard, conn, .. } = self.clients[id];
-        self.step(shard, Input::Bytes { conn, bytes });
+        self.step(shard, Input::Bytes { conn, at: self.now, bytes });
     }
 
     /// What the client has got since it was last asked.

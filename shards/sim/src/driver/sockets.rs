@@ -68,7 +68,7 @@ impl<B: Bus> Driver<B> {
             if link.up.read(max, &mut bytes) == 0 {
                 return Ok(false);
             }
-            self.step(at, Input::Bytes { conn, bytes: &bytes }, links)?;
+            self.step(at, Input::Bytes { conn, at: self.now, bytes: &bytes }, links)?;
             return Ok(true);
         };
         socket.hung_up = true;

@@ -1,0 +1,81 @@
+//! How the page looks and feels: on narrow screens, in both themes, by keyboard, without motion.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::{SOON, client, look_at, serve_with};
+use crate::harness::browser::Browser;
+use crate::harness::server::Program;
+
+/// Gives what is wrong, as a list.
+const CONTRAST: &str = include_str!("contrast.js");
+const TAB: &str = "\u{e004}";
+/// What a keyboard gets to before the table of connections, at most.
+const STEPS_MAX: usize = 60;
+
+#[test]
+fn it_is_readable_reachable_and_calm() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let mut server = serve_with(None, "-1", 4, &[]);
+    let browser = look_at(&mut server);
+    let mut listener = client(&server, "a-listener-with-a-name-that-goes-on-and-on-for-long");
+    listener.write_all(b"SUB > 1\r\n").expect("the server reads");
+    let mut talker = client(&server, "talker");
+    let long = format!("a.subject.of.many.tokens.{}", "x".repeat(120));
+    let says = format!("PUB {long} 2\r\nhi\r\n").repeat(50);
+    let end = std::time::Instant::now() + SOON;
+    while browser.eval("document.querySelectorAll('tr.share').length > 0") != json!(true) {
+        assert!(std::time::Instant::now() < end, "no subject is shown");
+        talker.write_all(says.as_bytes()).expect("the server reads");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    for width in [360, 400, 760, 1100, 1400, 1920, 2560] {
+        browser.resize(width, 900);
+        let wide = "document.documentElement.scrollWidth <= innerWidth";
+        browser.wait(wide, SOON);
+        assert_eq!(browser.eval("innerWidth"), json!(width));
+    }
+    browser.resize(1400, 1000);
+    let shards = "document.getElementById('shards').parentElement";
+    let fits = format!("{shards}.scrollWidth <= {shards}.clientWidth");
+    assert_eq!(browser.eval(&fits), json!(true), "all columns of the shards are seen at once");
+    for theme in ["light", "dark"] {
+        browser.run(&format!("document.querySelector('#theme input[value={theme}]').click();"));
+        assert_eq!(browser.run(CONTRAST), json!([]), "in the {theme} theme");
+    }
+    is_reached_by_keyboard(&browser);
+    browser.calm();
+    let moving = "document.getAnimations().filter(it => it.playState === 'running').length";
+    browser.wait(&format!("{moving} === 0"), SOON);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// Everything to use is come to by Tab, in order, named, and seen to be where one is.
+fn is_reached_by_keyboard(browser: &Browser) {
+    let now = "(node => `${node.id || node.name || node.textContent.trim()}`)\
+        (document.activeElement)";
+    let seen = "(node => { const shown = node.matches('.segments input') \
+        ? node.nextElementSibling : node; \
+        return getComputedStyle(shown).outlineStyle; })(document.activeElement)";
+    browser.run("document.activeElement.blur(); scrollTo(0, 0);");
+    let mut reached: Vec<String> = Vec::new();
+    for _ in 0..STEPS_MAX {
+        browser.type_into_focus(TAB);
+        let name = browser.eval(now).as_str().unwrap_or_default().to_owned();
+        assert_ne!(browser.eval(seen), json!("none"), "{name} doesn't show that it has the focus");
+        reached.push(name);
+        if reached.last().is_some_and(|name| name == "limit") {
+            break;
+        }
+    }
+    let place = |wanted: &str| {
+        let found = reached.iter().position(|name| name == wanted);
+        found.unwrap_or_else(|| panic!("{wanted} is not among {reached:?}"))
+    };
+    let order = ["Skip to the figures", "pause", "theme", "Cluster", "window", "search", "limit"];
+    let places: Vec<usize> = order.into_iter().map(place).collect();
+    assert!(places.is_sorted(), "{reached:?}");
+}
