@@ -22,6 +22,8 @@ use crate::config::schema;
 pub const PROGRAM: &str = "nats-server";
 /// The nats-server release whose behaviour this is.
 pub const NATS_VERSION: &str = "2.15.1";
+/// Major, minor, update of it.
+pub const NATS_VERSION_NUMBERS: (u64, u64, u64) = (2, 15, 1);
 
 const TLS_USAGE: &str = include_str!("cli/usage_tls.txt");
 

@@ -57,6 +57,7 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
         feature_flags: options.feature_flags.clone(),
         shard: Default::default(),
         tls: options.tls.clone(),
+        operators: options.operators.clone(),
     };
     set_limits(&mut settings.shard, options);
     settings
@@ -70,6 +71,7 @@ pub fn changed(options: &Options, digest: &str, tls: Option<Tls>) -> Changed {
         metadata: options.metadata.clone(),
         digest: digest.to_string(),
         tls,
+        operators: options.operators.clone(),
         ..Changed::default()
     };
     set_limits(&mut changed.shard, options);

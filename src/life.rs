@@ -107,7 +107,7 @@ impl Life {
             log::warn!("{warnings}");
         }
         let raw = file.raw.overlaid(self.command.raw.clone());
-        let options = Options::resolve_after(&raw, Some(&self.options.access))?;
+        let options = Options::resolve_after(&raw, Some(&*self.server.access()?))?;
         let lines = reload::differences(&self.options, &options)?;
         // What can fail comes first: certificates or a log that can't be had leave everything as it
         // was.

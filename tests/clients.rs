@@ -8,6 +8,7 @@ use async_nats::{Client, ConnectOptions, HeaderMap, RequestErrorKind, Subscriber
 use futures_util::StreamExt;
 
 use crate::harness::server::{Program, Server, Setup};
+use crate::harness::tokens::{Account, World};
 
 /// Nothing here takes long; what has not come by then will not come.
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -301,4 +302,26 @@ fn users_tokens_and_keys_are_let_in() {
         assert!(is_let_in(&server, with("open-sesame")).await);
         assert!(!is_let_in(&server, with("open-barley")).await);
     });
+}
+
+#[test]
+fn a_file_of_credentials_is_enough() {
+    let world = World::new();
+    let app = Account::new("APP", serde_json::json!({}));
+    let user = app.user(serde_json::json!({}), serde_json::json!({}));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for program in [Program::reference(), Program::under_test()] {
+        let setup = Setup { conf: world.conf(&[&app]), shards: 4, ..Setup::default() };
+        let server = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
+        let work = async {
+            let options = ConnectOptions::with_credentials(&user.credentials());
+            let client = options.expect("credentials").connect(server.url()).await;
+            let client = client.expect("it is let in");
+            let mut inbox = client.subscribe("a.>").await.expect("a subscription");
+            client.publish("a.b", "x".into()).await.expect("a publish");
+            assert_eq!(next(&mut inbox).await.payload, "x");
+        };
+        let work = async { tokio::time::timeout(TIME_MAX, work).await };
+        runtime.block_on(work).expect("it ends in time");
+    }
 }

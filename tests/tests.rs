@@ -7,6 +7,7 @@ mod dashboard;
 mod differential;
 mod documents;
 mod harness;
+mod identity;
 mod migration;
 mod monitoring;
 mod operations;

@@ -6,6 +6,7 @@ pub mod conf;
 pub mod digest;
 mod duration;
 mod number;
+mod operators;
 pub mod options;
 pub mod reload;
 mod scan;

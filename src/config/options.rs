@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runtime::access::Access;
+use runtime::identity::Words;
 use runtime::tls::{CertificateFiles, TlsSettings};
 
 use super::access;
 use super::duration;
 use super::schema::{self, Stapling};
+use crate::cli;
 
 pub const PORT_DEFAULT: u16 = 4222;
 pub const HOST_DEFAULT: &str = "0.0.0.0";
@@ -78,6 +80,8 @@ pub struct Raw {
     pub spin_ns: Option<i64>,
     /// What the file says; the command line has nothing like it.
     pub access: access::Said,
+    /// What the file says of tokens.
+    pub operators: Words,
     /// Of the command line; they go before those of the file.
     pub credentials: access::Flags,
 }
@@ -178,6 +182,7 @@ impl Raw {
             pin: over.pin.or(self.pin),
             spin_ns: over.spin_ns.or(self.spin_ns),
             access: self.access,
+            operators: self.operators,
             credentials: over.credentials,
         }
     }
@@ -217,6 +222,8 @@ pub struct Options {
     pub spin_ns: u64,
     /// Who may come in.
     pub access: Access,
+    /// Whose tokens let clients in.
+    pub operators: Words,
     /// Its timeout is not the default.
     pub auth_timeout_is_set: bool,
     /// Who a client is that shows no credentials; empty if there is nobody.
@@ -364,6 +371,7 @@ impl Options {
             return Err("server name cannot contain spaces".to_string());
         }
         let host = named(raw.host.as_ref()).unwrap_or_else(|| HOST_DEFAULT.to_string());
+        let operators = operators(raw)?;
         Ok(Options {
             http: Http::resolve(raw, &host)?,
             tls: raw
@@ -396,7 +404,8 @@ impl Options {
             shards: raw.shards.map(shard_count).transpose()?,
             pin: raw.pin,
             spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
-            access: raw.access.resolve(&raw.credentials, before)?,
+            access: raw.access.resolve(&raw.credentials, &operators, before)?,
+            operators,
             auth_timeout_is_set: raw.access.has_timeout(),
             no_auth_user: raw.access.no_auth_user().to_string(),
             no_system_account: raw.access.no_system_account(),
@@ -428,6 +437,16 @@ impl LameDuck {
         }
         Ok(LameDuck { duration_ns, grace_ns })
     }
+}
+
+/// Whose tokens let clients in, and which account is the system's then.
+fn operators(raw: &Raw) -> Result<Words, String> {
+    let mut words = raw.access.with_tokens(&raw.operators);
+    let believed = words.understood(cli::NATS_VERSION_NUMBERS)?;
+    if !believed.system_account.is_empty() {
+        words.system_account = Some(believed.system_account);
+    }
+    Ok(words)
 }
 
 /// Checked, so that [`host_and_port`] understands it.

@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use runtime::access::Access;
+use runtime::access::{Access, Account};
+use runtime::identity::{Place, Words};
 
 use super::duration::format as duration;
 use super::options::{Log, LogPlace, Options};
@@ -37,7 +38,7 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
     say(old.pid_file != new.pid_file, "pid_file", &path(&new.pid_file));
     let changed = old.ports_file_dir != new.ports_file_dir;
     say(changed, "ports_file_dir", &path(&new.ports_file_dir));
-    if old.access.accounts() != new.access.accounts() {
+    if configured(&old.access) != configured(&new.access) {
         lines.push("Reloaded: accounts".to_string());
     }
     lines.extend(of_access(&old.access, &new.access));
@@ -111,6 +112,12 @@ fn of_the_log(was: &Log, is: &Log) -> Vec<String> {
     lines
 }
 
+/// Those whose tokens are known come in later.
+fn configured(access: &Access) -> Vec<&Account> {
+    let accounts = access.accounts().iter().map(|account| &**account);
+    accounts.filter(|account| !account.is_gone && account.terms.is_none()).collect()
+}
+
 /// What only a start can change.
 fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     let (was, is) = (&old.limits, &new.limits);
@@ -136,6 +143,7 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
         let account = options.access.system;
         account.map_or("", |account| options.access.name_of(account)).to_string()
     };
+    same_operators(&old.operators, &new.operators)?;
     same("SystemAccount", &system(old), &system(new))?;
     same("MaxSubs", &was.subscriptions_max, &is.subscriptions_max)?;
     same("MaxSubTokens", &was.sub_tokens_max, &is.sub_tokens_max)?;
@@ -172,6 +180,30 @@ fn flags(options: &Options) -> String {
     let flags: Vec<String> =
         options.feature_flags.iter().map(|(name, on)| format!("{name}:{on}")).collect();
     format!("map[{}]", flags.join(" "))
+}
+
+fn same_operators(old: &Words, new: &Words) -> Result<(), String> {
+    let keys = |words: &Words| {
+        let keys = words.believed().map(|believed| believed.trust.keys());
+        format!("{:?}", keys.unwrap_or_default())
+    };
+    if old.operators != new.operators {
+        return Err(unsupported("TrustedOperators", &keys(old), &keys(new)));
+    }
+    same("TrustedKeys", &keys(old), &keys(new))?;
+    if old.place.is_some() != new.place.is_some() {
+        return Err("config reload does not support moving to or from an account resolver".into());
+    }
+    let place = |words: &Words| match &words.place {
+        None => String::new(),
+        Some(Place::Memory) => "MEMORY".to_string(),
+        Some(Place::Url(_)) => "URL".to_string(),
+        Some(Place::Directory { path, .. }) => path.display().to_string(),
+    };
+    if old.place != new.place {
+        return Err(unsupported("resolver", &place(old), &place(new)));
+    }
+    Ok(())
 }
 
 fn same<T: PartialEq + Display>(field: &str, old: &T, new: &T) -> Result<(), String> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::access;
 use super::duration;
+use super::operators;
 use super::options::{self, Raw, SHARDS_MAX, SyslogAddress};
 use super::value::{Data, Fault, Map, Value};
 
@@ -49,7 +50,9 @@ fn check_tls(map: &Map, findings: &mut Findings) {
 fn read_key(key: &str, value: &Value, findings: &mut Findings) -> Result<(), Fault> {
     let mut reader =
         access::Reader { errors: &mut findings.errors, warnings: &mut findings.warnings };
-    if findings.raw.access.take(key, value, &mut reader) {
+    if findings.raw.access.take(key, value, &mut reader)
+        || operators::take(&mut findings.raw.operators, key, value, &mut reader)
+    {
         return Ok(());
     }
     let name = key.to_lowercase();
@@ -94,7 +97,6 @@ const fn unsupported(names: &'static [&'static str], advice: &'static str) -> Ru
 }
 
 const STANDALONE: &str = "this server runs alone; remove it to start one server";
-const NO_OPERATOR: &str = "operator mode (JWT) is absent; remove it and the keys that belong to it";
 const NO_PPROF: &str = "it serves Go's pprof; remove it and profile with perf, or use /metrics";
 const NO_DISK: &str = "nothing is stored; remove it, and use clients without JetStream";
 
@@ -285,17 +287,7 @@ const RULES: &[Rule] = &[
     sets(&["ocsp"], |raw, field| tls::ocsp(field).map(|stapling| raw.stapling = stapling)),
     unsupported(&["prof_port", "prof_block_rate"], NO_PPROF),
     unsupported(&["proxy_protocol"], "remove it and let the proxy forward plain TCP"),
-    unsupported(&["default_sentinel"], NO_OPERATOR),
     unsupported(&["proxies"], "no proxy is trusted; remove it"),
-    unsupported(
-        &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
-        NO_OPERATOR,
-    ),
-    unsupported(
-        &["trusted", "trusted_keys", "resolver", "account_resolver", "accounts_resolver"],
-        NO_OPERATOR,
-    ),
-    unsupported(&["resolver_tls", "resolver_preload", "resolver_pinned_accounts"], NO_OPERATOR),
     unsupported(&["ocsp_cache"], "clients' certificates are not checked for revocation; remove it"),
     unsupported(&["gateway", "leafnodes", "leaf"], STANDALONE),
     unsupported(&["websocket", "ws", "mqtt"], "clients connect over TCP; remove it"),
@@ -389,8 +381,8 @@ fn is_off(name: &str, data: &Data) -> bool {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    let of_access = access::NAMES.iter().copied();
-    RULES.iter().flat_map(|rule| rule.names.iter().copied()).chain(of_access)
+    let others = access::NAMES.iter().chain(&operators::NAMES).copied();
+    RULES.iter().flat_map(|rule| rule.names.iter().copied()).chain(others)
 }
 
 /// `unknown <what> "x"`, with the nearest known name if one is near.

@@ -139,6 +139,12 @@ impl Server {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    pub fn signal(&self, name: &str) {
+        let id = self.process_id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
+    }
+
     pub fn dial(&self) -> std::io::Result<TcpStream> {
         let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;

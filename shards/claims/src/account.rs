@@ -302,6 +302,11 @@ impl Account {
         &self.nats.signing_keys
     }
 
+    /// Whose tokens are void up to when.
+    pub fn revocations(&self) -> &Revocations {
+        &self.nats.revocations
+    }
+
     /// May `issuer` sign users and activations for this account? And in which role?
     pub fn signer(&self, issuer: &str) -> Option<Option<&Scope>> {
         if issuer == self.claims.subject {
@@ -441,6 +446,11 @@ fn check_exports(exports: &[Export]) -> Result<(), String> {
 }
 
 impl Export {
+    /// Is an activation of that time void?
+    pub fn has_revoked(&self, importer: &str, issued_at_s: i64) -> bool {
+        is_revoked(&self.revocations, importer, issued_at_s)
+    }
+
     fn check(&self) -> Result<(), String> {
         let service = self.kind == ExportKind::Service;
         match self.kind {
@@ -548,6 +558,16 @@ impl Import {
         }
     }
 
+    /// Of a service: its subject in this account, and in the one that answers.
+    pub fn service_subjects(&self) -> (&str, &str) {
+        match (self.local_subject.is_empty(), self.to.is_empty()) {
+            (false, _) => (&self.local_subject, &self.subject),
+            // The old form has them the other way round.
+            (true, false) => (&self.subject, &self.to),
+            (true, true) => (&self.subject, &self.subject),
+        }
+    }
+
     /// The subject it has here, with `*` for named wildcards.
     fn called_here(&self) -> String {
         if !self.to.is_empty() {
@@ -564,7 +584,7 @@ impl Import {
         tokens.join(".")
     }
 
-    fn check(&self, account: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, account: &str) -> Result<(), String> {
         let service = self.kind == ExportKind::Service;
         if self.kind == ExportKind::Unknown {
             return Err("invalid import type: \"unknown\"".to_string());

@@ -20,6 +20,7 @@ pub struct Operator {
 struct Body {
     signing_keys: Vec<String>,
     system_account: String,
+    account_server_url: String,
     assert_server_version: String,
     strict_signing_key_usage: bool,
 }
@@ -32,6 +33,18 @@ impl Operator {
     pub fn keys(&self) -> Vec<String> {
         let own = (!self.nats.strict_signing_key_usage).then(|| self.claims.subject.clone());
         own.into_iter().chain(self.nats.signing_keys.iter().cloned()).collect()
+    }
+
+    /// If it signs with signing keys alone: those, and accounts signed with them must not sign
+    /// users with their own key either.
+    pub fn strict_keys(&self) -> impl Iterator<Item = &str> {
+        let strict = self.nats.strict_signing_key_usage;
+        self.nats.signing_keys.iter().filter(move |_| strict).map(String::as_str)
+    }
+
+    /// Where accounts' tokens are, less `/accounts`; may be empty.
+    pub fn account_server(&self) -> &str {
+        self.nats.account_server_url.trim_end_matches('/')
     }
 
     /// The public key of its system account; may be empty.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 
-use crate::account::Account;
+use crate::account::{Account, ExportKind, Import, Scope};
+use crate::activation::Activation;
 use crate::hours::LocalTime;
 use crate::key;
 use crate::permissions::UserLimits;
@@ -18,6 +19,7 @@ use crate::user::User;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     keys: BTreeSet<String>,
+    strict: BTreeSet<String>,
 }
 
 /// What a connection shows with its user's token.
@@ -106,12 +108,78 @@ impl std::fmt::Display for Denied {
 impl Trust {
     /// Believes what these operators' public keys have signed.
     pub fn new(keys: impl IntoIterator<Item = String>) -> Trust {
-        Trust { keys: keys.into_iter().collect() }
+        Trust { keys: keys.into_iter().collect(), strict: BTreeSet::new() }
+    }
+
+    /// Accounts signed by these operators' keys must not sign users with their own keys.
+    #[must_use]
+    pub fn strict(self, keys: impl IntoIterator<Item = String>) -> Trust {
+        Trust { strict: keys.into_iter().collect(), ..self }
+    }
+
+    /// In which role may `issuer` sign users for this account? The outer `None`: not at all.
+    pub fn signer<'a>(&self, account: &'a Account, issuer: &str) -> Option<Option<&'a Scope>> {
+        let own = issuer == account.claims.subject;
+        let is_listed = || account.signing_keys().iter().any(|known| known.key() == issuer);
+        if own && self.strict.contains(&account.claims.issuer) && !is_listed() {
+            return None;
+        }
+        account.signer(issuer)
+    }
+
+    /// All of them, in order.
+    pub fn keys(&self) -> Vec<String> {
+        self.keys.iter().cloned().collect()
     }
 
     /// Is this one of the keys?
     pub fn has(&self, issuer: &str) -> bool {
         self.keys.contains(issuer)
+    }
+
+    /// May the account of this key import this from `exporter`, as far as activations go?
+    pub fn lets_import(
+        &self,
+        exporter: &Account,
+        importer: &str,
+        import: &Import,
+        now_s: i64,
+    ) -> bool {
+        let wanted = match import.kind {
+            ExportKind::Service => import.service_subjects().1,
+            _ => &import.subject,
+        };
+        let exports = || exporter.exports().iter().filter(|export| export.kind == import.kind);
+        let covers = |outer: &str| subject::covers(outer.as_bytes(), wanted.as_bytes());
+        let export = exports()
+            .find(|export| export.subject == wanted)
+            .or_else(|| exports().find(|export| covers(&export.subject)));
+        let Some(export) = export else { return false };
+        // The name of the importer in the subject is proof enough; whether it is there is for
+        // whoever compares subjects to see.
+        if export.account_token_position > 0 || !export.token_req {
+            return true;
+        }
+        import.check(importer).is_ok()
+            && import.activation().is_some_and(|activation| {
+                self.activates(exporter, importer, &activation, now_s)
+                    && !export.has_revoked(importer, activation.claims.issued_at_s)
+            })
+    }
+
+    fn activates(
+        &self,
+        exporter: &Account,
+        importer: &str,
+        activation: &Activation,
+        now_s: i64,
+    ) -> bool {
+        activation.claims.subject == importer
+            && activation.is_of(&exporter.claims.subject)
+            && self.signer(exporter, &activation.claims.issuer).is_some()
+            && activation.check().is_ok()
+            && activation.claims.check_time(now_s).is_ok()
+            && (activation.claims.expires_s == 0 || activation.claims.expires_s > now_s)
     }
 
     /// Reads an account's token for `subject`, and believes it.
@@ -144,7 +212,7 @@ impl Trust {
         if user.account() != account.claims.subject || !self.has(&account.claims.issuer) {
             return Err(Denied::Untrusted);
         }
-        let limits = match account.signer(&user.claims.issuer).ok_or(Denied::Issuer)? {
+        let limits = match self.signer(account, &user.claims.issuer).ok_or(Denied::Issuer)? {
             None => user.limits().clone(),
             Some(_) if *user.limits() != UserLimits::default() => return Err(Denied::Scope),
             Some(scope) => {

@@ -35,7 +35,7 @@ pub use http::{
 };
 pub use query::Query;
 pub use site::{Site, default_feature_flags};
-pub use system::{Deed, SystemQuestion};
+pub use system::{ClaimsAnswer, Deed, SystemQuestion};
 
 use absent::Absent;
 use accountz::AccstatzQuery;

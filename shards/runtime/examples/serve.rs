@@ -29,6 +29,7 @@ fn main() -> Result<(), String> {
         feature_flags: Default::default(),
         shard: shard::Options::default(),
         tls: None,
+        operators: Default::default(),
     };
     let server = start(settings).map_err(|error| error.to_string())?;
     println!("{} {:?}", server.client_addr(), server.http_addr());

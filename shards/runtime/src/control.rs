@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use mesh::{Counter, Padded};
+use shard::access::Outcome;
 use shard::report::{Ask, News, Reload, Report};
 use shard::{ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
 use crate::listener::Listener;
+use crate::logins::Logins;
 use crate::proofs::Proofs;
 use crate::tls::Tls;
 
@@ -32,7 +34,7 @@ pub(crate) enum Message {
     /// Hold the services of the system account.
     Serve { subjects: Vec<String> },
     /// What came of a check.
-    Checked { conn: ConnId, passed: bool },
+    Checked { conn: ConnId, outcome: Outcome },
     /// Other options from here on.
     Reload(Box<Order>),
 }
@@ -145,6 +147,7 @@ pub(crate) struct Commons {
     pub open: Vec<Padded<Counter>>,
     pub answers: Answers,
     pub proofs: Proofs,
+    pub logins: Logins,
     pub spin_ns: Nanos,
 }
 

@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::lanes::{Bell, Inbound, Outbound};
 use crate::latency::Latency;
 use crate::listener::Listener;
+use crate::logins::Work;
 use crate::notes;
 use crate::ring::{Completion, Op, Ring, Tag};
 
@@ -295,8 +296,9 @@ impl<E: Engine> Driver<E> {
                     let ask = Ask::Serve { conn, subjects };
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
-                Ok(Message::Checked { conn, passed }) => {
-                    self.engine.step(now, Input::Checked { conn, passed }, &mut self.effects);
+                Ok(Message::Checked { conn, outcome }) => {
+                    let input = Input::Checked { conn, outcome };
+                    self.engine.step(now, input, &mut self.effects);
                 }
                 Ok(Message::Reload(order)) => {
                     if let Some(listener) = &mut self.listener {
@@ -440,9 +442,7 @@ impl<E: Engine> Driver<E> {
         self.write_dirty(now);
         self.steer_reads();
         self.close_closed(now);
-        for (conn, check) in self.effects.checks.drain(..) {
-            self.commons.proofs.leave(self.id, conn, check);
-        }
+        self.leave_checks();
         for note in self.effects.notes.drain(..) {
             notes::write(&note);
         }
@@ -450,6 +450,20 @@ impl<E: Engine> Driver<E> {
             self.commons.answers.tell(news);
         }
         self.post_reports(now);
+    }
+
+    fn leave_checks(&mut self) {
+        let commons = &self.commons;
+        // Whoever asks for another seat has left the one it had.
+        for seat in self.effects.seats.drain(..) {
+            commons.logins.leave(Work::Seat(seat));
+        }
+        for (conn, check) in self.effects.checks.drain(..) {
+            match check.shown().is_some() || check.wanted_seat().is_some() {
+                true => commons.logins.leave(Work::Check { shard: self.id, conn, check }),
+                false => commons.proofs.leave(self.id, conn, check),
+            }
+        }
     }
 
     fn post_reports(&mut self, now: Nanos) {

@@ -27,6 +27,7 @@ use crate::control::{Commons, Message, PLEAS_MAX, Plea};
 use crate::executor::{self, Handle};
 use crate::glance::Glance;
 use crate::lanes::strike;
+use crate::logins::Told;
 use crate::process::{self, Process};
 use crate::server::show_tls;
 use crate::system;
@@ -43,6 +44,9 @@ const REPORT_TIME_MAX: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 8 * 1024;
 /// Changes of TLS that may wait to be taken notice of.
 const TLS_CHANGES_MAX: usize = 16;
+
+/// Answers about accounts' tokens that may wait to be told.
+const TOLD_MAX: usize = 1024;
 
 /// What the monitoring executor needs.
 pub(crate) struct Http {
@@ -139,6 +143,8 @@ pub(crate) struct Desk {
     pub recounted: BTreeSet<String>,
     pub recounting: bool,
     changes: Receiver<Change>,
+    /// Where to leave what is to be told of accounts' tokens.
+    pub told: Sender<Told>,
     tickets: u64,
     waiting: HashMap<u64, Waiting>,
     connections: usize,
@@ -177,6 +183,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
     let news = http.commons.answers.arrived();
     let Inputs { reports, news: heard, changes: changed, pleads } = http.inputs;
     let (pleas_done, outcomes) = bounded(2 * PLEAS_MAX);
+    let (told, telling) = bounded(TOLD_MAX);
     let desk = Rc::new(RefCell::new(Desk {
         monitor: Monitor::new(http.site),
         process: Process::new(),
@@ -191,6 +198,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         pleas_done,
         recounted: BTreeSet::new(),
         recounting: false,
+        told,
         tickets: 0,
         waiting: HashMap::new(),
         connections: 0,
@@ -234,6 +242,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         while let Ok(news) = heard.try_recv() {
             system::hear(&desk, news);
         }
+        telling.try_iter().for_each(|told| system::tell(&desk, told));
     }
     for task in tasks {
         task.cancel().await;

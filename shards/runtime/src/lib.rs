@@ -15,6 +15,7 @@ pub mod identity;
 mod lanes;
 mod latency;
 mod listener;
+mod logins;
 mod notes;
 mod preflight;
 mod process;

@@ -189,7 +189,9 @@ mod tests {
 
     use super::*;
     use crate::control::Answers;
+    use crate::identity::desk::Desk;
     use crate::lanes::eventfd;
+    use crate::logins::Logins;
     use crate::proofs::Proofs;
 
     fn commons(open: &[u64]) -> Commons {
@@ -200,6 +202,8 @@ mod tests {
             open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
             answers,
             proofs: Proofs::start(&[]).unwrap(),
+            logins: Logins::start(Desk::open(Default::default(), Default::default()).unwrap(), &[])
+                .unwrap(),
             spin_ns: 0,
         }
     }

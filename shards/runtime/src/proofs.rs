@@ -60,7 +60,7 @@ fn run(proofs: &Receiver<Proof>, mailboxes: &[Mailbox]) {
         log::debug!("Checks of passwords run at the shards' priority");
     }
     for Proof { shard, conn, check } in proofs {
-        let passed = check.passes();
-        mailboxes[shard.index()].post(Message::Checked { conn, passed });
+        let outcome = check.outcome();
+        mailboxes[shard.index()].post(Message::Checked { conn, outcome });
     }
 }

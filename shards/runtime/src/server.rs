@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use mesh::{Counter, Padded, Rate};
+use shard::access::Access;
 use shard::limits::SHARDS_MAX;
 use shard::report::{Ask, LameDuck, News, Reload, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
@@ -22,8 +23,11 @@ use crate::driver::Parts;
 use crate::engine::Engine;
 use crate::executor::{self, Birth, Farewell, Handle};
 use crate::http::{self, Http, Inputs, REPORTS_MAX};
+use crate::identity::Words;
+use crate::identity::desk::Desk;
 use crate::lanes::{self, Bell, Peer, strike};
 use crate::listener::{self, Listener};
+use crate::logins::{self, Logins, Work};
 use crate::preflight::raise_open_files;
 use crate::proofs::Proofs;
 use crate::tls::{Secure, TIMEOUT_NS, Tls, TlsSettings};
@@ -60,6 +64,8 @@ pub struct Settings {
     pub shard: shard::Options,
     /// How clients are to use TLS, if they are.
     pub tls: Option<TlsSettings>,
+    /// Whose tokens let clients in.
+    pub operators: Words,
 }
 
 /// Where the monitoring endpoints are.
@@ -99,6 +105,8 @@ pub const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How long a shard may take to take new settings.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+const LOGINS_SILENT: &str = "whoever knows the accounts did not answer in time";
 
 /// What nats-server 2.15.1 says of its JetStream API, with JetStream off too.
 const API_LEVEL: i32 = 5;
@@ -155,6 +163,9 @@ pub struct Server {
     host_and_port: (String, u16),
 }
 
+/// An order whose access is not known yet, and whose it is.
+type Draft = (Mailbox, Reload, Option<Arc<Tls>>, Sender<()>);
+
 /// What an operator changes in a running server.
 #[derive(Clone, Debug, Default)]
 pub struct Changed {
@@ -171,6 +182,8 @@ pub struct Changed {
     /// What handshakes to come are made with, of monitoring too: see [`TlsSettings::load`].
     /// Connections keep what they have. `None` turns TLS off, for clients only.
     pub tls: Option<Tls>,
+    /// See [`Settings::operators`].
+    pub operators: Words,
 }
 
 /// Ends a server from another thread.
@@ -234,15 +247,16 @@ impl Server {
         let tls = change.tls.map(Arc::new);
         let mut reload = Reload { options: change.shard, host, port, excess: 0 };
         let (done, answers) = bounded(commons.mailboxes.len());
+        let mut orders = Vec::with_capacity(commons.mailboxes.len());
         for (mailbox, open) in commons.mailboxes.iter().zip(&commons.open) {
             let share = excess.min(open.value());
             excess -= share;
             reload.excess = usize::try_from(share).unwrap_or(usize::MAX);
-            let reload = Arc::new(reload.clone());
-            let order = Order { reload, tls: tls.clone(), done: done.clone() };
-            mailbox.post(Message::Reload(Box::new(order)));
+            orders.push((mailbox.clone(), reload.clone(), tls.clone(), done.clone()));
         }
         drop(done);
+        reload.options.access =
+            self.change_access(change.operators, &reload.options.access, orders)?;
         for _ in &commons.mailboxes {
             let answer = answers.recv_timeout(RELOAD_TIME_MAX);
             answer.map_err(|_| "a shard did not take the new settings in time".to_owned())?;
@@ -254,6 +268,39 @@ impl Server {
         }
         self.tell_monitoring(http::Change::Reload { reload, digest, tags, metadata });
         Ok(all)
+    }
+
+    /// What shards go by now: accounts whose tokens are known are among it.
+    ///
+    /// # Errors
+    /// The thread that knows is gone, or did not answer in time.
+    pub fn access(&self) -> Result<Arc<Access>, String> {
+        let (answer, access) = bounded(1);
+        self.stopper.commons.logins.leave(Work::Access(answer));
+        access.recv_timeout(RELOAD_TIME_MAX).map_err(|_| LOGINS_SILENT.to_owned())
+    }
+
+    /// Gives out orders with the access that comes of `base` and all accounts whose tokens are
+    /// known. Gives that access.
+    fn change_access(
+        &self,
+        words: Words,
+        base: &Arc<Access>,
+        orders: Vec<Draft>,
+    ) -> Result<Arc<Access>, String> {
+        let (done, answer) = bounded(1);
+        let tell = move |access: Arc<Access>| {
+            for (mailbox, mut reload, tls, done) in orders {
+                reload.options.access = Arc::clone(&access);
+                let order = Order { reload: Arc::new(reload), tls, done };
+                mailbox.post(Message::Reload(Box::new(order)));
+            }
+            access
+        };
+        let (base, tell) = (Arc::clone(base), Box::new(tell));
+        let reload = logins::Reload { words, base, tell, done };
+        self.stopper.commons.logins.leave(Work::Reload(Box::new(reload)));
+        answer.recv_timeout(RELOAD_TIME_MAX).map_err(|_| LOGINS_SILENT.to_owned())?
     }
 
     fn tell_monitoring(&self, change: http::Change) {
@@ -322,8 +369,11 @@ fn outcome(handle: Handle) -> Result<(), String> {
 ///
 /// # Errors
 /// [`StartError`]: a port that cannot be had, or a thread that cannot be set up.
-pub fn start(settings: Settings) -> Result<Server, StartError> {
+pub fn start(mut settings: Settings) -> Result<Server, StartError> {
     let shards = settings.cores.len();
+    let desk = Desk::open(settings.operators.clone(), Arc::clone(&settings.shard.access));
+    let desk = desk.map_err(StartError::Settings)?;
+    settings.shard.access = desk.access();
     let mut options = settings.shard.clone();
     options.nonce_key = nonce_key();
     let identity = settings.identity.clone();
@@ -332,7 +382,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let tls = tls.map_err(StartError::Settings)?.map(Arc::new);
     let (offered, rate) = (tls.clone(), Arc::new(Rate::default()));
     let advertise = settings.advertise.clone();
-    start_all(settings, tls, move |id, port, now| {
+    start_all(settings, desk, tls, move |id, port, now| {
         let (host, port) = advertised(advertise.clone(), (host.clone(), port));
         let info = ServerInfo {
             server_id: identity.server_id.clone(),
@@ -375,10 +425,16 @@ where
     E: Engine + 'static,
     F: Fn(ShardId, u16, Nanos) -> E + Clone + Send + 'static,
 {
-    start_all(settings, None, make)
+    let desk = Desk::open(Words::default(), Arc::clone(&settings.shard.access));
+    start_all(settings, desk.map_err(StartError::Settings)?, None, make)
 }
 
-fn start_all<E, F>(settings: Settings, tls: Option<Arc<Tls>>, make: F) -> Result<Server, StartError>
+fn start_all<E, F>(
+    settings: Settings,
+    desk: Desk,
+    tls: Option<Arc<Tls>>,
+    make: F,
+) -> Result<Server, StartError>
 where
     E: Engine + 'static,
     F: Fn(ShardId, u16, Nanos) -> E + Clone + Send + 'static,
@@ -398,7 +454,7 @@ where
         None => None,
     };
     let client_addr = address(&client)?;
-    let (commons, messages, (reports, news)) = commons(&settings).map_err(thread_error)?;
+    let (commons, messages, (reports, news)) = commons(&settings, desk).map_err(thread_error)?;
     let port = client_addr.port();
     let listener = Listener::new(client, settings.shard.connections_max);
     let threads = spawn_all(&settings, &commons, messages, port, make)?;
@@ -485,7 +541,7 @@ fn thread_error(error: io::Error) -> StartError {
 /// What all share, each shard's messages, and what reaches the control plane.
 type Channels = (Arc<Commons>, Vec<Receiver<Message>>, (Receiver<Report>, Receiver<News>));
 
-fn commons(settings: &Settings) -> io::Result<Channels> {
+fn commons(settings: &Settings, desk: Desk) -> io::Result<Channels> {
     let shards = settings.cores.len();
     let mut mailboxes = Vec::with_capacity(shards);
     let mut receivers = Vec::with_capacity(shards);
@@ -497,8 +553,10 @@ fn commons(settings: &Settings) -> io::Result<Channels> {
     let arrived = Arc::new(lanes::eventfd()?);
     let (answers, reports, news) = Answers::new(REPORTS_MAX * shards, arrived);
     let proofs = Proofs::start(&mailboxes)?;
+    let logins = Logins::start(desk, &mailboxes)?;
     let commons = Commons {
         proofs,
+        logins,
         origin: Instant::now(),
         mailboxes,
         open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),

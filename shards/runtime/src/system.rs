@@ -13,6 +13,8 @@ use shard::report::{Ask, News, Report, Saying, Wanted};
 
 use crate::control::{Message, PLEAS_MAX, Plea};
 use crate::http::{Desk, collect, now_unix_ns};
+use crate::identity::claims_update;
+use crate::logins::{Claims, Told, Work};
 
 /// The shard that holds the services.
 const HOME: usize = 0;
@@ -31,7 +33,11 @@ const QUESTIONS_MAX: usize = 4096;
 /// Has the services held, by one shard; all may speak.
 pub(crate) fn serve(desk: &Desk) {
     for (shard, mailbox) in desk.commons.mailboxes.iter().enumerate() {
-        let subjects = if shard == HOME { desk.monitor.services() } else { Vec::new() };
+        let mut subjects = Vec::new();
+        if shard == HOME {
+            subjects = desk.monitor.services();
+            subjects.extend(desk.commons.logins.services().iter().cloned());
+        }
         mailbox.post(Message::Serve { subjects });
     }
 }
@@ -47,6 +53,14 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
                 (None, Some(serving)) => serving.try_send(()),
                 (None, None) => Ok(()),
             };
+        }
+        News::Request(request) if claims_update::concerns(&request.subject) => {
+            let claims = Claims {
+                request,
+                told: at_desk.told.clone(),
+                arrived: at_desk.commons.answers.arrived(),
+            };
+            at_desk.commons.logins.leave(Work::Claims(Box::new(claims)));
         }
         News::Request(request) => {
             let Some(question) = at_desk.monitor.hear(&request) else { return };
@@ -89,6 +103,13 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
             say(&at_desk, saying);
         }
     }
+}
+
+/// Tells what became of a message about accounts' tokens.
+pub(crate) fn tell(desk: &Rc<RefCell<Desk>>, (reply, answer): Told) {
+    let mut desk = desk.borrow_mut();
+    let saying = desk.monitor.say_of_claims(reply, answer, now_unix_ns());
+    say(&desk, saying);
 }
 
 /// In the order they came, as nats-server does.

@@ -141,6 +141,7 @@ fn access(seed: u64) -> Access {
             account,
             permissions,
             connection_types: ConnectionTypes::ANY,
+            limits: Default::default(),
         });
     }
     if seed.is_multiple_of(3) {

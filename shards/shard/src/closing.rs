@@ -83,6 +83,7 @@ impl Shard {
         let subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);
         self.keep_count(conn, reason);
+        self.stand_up(conn, out);
         let Some(client) = self.clients[conn.index()].take() else { return };
         self.figures.connections -= 1;
         let waiting = match client.wait {

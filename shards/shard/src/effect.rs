@@ -9,7 +9,7 @@ use wire::CloseReason;
 
 use crate::access::Check;
 use crate::frame::Frame;
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{AccountId, ConnId, ShardId};
 use crate::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX};
 use crate::report::{News, Note, Report};
 
@@ -28,6 +28,8 @@ pub struct Effects {
     /// Proofs to look at elsewhere: answer each with [`crate::Input::Checked`]. At most
     /// [`crate::limits::CHECKS_MAX`] of a shard are out at once.
     pub checks: Vec<(ConnId, Box<Check>)>,
+    /// Connections of accounts that count them, come or gone unasked.
+    pub seats: Vec<Seat>,
     /// What an operator's log may want to know.
     pub notes: Vec<Note>,
     /// Finished reports.
@@ -46,6 +48,15 @@ pub enum Reads {
     Pause,
     /// Read again.
     Resume,
+}
+
+/// One connection of an account that counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// It is there already, and counts from now on.
+    Taken(AccountId),
+    /// It is gone.
+    Left(AccountId),
 }
 
 /// End a connection: no more input for it is wanted.
@@ -85,6 +96,7 @@ impl Effects {
             closes: Vec::new(),
             probes: Vec::new(),
             checks: Vec::new(),
+            seats: Vec::new(),
             notes: Vec::new(),
             reports: Vec::new(),
             news: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::access::DistinguishedName;
+use crate::access::{DistinguishedName, Outcome};
 use crate::frame::Frame;
 use crate::ids::{ConnId, Nanos, ShardId};
 use crate::report::Ask;
@@ -22,8 +22,8 @@ pub enum Input<'a> {
     Checked {
         /// Whose.
         conn: ConnId,
-        /// As [`crate::access::Check::passes`] says.
-        passed: bool,
+        /// The check's own [`crate::access::Check::outcome`], or what others say.
+        outcome: Outcome,
     },
     /// Bytes from the socket, in order. Bytes for a connection already closed are ignored.
     Bytes {

@@ -36,7 +36,7 @@ mod top;
 mod tracing;
 
 pub use account::response::Answer;
-pub use effect::{Close, Effects, Reads};
+pub use effect::{Close, Effects, Reads, Seat};
 pub use frame::{Claim, Frame, Interest, Question};
 pub use ids::{AccountId, ConnId, Nanos, ShardId};
 pub use input::{Hangup, Input, Name, Peer};

@@ -24,6 +24,9 @@ pub enum Ask {
     /// Who may come in has changed: connections that no longer belong are closed, subscriptions
     /// that are no longer allowed end. Give it to every shard.
     Access(Arc<Access>),
+    /// There are more accounts than before, and other accounts have the same to do with each other
+    /// apart from those. Give it to every shard.
+    MoreAccounts(Arc<Access>),
     /// Hold these services of the system account from now on, and be ready to speak there. The
     /// services are for one shard only.
     Serve {
@@ -441,7 +444,7 @@ pub enum Event {
     /// It has not authenticated in time. Debug.
     Late,
     /// Why it was not let in. Debug.
-    TurnedAway(&'static str),
+    TurnedAway(Box<str>),
     /// A subscription it may no longer have has ended: which, and whose.
     Removed(String),
     /// It sent something it must not.

@@ -165,7 +165,7 @@ impl Shard {
             Input::Open { conn, peer } => self.open(conn, &peer, out),
             Input::Hangup { conn, cause } => self.hangup(conn, cause, out),
             Input::Unacknowledged { conn, bytes } => self.unacknowledged(conn, bytes, out),
-            Input::Checked { conn, passed } => self.checked(conn, passed, out),
+            Input::Checked { conn, outcome } => self.checked(conn, outcome, out),
             Input::Room { to } => self.room(to),
             Input::Turn => self.turn(out),
             Input::Ask(ask) => self.asked(ask, out),
@@ -290,6 +290,7 @@ impl Shard {
                 Due::Write => self.write_due(conn, out),
                 Due::Probe => self.probe(conn, out),
                 Due::Login => self.login_due(conn, out),
+                Due::Expiry => self.expiry_due(conn, out),
             }
         }
         self.tear_down(out);
@@ -310,6 +311,7 @@ impl Shard {
         match ask {
             Ask::Report { ticket, what } => self.begin_report(ticket, what),
             Ask::Access(access) => self.change_access(access, out),
+            Ask::MoreAccounts(access) => self.grow_access(access),
             Ask::Reload(reload) => self.reload(&reload, out),
             Ask::LameDuck(how) => self.lame_duck(how),
             Ask::Serve { conn, subjects } => self.serve(conn, &subjects, out),

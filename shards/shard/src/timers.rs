@@ -17,6 +17,8 @@ pub(crate) enum Due {
     Probe,
     /// The client must have said who it is.
     Login,
+    /// The client's right to be here may have ended.
+    Expiry,
 }
 
 #[derive(Default)]

@@ -30,6 +30,7 @@ fn options(agree: impl FnOnce(&mut Agreements), bind: impl Fn(AccountId, &mut Ti
             account,
             permissions: None,
             connection_types: ConnectionTypes::ANY,
+            limits: Default::default(),
         });
     }
     let names: Vec<String> = access.accounts().iter().map(|a| a.name.to_string()).collect();

@@ -30,6 +30,7 @@ fn access() -> Access {
             account,
             permissions: permissions.map(Arc::new),
             connection_types: ConnectionTypes::ANY,
+            limits: Default::default(),
         });
     };
     user("free", AccountId::GLOBAL, None);

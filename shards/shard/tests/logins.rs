@@ -23,6 +23,7 @@ fn user(name: &str, secret: &str, account: AccountId) -> User {
         account,
         permissions: None,
         connection_types: ConnectionTypes::ANY,
+        limits: Default::default(),
     }
 }
 

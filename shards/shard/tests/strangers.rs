@@ -27,6 +27,7 @@ fn a_stranger_costs_at_most_16_kib() {
         account: shard::AccountId::GLOBAL,
         permissions: None,
         connection_types: ConnectionTypes::ANY,
+        limits: Default::default(),
     });
     let access = Arc::new(access);
     let pad = "x".repeat(5_900);

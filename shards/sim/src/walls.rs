@@ -218,6 +218,7 @@ impl Walls {
                 account: ids[person.account],
                 permissions: permissions.map(Arc::new),
                 connection_types: ConnectionTypes::ANY,
+                limits: Default::default(),
             });
         }
         for (at, mut ties) in self.agreements(&access, &ids).into_ties().into_iter().enumerate() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use runtime::AccountId;
 use runtime::access::{Access, ConnectionTypes, Permissions, Proof, SYSTEM_NAME, Secret, User};
 use runtime::account::{Limits, Mappings, Ties};
+use runtime::identity::{Beside, Words as Tokens};
 
 use super::accounts::{self, Words};
 use super::schema::unknown;
@@ -218,14 +219,38 @@ impl Said {
         self.authorization.as_ref().is_some_and(|it| it.timeout_ns.is_some())
     }
 
-    /// What the server runs with, or goes on with after `before`.
+    /// All that is said of tokens, with what stands beside it.
+    pub fn with_tokens(&self, tokens: &Tokens) -> Tokens {
+        let users = self.authorization.as_ref().and_then(|it| it.users.as_ref());
+        let of_accounts = self.accounts.iter().any(|account| !account.users.is_empty());
+        Tokens {
+            system_account: self.system_account.clone().filter(|name| !name.is_empty()),
+            beside: Beside {
+                accounts: !self.accounts.is_empty(),
+                users: of_accounts || users.is_some_and(|users| !users.is_empty()),
+                nobody: self.no_auth_user.as_ref().is_some_and(|name| !name.is_empty()),
+            },
+            ..tokens.clone()
+        }
+    }
+
+    /// What the server runs with, or goes on with after `before`. Accounts of `tokens` come in
+    /// later, apart from the system account.
     ///
     /// # Errors
     /// One line: an account or a user that is named is not there.
-    pub fn resolve(&self, flags: &Flags, before: Option<&Access>) -> Result<Access, String> {
+    pub fn resolve(
+        &self,
+        flags: &Flags,
+        tokens: &Tokens,
+        before: Option<&Access>,
+    ) -> Result<Access, String> {
         // Connections, and messages between cores, know accounts by number.
         let mut access = before.map(Access::after).unwrap_or_default();
-        self.resolve_accounts(&mut access)?;
+        self.resolve_accounts(&mut access, tokens)?;
+        if !tokens.is_empty() {
+            access.believe_tokens();
+        }
         let authorization = self.authorization.clone().unwrap_or_default();
         for account in &self.accounts {
             let id = access.account(&account.name);
@@ -277,13 +302,14 @@ impl Said {
         Ok(())
     }
 
-    fn resolve_accounts(&self, access: &mut Access) -> Result<(), String> {
+    fn resolve_accounts(&self, access: &mut Access, tokens: &Tokens) -> Result<(), String> {
         if self.no_system_account {
             return Ok(());
         }
-        let name = self.system_account.as_deref().filter(|name| !name.is_empty());
-        let name = name.unwrap_or(SYSTEM_NAME);
-        let known = [AccountId::GLOBAL_NAME, SYSTEM_NAME].contains(&name)
+        let said = tokens.system_account.as_ref().or(self.system_account.as_ref());
+        let name = said.filter(|name| !name.is_empty()).map_or(SYSTEM_NAME, String::as_str);
+        let known = !tokens.is_empty()
+            || [AccountId::GLOBAL_NAME, SYSTEM_NAME].contains(&name)
             || self.accounts.iter().any(|account| account.name == name);
         if !known {
             return Err("error resolving system account: account missing".to_string());
@@ -317,6 +343,7 @@ impl Said {
                 account: AccountId::GLOBAL,
                 permissions: None,
                 connection_types: ConnectionTypes::ANY,
+                limits: Default::default(),
             });
             access.let_in_as(ANYBODY);
         }
@@ -330,7 +357,7 @@ pub fn has_plain_passwords(access: &Access) -> bool {
     let users = access.users().iter().filter(|user| *user.name != *ANYBODY);
     let of_users = users.filter_map(|user| match &user.proof {
         Proof::Password(secret) => Some(secret),
-        Proof::Nkey(_) => None,
+        Proof::Nkey(_) | Proof::Token(_) => None,
     });
     single.chain(of_users).any(|secret| !secret.is_bcrypt())
 }

@@ -12,7 +12,8 @@ fn read(text: &str) -> (Said, Vec<String>) {
 fn access(text: &str) -> Access {
     let (said, errors) = read(text);
     assert!(errors.is_empty(), "{text}: {errors:?}");
-    said.resolve(&Flags::default(), None).unwrap_or_else(|why| panic!("{text}: {why}"))
+    said.resolve(&Flags::default(), &Default::default(), None)
+        .unwrap_or_else(|why| panic!("{text}: {why}"))
 }
 
 #[test]

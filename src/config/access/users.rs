@@ -28,6 +28,7 @@ impl Entry {
             account,
             permissions: self.permissions.clone(),
             connection_types: self.connection_types,
+            limits: Default::default(),
         }
     }
 

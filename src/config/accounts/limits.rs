@@ -34,14 +34,7 @@ pub fn read(value: &Value, faults: &mut Vec<Fault>) -> Limits {
 
 fn take(limits: &mut Limits, key: &str, value: &Value) -> Result<(), Fault> {
     match key.to_lowercase().as_str() {
-        "max_connections" | "max_conn" => {
-            if limit(key, value)?.is_some() {
-                return Err(value.fault(format!(
-                    "{key} is not supported yet: connections are counted over the whole server; \
-                     write the top-level max_connections, or -1"
-                )));
-            }
-        }
+        "max_connections" | "max_conn" => limits.connections_max = limit(key, value)?,
         "max_subscriptions" | "max_subs" => limits.subscriptions_max = limit(key, value)?,
         "max_payload" | "max_pay" => limits.payload_max = limit(key, value)?,
         "max_leafnodes" | "max_leafs" => {

@@ -1,5 +1,6 @@
 //! The server's services on `$SYS.…`, and what it tells by itself there. Requests in, messages out.
 
+mod claims;
 mod events;
 mod options;
 mod requests;
@@ -18,6 +19,7 @@ use crate::json::{self, Layout};
 use crate::query::Query;
 use crate::{Endpoint, Monitor, ProcessFigures};
 
+pub use claims::ClaimsAnswer;
 use shapes::{AccountConns, Allowed, Fault, Idz, Profilez, Server, Statsz, UserInfo};
 
 /// How an answer is packed.

@@ -1,23 +1,26 @@
 //! Operators, accounts and users that prove who they are with tokens: where the tokens are, and
 //! whom to believe.
 
+pub(crate) mod claims_update;
+pub(crate) mod desk;
 mod directory;
 mod resolver;
+mod rights;
+mod roll;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use claims::{
-    Kind, Operator, Trust, Version, decode_operator, decode_user, is_public, undecorated,
-};
+use claims::{Operator, Trust, Version, decode_operator, decode_user, undecorated};
 
+pub use claims::{Kind, decode_account, is_public};
 pub use directory::{Deletion, Directory};
 pub use resolver::{FETCH_TIMEOUT, Resolver, Url};
 
 /// What an operator's configuration says of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
-    /// Operators' tokens, or the files they are in.
+    /// Operators' tokens.
     pub operators: Vec<String>,
     /// Operators' public keys, without tokens.
     pub trusted_keys: Vec<String>,
@@ -31,6 +34,19 @@ pub struct Words {
     pub sentinel: Option<String>,
     /// The system account's key, if the configuration names one.
     pub system_account: Option<String>,
+    /// What the rest of the configuration has.
+    pub beside: Beside,
+}
+
+/// What does not go together with operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Accounts.
+    pub accounts: bool,
+    /// Users.
+    pub users: bool,
+    /// Somebody that clients are who say nothing of themselves.
+    pub nobody: bool,
 }
 
 /// Where accounts' tokens are.
@@ -58,10 +74,12 @@ pub struct Believed {
     pub trust: Trust,
     /// The system account's key; may be empty.
     pub system_account: String,
-    /// Operators' own keys that must not sign accounts: they have signing keys for that.
-    pub strict: BTreeSet<String>,
+    /// Where accounts' tokens are.
+    pub place: Place,
     /// Who may delete tokens: keys of the first operator.
     pub first_operator: BTreeSet<String>,
+    /// Its own key, if it must not sign accounts with it.
+    pub idle_key: Option<String>,
 }
 
 impl Words {
@@ -75,12 +93,24 @@ impl Words {
     /// # Errors
     /// One line.
     pub fn understood(&self, server: Version) -> Result<Believed, String> {
-        let operators =
-            self.operators.iter().map(|word| read_operator(word)).collect::<Result<Vec<_>, _>>()?;
+        let operators = self.read_operators()?;
         self.check_together(&operators)?;
         for operator in &operators {
             operator.check(server).map_err(|fault| fault.to_string())?;
         }
+        self.believed()
+    }
+
+    fn read_operators(&self) -> Result<Vec<Operator>, String> {
+        self.operators.iter().map(|word| read_operator(word)).collect()
+    }
+
+    /// Who is to be believed, whatever else is said.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn believed(&self) -> Result<Believed, String> {
+        let operators = self.read_operators()?;
         let keys: Vec<String> = match operators.is_empty() {
             true => self.trusted_keys.clone(),
             false => operators.iter().flat_map(Operator::keys).collect(),
@@ -93,12 +123,16 @@ impl Words {
         if let Some(key) = self.pinned.iter().find(|key| !is_public(Kind::Account, key)) {
             return Err(format!("pinned account key {key:?} is not a valid public account nkey"));
         }
-        let strict = |operator: &&Operator| !operator.keys().contains(&operator.claims.subject);
+        let strict = operators.iter().flat_map(Operator::strict_keys).map(str::to_string);
         Ok(Believed {
-            trust: Trust::new(keys),
+            trust: Trust::new(keys).strict(strict),
             system_account: self.system_account(&operators)?,
-            strict: operators.iter().filter(strict).map(|o| o.claims.subject.clone()).collect(),
+            place: self.place(&operators).unwrap_or(Place::Memory),
             first_operator: operators.first().map(Operator::keys).into_iter().flatten().collect(),
+            idle_key: operators
+                .first()
+                .map(|first| first.claims.subject.clone())
+                .filter(|own| !operators[0].keys().contains(own)),
         })
     }
 
@@ -112,13 +146,33 @@ impl Words {
         if let Some(sentinel) = &self.sentinel {
             check_sentinel(sentinel)?;
         }
-        if self.place.is_none() {
+        if self.place(operators).is_none() {
             return Err("operators require an account resolver to be configured".to_string());
+        }
+        if self.beside.accounts {
+            return Err("operators do not allow Accounts to be configured directly".to_string());
+        }
+        if self.beside.users {
+            return Err("operators do not allow users to be configured directly".to_string());
         }
         if !self.trusted_keys.is_empty() {
             return Err("conflicting options for 'TrustedKeys' and 'TrustedOperators'".to_string());
         }
+        if self.beside.nobody {
+            return Err("no_auth_user not compatible with Trusted Operator".to_string());
+        }
         Ok(())
+    }
+
+    /// What the configuration says, or else the only operator.
+    fn place(&self, operators: &[Operator]) -> Option<Place> {
+        let of_operator = || match operators {
+            [one] if !one.account_server().is_empty() => {
+                Some(Place::Url(format!("{}/accounts", one.account_server())))
+            }
+            _ => None,
+        };
+        self.place.clone().or_else(of_operator)
     }
 
     fn system_account(&self, operators: &[Operator]) -> Result<String, String> {
@@ -131,7 +185,7 @@ impl Words {
             }
             None => {
                 let first = operators.first().map(Operator::system_account).unwrap_or_default();
-                match (first, &self.place) {
+                match (first, self.place(operators)) {
                     ("", Some(Place::Directory { .. })) => {
                         Err("using nats based account resolver - the system account needs to be \
                          specified in configuration or the operator jwt"
@@ -147,9 +201,14 @@ impl Words {
     ///
     /// # Errors
     /// One line: it can't be opened or reached.
-    pub fn resolver(&self) -> Result<Resolver, String> {
-        match self.place.as_ref().unwrap_or(&Place::Memory) {
+    pub fn resolver(&self, place: &Place) -> Result<Resolver, String> {
+        match place {
             Place::Memory => Ok(Resolver::Memory(self.preload.clone())),
+            Place::Url(_) if !self.preload.is_empty() => {
+                Err("resolver preloads only available for writeable resolver types \
+                     MEM/DIR/CACHE_DIR"
+                    .to_string())
+            }
             Place::Url(base) => {
                 let url = Url::new(base, FETCH_TIMEOUT);
                 url.probe()?;
@@ -164,11 +223,26 @@ impl Words {
         }
     }
 
-    /// What the directory has is newer than what the file says.
+    /// As [`Words::resolver`], of a server that runs.
+    ///
+    /// # Errors
+    /// One line: it can't be opened.
+    pub fn resolver_again(&self, place: &Place) -> Result<Resolver, String> {
+        match place {
+            Place::Url(base) if self.preload.is_empty() => {
+                Ok(Resolver::Url(Url::new(base, FETCH_TIMEOUT)))
+            }
+            _ => self.resolver(place),
+        }
+    }
+
+    /// The newer token counts, of the directory's and the file's.
     fn fill(&self, opened: std::io::Result<Directory>) -> std::io::Result<Directory> {
         let directory = opened?;
+        let made_at = |token: &str| decode_account(token).map(|it| it.claims.issued_at_s).ok();
         for (account, token) in &self.preload {
-            if directory.get(account)?.is_none() {
+            let there = directory.get(account)?;
+            if there.is_none_or(|there| made_at(&there) < made_at(token)) {
                 directory.put(account, token)?;
             }
         }
@@ -176,15 +250,22 @@ impl Words {
     }
 }
 
-/// A token inline, or the file it is in.
-fn read_operator(word: &str) -> Result<Operator, String> {
-    let fault = |why: String| format!("error parsing operator JWT: {why}");
+/// The operator's token that an operator wrote down inline, or the file it is in.
+///
+/// # Errors
+/// One line: the file can't be read, or has no operator's token.
+pub fn operator_token(word: &str) -> Result<String, String> {
     let text = match std::fs::read_to_string(Path::new(word)) {
         Ok(text) => text,
         Err(_) if word.starts_with("eyJ") => word.to_string(),
-        Err(error) => return Err(fault(format!("open {word}: {error}"))),
+        Err(error) => return Err(format!("error parsing operator JWT: open {word}: {error}")),
     };
-    decode_operator(undecorated(&text)).map_err(|why| fault(why.to_string()))
+    let token = undecorated(&text);
+    read_operator(token).map(|_| token.to_string())
+}
+
+fn read_operator(token: &str) -> Result<Operator, String> {
+    decode_operator(token).map_err(|why| format!("error parsing operator JWT: {why}"))
 }
 
 /// It is checked again when somebody connects with it; the account is not known yet.
@@ -216,7 +297,6 @@ mod tests {
     #[test]
     fn what_goes_together() {
         let believed = words().understood(VERSION).expect("all is well");
-        assert!(believed.strict.is_empty());
         assert!(believed.system_account.starts_with('A'));
         assert_eq!(believed.first_operator.len(), 2);
         let same = Words { system_account: Some(believed.system_account), ..words() };
@@ -235,7 +315,6 @@ mod tests {
             (Words { system_account: Some(other), ..words() }, "must be identical"),
             (Words { operators: vec![token("operator_strict")], ..words() }, "minor version 99"),
             (Words { operators: vec![token("account")], ..words() }, "not operator claim"),
-            (Words { operators: vec!["/no/such".into()], ..words() }, "open /no/such"),
             (Words { sentinel: Some(token("user")), ..words() }, "must be a bearer token"),
             (Words { sentinel: Some("x".into()), ..words() }, "default sentinel JWT not valid"),
             (Words { pinned: BTreeSet::from(["x".into()]), ..words() }, "pinned account key \"x\""),
@@ -248,6 +327,8 @@ mod tests {
             let why = words.understood(VERSION).expect_err(expected);
             assert!(why.contains(expected), "{why}");
         }
+        let why = operator_token("/no/such").expect_err("no such file");
+        assert!(why.contains("open /no/such"), "{why}");
         let fine = Words { sentinel: Some(token("user_bearer")), ..words() };
         assert!(fine.understood(VERSION).is_ok());
     }

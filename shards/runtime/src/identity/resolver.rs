@@ -1,10 +1,12 @@
 //! Where accounts' tokens come from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use claims::{Kind, TOKEN_BYTES_MAX, is_public};
 use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::directory::Directory;
 
@@ -42,6 +44,16 @@ impl Resolver {
     }
 }
 
+/// The system's own authorities are believed.
+fn tls() -> TlsConfig {
+    let found = rustls_native_certs::load_native_certs().certs;
+    let roots: Vec<_> = found.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .build()
+}
+
 /// An HTTP server with a token behind each account's key.
 #[derive(Debug)]
 pub struct Url {
@@ -53,7 +65,11 @@ impl Url {
     /// `base` may lack its last slash.
     pub fn new(base: &str, timeout: Duration) -> Url {
         let slash = if base.ends_with('/') { "" } else { "/" };
-        let config = Agent::config_builder().timeout_global(Some(timeout)).build();
+        let config = Agent::config_builder().timeout_global(Some(timeout));
+        let config = match base.starts_with("https:") {
+            true => config.tls_config(tls()).build(),
+            false => config.build(),
+        };
         Url { base: format!("{base}{slash}"), agent: config.into() }
     }
 

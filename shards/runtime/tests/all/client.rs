@@ -109,6 +109,7 @@ pub fn settings(shards: usize) -> Settings {
         feature_flags: Default::default(),
         shard: shard::Options::default(),
         tls: None,
+        operators: Default::default(),
     }
 }
 

@@ -25,6 +25,7 @@ fn serve(shards: usize) -> Server {
             account,
             permissions: None,
             connection_types: ConnectionTypes::ANY,
+            limits: Default::default(),
         });
     }
     let mut settings: Settings = settings(shards);

@@ -6,6 +6,8 @@ use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::secret::Secret;
+use super::token::{Outcome, Shown};
+use crate::ids::AccountId;
 
 /// One proof to look at, on a thread that has time. Shows no secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Check(What);
 enum What {
     Hash { hash: Secret, presented: Secret },
     Signature { key: [u8; 32], nonce: Box<str>, signature: Box<str> },
+    Token(Shown),
+    Seat { account: AccountId, max: u32 },
 }
 
 impl Check {
@@ -26,13 +30,44 @@ impl Check {
         Check(What::Signature { key, nonce: nonce.into(), signature: signature.into() })
     }
 
-    /// Does it prove what it should? Takes from 50 microseconds to seconds of CPU.
-    pub fn passes(&self) -> bool {
-        match &self.0 {
+    pub(crate) fn token(shown: Shown) -> Check {
+        Check(What::Token(shown))
+    }
+
+    pub(crate) fn seat(account: AccountId, max: u32) -> Check {
+        Check(What::Seat { account, max })
+    }
+
+    /// Does it prove what it should? Takes from 50 microseconds to seconds of CPU. What only
+    /// others can tell ([`Check::shown`], [`Check::wanted_seat`]) does not.
+    pub fn outcome(&self) -> Outcome {
+        let passes = match &self.0 {
             What::Hash { hash, presented } => hash.is_hash_of(presented),
             What::Signature { key, nonce, signature } => {
                 is_signed(key, nonce, signature).unwrap_or(false)
             }
+            What::Token(_) | What::Seat { .. } => false,
+        };
+        match passes {
+            true => Outcome::Passed,
+            false => Outcome::Failed("wrong password, token or signature".into()),
+        }
+    }
+
+    /// Somebody who shows a token: whoever knows accounts' tokens has to say who it is.
+    pub fn shown(&self) -> Option<&Shown> {
+        match &self.0 {
+            What::Token(shown) => Some(shown),
+            _ => None,
+        }
+    }
+
+    /// An account and how many connections it may have: whoever counts them has to say whether
+    /// there is room for one more.
+    pub fn wanted_seat(&self) -> Option<(AccountId, u32)> {
+        match self.0 {
+            What::Seat { account, max } => Some((account, max)),
+            _ => None,
         }
     }
 }
@@ -42,6 +77,8 @@ impl fmt::Debug for Check {
         f.write_str(match self.0 {
             What::Hash { .. } => "Check(hash)",
             What::Signature { .. } => "Check(signature)",
+            What::Token(_) => "Check(token)",
+            What::Seat { .. } => "Check(seat)",
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Is a client who it says it is? nats-server's order of questions.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::check::Check;
 use super::secret::Secret;
-use super::{Access, ConnectionTypes, Proof, User};
+use super::{Access, ConnectionTypes, Proof, Shown, User};
 use crate::input::Name;
 use crate::security::TlsFacts;
 
@@ -16,8 +17,23 @@ pub(crate) struct Presented<'a> {
     pub nkey: &'a str,
     pub signature: &'a str,
     pub nonce: &'a str,
+    /// A user's token.
+    pub jwt: &'a str,
+    pub address: IpAddr,
     pub kind: ConnectionTypes,
     pub tls: Option<&'a TlsFacts>,
+}
+
+impl Presented<'_> {
+    fn to_look_at(&self) -> Shown {
+        Shown {
+            token: Secret::new(self.jwt),
+            signature: self.signature.into(),
+            nonce: self.nonce.into(),
+            address: self.address,
+            kind: self.kind,
+        }
+    }
 }
 
 /// What comes of it.
@@ -38,6 +54,9 @@ impl Access {
     pub(crate) fn judge(&self, shown: &Presented<'_>) -> Verdict {
         if !self.required {
             return Verdict::In(None);
+        }
+        if self.believes_tokens {
+            return Verdict::Check(Box::new(Check::token(shown.to_look_at())), None);
         }
         let is_silent = shown.user.is_empty() && shown.pass.is_empty() && shown.token.is_empty();
         if !self.by_key.is_empty()
@@ -132,7 +151,7 @@ impl Access {
 fn password(user: &Arc<User>, presented: &str) -> Verdict {
     match &user.proof {
         Proof::Password(secret) => compare(secret, presented, Some(user.clone())),
-        Proof::Nkey(_) => UNKNOWN,
+        Proof::Nkey(_) | Proof::Token(_) => UNKNOWN,
     }
 }
 

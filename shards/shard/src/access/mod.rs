@@ -9,6 +9,7 @@ mod dn;
 mod judge;
 mod permissions;
 mod secret;
+mod token;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub use dn::{DistinguishedName, Part};
 pub(crate) use judge::{Presented, Verdict};
 pub use permissions::{Permissions, Responses, Rule, RuleSet, Rules};
 pub use secret::Secret;
+pub(crate) use token::Void;
+pub use token::{Admission, Outcome, Shown, Terms, Token};
 
 /// How long a client may take to authenticate, unless the operator says otherwise.
 pub const AUTH_TIMEOUT: Nanos = 2 * SECONDS;
@@ -49,6 +52,8 @@ pub struct Access {
     pub single: Option<(Box<str>, Secret)>,
     /// Who a client is that says nothing of itself.
     no_auth_user: Option<Arc<User>>,
+    /// Clients show users' tokens, and nothing else counts.
+    believes_tokens: bool,
     /// INFO does not ask for credentials, because a client without is let in.
     pub is_open: bool,
     /// A client is the user that its certificate names.
@@ -71,6 +76,8 @@ pub struct Account {
     pub ties: Ties,
     /// What it may use.
     pub limits: Limits,
+    /// What its token says about its users, if it has one.
+    pub terms: Option<Arc<Terms>>,
 }
 
 /// Somebody who may come in.
@@ -86,6 +93,8 @@ pub struct User {
     pub permissions: Option<Arc<Permissions>>,
     /// How it may connect.
     pub connection_types: ConnectionTypes,
+    /// What it may use, besides what its account may.
+    pub limits: Limits,
 }
 
 /// What a user must show.
@@ -95,6 +104,8 @@ pub enum Proof {
     Password(Secret),
     /// A signature of the nonce by the key that is the user's name.
     Nkey([u8; 32]),
+    /// A token that speaks for the nkey that is the user's name. It is looked at elsewhere.
+    Token(Token),
 }
 
 impl Proof {
@@ -150,6 +161,7 @@ impl Default for Access {
             by_key: HashMap::default(),
             required: false,
             token: None,
+            believes_tokens: false,
             single: None,
             no_auth_user: None,
             is_open: false,
@@ -209,6 +221,59 @@ impl Access {
         }
     }
 
+    /// Clients must show users' tokens from now on.
+    pub fn believe_tokens(&mut self) {
+        self.believes_tokens = true;
+        self.required = true;
+    }
+
+    /// Do they have to?
+    pub fn believes_tokens(&self) -> bool {
+        self.believes_tokens
+    }
+
+    /// All about an account that its token says. One that is the same as before stays the very
+    /// same.
+    pub fn set_account(
+        &mut self,
+        account: AccountId,
+        ties: Ties,
+        limits: Limits,
+        terms: Arc<Terms>,
+    ) {
+        let Some(known) = self.accounts.get_mut(account.0 as usize) else { return };
+        let (name, mut ties) = (known.name.clone(), ties);
+        if let Some(system) = self.system {
+            standing::add(&mut ties, &name, account, system);
+        }
+        let made = Account { name, is_gone: false, ties, limits, terms: Some(terms) };
+        if **known != made {
+            *known = Arc::new(made);
+        }
+    }
+
+    /// Nobody is let in any more.
+    pub fn end_account(&mut self, account: AccountId) {
+        if let Some(known) = self.accounts.get_mut(account.0 as usize) {
+            *known = Arc::new(Account { is_gone: true, ..(**known).clone() });
+        }
+    }
+
+    /// Do connections have to be looked at anew, that were looked at under `before`?
+    pub fn concerns_those_of(&self, before: &Access) -> bool {
+        let differs = |(old, new): (&Arc<Account>, &Arc<Account>)| {
+            !Arc::ptr_eq(old, new)
+                && ((old.is_gone, &old.terms, old.limits, &old.ties.streams)
+                    != (new.is_gone, &new.terms, new.limits, &new.ties.streams))
+        };
+        before.accounts.iter().zip(&self.accounts).any(differs)
+    }
+
+    /// The account of this number.
+    pub fn account_at(&self, account: AccountId) -> Option<&Arc<Account>> {
+        self.accounts.get(account.0 as usize)
+    }
+
     /// All accounts by their numbers, those that are gone included.
     pub fn accounts(&self) -> &[Arc<Account>] {
         &self.accounts
@@ -245,6 +310,7 @@ impl Access {
         let found = match user.proof {
             Proof::Password(_) => self.by_name(&user.name),
             Proof::Nkey(_) => self.by_key(&user.name),
+            Proof::Token(_) => None,
         };
         found.cloned()
     }
@@ -275,7 +341,7 @@ impl Access {
     pub fn add_user(&mut self, user: User) {
         let names = match user.proof {
             Proof::Password(_) => &mut self.by_name,
-            Proof::Nkey(_) => &mut self.by_key,
+            Proof::Nkey(_) | Proof::Token(_) => &mut self.by_key,
         };
         names.insert(user.name.clone(), self.users.len());
         self.users.push(Arc::new(user));
@@ -302,7 +368,7 @@ impl Access {
 
     /// Clients have to be able to sign a nonce.
     pub fn needs_nonce(&self) -> bool {
-        !self.by_key.is_empty()
+        self.believes_tokens || !self.by_key.is_empty()
     }
 
     /// Who a client is that begins with another verb than CONNECT.

@@ -92,6 +92,8 @@ impl PartialEq for Permissions {
     }
 }
 
+impl Eq for Permissions {}
+
 impl PartialEq for Rules {
     fn eq(&self, other: &Rules) -> bool {
         let rules = |set: &Option<RuleSet>| set.as_ref().map(RuleSet::sorted);

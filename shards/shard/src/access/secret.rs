@@ -29,7 +29,7 @@ impl Secret {
     }
 
     /// The text itself: not for people.
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod standing;
 mod trace_headers;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use subject::Transform;
 
@@ -213,14 +214,39 @@ pub struct Limits {
     pub subscriptions_max: Option<u32>,
     /// Bytes of one message with its headers.
     pub payload_max: Option<u32>,
+    /// Connections on the whole server.
+    pub connections_max: Option<u32>,
 }
 
-/// Makes tables what `access` says: more of them, or with other ties.
-pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, seed: u64, match_cache: bool) {
+/// How tables are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Like {
+    pub seed: u64,
+    pub match_cache: bool,
+}
+
+/// Makes tables what `access` says: more of them, or with other ties than `before`.
+pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, before: &Access, like: Like) {
     for (at, account) in access.accounts().iter().enumerate() {
-        if at == tables.len() {
-            tables.push(Account::new(AccountId(at as u32), seed, match_cache));
+        let is_new = at >= tables.len();
+        if is_new {
+            tables.push(Account::new(AccountId(at as u32), like.seed, like.match_cache));
         }
-        tables[at].tie(Bonds::of(&account.ties));
+        let known = before.accounts().get(at).filter(|_| !is_new);
+        if known.is_none_or(|known| !Arc::ptr_eq(known, account)) {
+            tables[at].tie(Bonds::of(&account.ties));
+        } else {
+            tables[at].recasts = false;
+        }
+    }
+}
+
+/// As [`fit`], where what accounts had to do with each other stays: a look at all subscriptions
+/// that is under way goes on.
+pub(crate) fn grow(tables: &mut Vec<Account>, access: &Access, before: &Access, like: Like) {
+    let recasts: Vec<bool> = tables.iter().map(|table| table.recasts).collect();
+    fit(tables, access, before, like);
+    for (table, recasts) in tables.iter_mut().zip(recasts) {
+        table.recasts |= recasts;
     }
 }

@@ -350,7 +350,8 @@ impl Shard {
         while at < bytes.len() {
             if admitted.is_none() && parser.begins_without_connect(&bytes[at..]) {
                 if !self.let_in_silently(conn, out) {
-                    return bytes.len();
+                    // It is gone, or waits with what it has said.
+                    return if self.client(conn).is_some() { at } else { bytes.len() };
                 }
                 (admitted, limits) = (self.admitted(conn), self.limits(conn));
             }
@@ -419,21 +420,28 @@ impl Shard {
         }
     }
 
-    fn account_limits(&self, conn: ConnId) -> account::Limits {
-        let accounts = self.options.access.accounts();
-        let account = accounts.get(self.account_of(conn).0 as usize);
-        account.map_or_else(account::Limits::default, |account| account.limits)
+    /// A limit of its account, or of its user if that is the lower one.
+    fn own_limits(
+        &self,
+        conn: ConnId,
+        limit: impl Fn(&account::Limits) -> Option<u32>,
+    ) -> Option<u32> {
+        let client = self.clients.get(conn.index()).and_then(Option::as_ref)?;
+        let account = self.options.access.account_at(client.account);
+        let of_account = account.and_then(|account| limit(&account.limits));
+        let of_user = client.identity.user.as_ref().and_then(|user| limit(&user.limits));
+        of_account.into_iter().chain(of_user).min()
     }
 
     fn payload_max(&self, conn: ConnId) -> usize {
-        let own = self.account_limits(conn).payload_max;
+        let own = self.own_limits(conn, |limits| limits.payload_max);
         own.map_or(self.options.payload_max, |max| self.options.payload_max.min(max as usize))
     }
 
     /// None is no limit.
     fn subscriptions_max(&self, conn: ConnId) -> Option<u32> {
         let all = Some(self.options.subscriptions_max).filter(|max| *max > 0);
-        let own = self.account_limits(conn).subscriptions_max;
+        let own = self.own_limits(conn, |limits| limits.subscriptions_max);
         all.into_iter().chain(own).min()
     }
 

@@ -11,9 +11,9 @@ use wire::{CloseReason, Connect, Fault, error_text};
 
 use super::client::{Client, Wait};
 use super::guard::Guard;
-use crate::access::{Check, ConnectionTypes, Presented, Proof, User, Verdict};
-use crate::effect::Effects;
-use crate::ids::{AccountId, ConnId};
+use crate::access::{Check, ConnectionTypes, Outcome, Presented, Proof, User, Verdict};
+use crate::effect::{Effects, Seat};
+use crate::ids::{AccountId, ConnId, Nanos};
 use crate::limits::CHECKS_MAX;
 use crate::report::Event;
 use crate::security::TlsFacts;
@@ -49,6 +49,8 @@ pub(crate) struct Claimed {
     user: Option<Arc<User>>,
     /// To be looked at; none once it has been given out.
     check: Option<Box<Check>>,
+    /// It has not said CONNECT.
+    is_silent: bool,
 }
 
 /// Who a connection is, and what it has shown of itself apart from secrets.
@@ -62,6 +64,10 @@ pub(crate) struct Identity {
     /// What it was asked to sign.
     pub nonce: Box<str>,
     pub tls: Option<Arc<TlsFacts>>,
+    /// When its right to be here ends; 0 is never.
+    pub expires: Nanos,
+    /// The account that counts it among its connections.
+    pub seat: Option<AccountId>,
 }
 
 /// Checks that are out, and connections whose turn has not come.
@@ -134,8 +140,13 @@ impl Shard {
             let verdict = self.judge(conn, &Connect::default());
             if let (Verdict::In(user), Some(client)) = (verdict, self.client(conn)) {
                 client.connected = true;
-                self.come_in(conn, user);
-                return true;
+                let is_in = self.enter(conn, user, out);
+                if let Some(Standing::Checking(claimed)) =
+                    self.client(conn).map(|client| &mut client.standing)
+                {
+                    claimed.is_silent = true;
+                }
+                return is_in;
             }
         }
         self.turn_away(conn, out);
@@ -156,6 +167,8 @@ impl Shard {
             nkey: &nkey,
             signature: connect.sig.as_deref().unwrap_or_default(),
             nonce: &identity.nonce,
+            jwt: connect.jwt.as_deref().unwrap_or_default(),
+            address: client.addr.ip(),
             kind: ConnectionTypes::STANDARD,
             tls: identity.tls.as_deref(),
         })
@@ -170,7 +183,7 @@ impl Shard {
         out: &mut Effects,
     ) {
         let Some(client) = self.client(conn) else { return };
-        let secrets = [&connect.pass, &connect.auth_token, &connect.sig];
+        let secrets = [&connect.pass, &connect.auth_token, &connect.sig, &connect.jwt];
         let same = again
             && client.is_in()
             && secrets.iter().all(|secret| secret.is_none())
@@ -186,21 +199,28 @@ impl Shard {
             client.standing = Standing::Greeting;
             client.identity.name = name(&connect).into();
             client.identity.label = label(&connect).into();
+            client.identity.expires = 0;
         }
         *client.connect = connect.without_secrets();
         match verdict {
-            Verdict::In(user) => {
+            Verdict::In(user) if same => {
                 self.come_in(conn, user);
                 self.connected(conn, out);
             }
+            Verdict::In(user) => {
+                if self.enter(conn, user, out) {
+                    self.connected(conn, out);
+                }
+            }
             Verdict::Check(check, user) => {
-                client.standing = Standing::Checking(Claimed { user, check: Some(check) });
-                client.wait = Wait::Check;
-                self.checks.wait(conn);
-                self.give_checks(out);
+                if check.shown().is_some() {
+                    // It is given a seat with the answer.
+                    self.stand_up(conn, out);
+                }
+                self.have_checked(conn, check, user, out);
             }
             Verdict::Out(why) => {
-                self.note(conn, Event::TurnedAway(why), out);
+                self.note(conn, Event::TurnedAway(why.into()), out);
                 self.turn_away(conn, out);
             }
         }
@@ -223,19 +243,144 @@ impl Shard {
     }
 
     /// A check has come back.
-    pub(crate) fn checked(&mut self, conn: ConnId, passed: bool, out: &mut Effects) {
+    pub(crate) fn checked(&mut self, conn: ConnId, outcome: Outcome, out: &mut Effects) {
         self.checks.out = self.checks.out.saturating_sub(1);
         self.give_checks(out);
-        let Some(client) = self.client(conn) else { return };
-        let Standing::Checking(claimed) = std::mem::take(&mut client.standing) else { return };
-        client.wait = Wait::Nothing;
-        if !passed {
-            self.note(conn, Event::TurnedAway("wrong password, token or signature"), out);
-            return self.turn_away(conn, out);
+        let Some(claimed) = self.claimed(conn) else {
+            // It did not wait for the answer.
+            return free_seat(&outcome, out);
+        };
+        let is_silent = claimed.is_silent;
+        let is_in = match outcome {
+            Outcome::Passed => self.enter(conn, claimed.user, out),
+            Outcome::Seated(account) => {
+                self.come_in(conn, claimed.user);
+                self.sit(conn, account);
+                true
+            }
+            Outcome::Admitted(admission) => {
+                let account = admission.user.account;
+                let expires = admission.expires_in_ns.map(|ns| self.now.saturating_add(ns));
+                self.come_in(conn, Some(admission.user));
+                if admission.is_seated {
+                    self.sit(conn, account);
+                }
+                self.expire_at(conn, expires);
+                true
+            }
+            Outcome::Full => return self.no_room(conn, out),
+            Outcome::Failed(why) => {
+                self.note(conn, Event::TurnedAway(why), out);
+                return self.turn_away(conn, out);
+            }
+        };
+        if !is_in {
+            return;
         }
-        self.come_in(conn, claimed.user);
-        self.connected(conn, out);
+        if !is_silent {
+            self.connected(conn, out);
+        }
         self.runnable.push_back(conn);
+    }
+
+    fn claimed(&mut self, conn: ConnId) -> Option<Claimed> {
+        let client = self.client(conn)?;
+        let Standing::Checking(claimed) = std::mem::take(&mut client.standing) else { return None };
+        client.wait = Wait::Nothing;
+        Some(claimed)
+    }
+
+    /// Somebody else has to look at something; until then the connection waits.
+    fn have_checked(
+        &mut self,
+        conn: ConnId,
+        check: Box<Check>,
+        user: Option<Arc<User>>,
+        out: &mut Effects,
+    ) {
+        let Some(client) = self.client(conn) else { return };
+        client.standing =
+            Standing::Checking(Claimed { user, check: Some(check), is_silent: false });
+        client.wait = Wait::Check;
+        self.checks.wait(conn);
+        self.give_checks(out);
+    }
+
+    /// The connection is this user, once there is room in the account. False if that is not known
+    /// yet.
+    fn enter(&mut self, conn: ConnId, user: Option<Arc<User>>, out: &mut Effects) -> bool {
+        let account = user.as_ref().map_or(AccountId::GLOBAL, |user| user.account);
+        let is_seated = self.client(conn).is_some_and(|it| it.identity.seat == Some(account));
+        if !is_seated {
+            self.stand_up(conn, out);
+        }
+        match self.connections_max(account) {
+            Some(max) if !is_seated => {
+                self.have_checked(conn, Box::new(Check::seat(account, max)), user, out);
+                false
+            }
+            _ => {
+                self.come_in(conn, user);
+                true
+            }
+        }
+    }
+
+    pub(crate) fn connections_max(&self, account: AccountId) -> Option<u32> {
+        self.options.access.account_at(account)?.limits.connections_max
+    }
+
+    /// It counts among the connections of an account.
+    pub(crate) fn sit(&mut self, conn: ConnId, account: AccountId) {
+        if let Some(client) = self.client(conn) {
+            client.identity.seat = Some(account);
+        }
+    }
+
+    /// It does no longer.
+    pub(crate) fn stand_up(&mut self, conn: ConnId, out: &mut Effects) {
+        if let Some(client) = self.client(conn)
+            && let Some(account) = client.identity.seat.take()
+        {
+            out.seats.push(Seat::Left(account));
+        }
+    }
+
+    fn no_room(&mut self, conn: ConnId, out: &mut Effects) {
+        let text = error_text::MAXIMUM_ACCOUNT_CONNECTIONS;
+        self.note(conn, Event::Fault(text.to_string()), out);
+        self.send_err(conn, text, out);
+        self.close(conn, CloseReason::MaximumAccountConnectionsExceeded, out);
+    }
+
+    fn expire_at(&mut self, conn: ConnId, expires: Option<Nanos>) {
+        let Some(at) = expires else { return };
+        if let Some(client) = self.client(conn) {
+            client.identity.expires = at;
+            self.timers.set(at, Due::Expiry, conn);
+        }
+    }
+
+    /// Has the client's right to be here ended?
+    pub(crate) fn expiry_due(&mut self, conn: ConnId, out: &mut Effects) {
+        let now = self.now;
+        let ends = |client: &Client| (1..=now).contains(&client.identity.expires);
+        if self.client(conn).is_some_and(|client| client.is_in() && ends(client)) {
+            let reason = CloseReason::AuthenticationExpired;
+            self.end_with(conn, error_text::USER_AUTHENTICATION_EXPIRED, reason, out);
+        }
+    }
+
+    /// Tells why, and closes.
+    pub(crate) fn end_with(
+        &mut self,
+        conn: ConnId,
+        text: &str,
+        reason: CloseReason,
+        out: &mut Effects,
+    ) {
+        self.send_err(conn, text, out);
+        self.close(conn, reason, out);
     }
 
     /// The connection is this user from now on.
@@ -250,7 +395,7 @@ impl Shard {
             client.identity.name = user.name.clone();
             client.identity.label = match user.proof {
                 Proof::Password(_) => format!("user:{}", user.name).into(),
-                Proof::Nkey(_) => format!("nkey:{}", user.name).into(),
+                Proof::Nkey(_) | Proof::Token(_) => format!("nkey:{}", user.name).into(),
             };
         }
         client.identity.user = user;
@@ -271,6 +416,17 @@ impl Shard {
         self.tell_of_refused(conn, out);
         self.send_err(conn, error_text::AUTHORIZATION_VIOLATION, out);
         self.close(conn, CloseReason::AuthenticationFailure, out);
+    }
+}
+
+/// Nobody sits where there was room for somebody who has gone.
+fn free_seat(outcome: &Outcome, out: &mut Effects) {
+    match outcome {
+        Outcome::Seated(account) => out.seats.push(Seat::Left(*account)),
+        Outcome::Admitted(admission) if admission.is_seated => {
+            out.seats.push(Seat::Left(admission.user.account));
+        }
+        _ => {}
     }
 }
 

@@ -6,9 +6,9 @@ use wire::{CloseReason, Connect, error_text};
 
 use super::guard::Watch;
 use super::login::Standing;
-use crate::access::{Access, Verdict};
+use crate::access::{Access, Proof, Token, User, Verdict, Void};
 use crate::account;
-use crate::effect::Effects;
+use crate::effect::{Effects, Seat};
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Account;
 use crate::limits::RECHECKED_PER_TURN;
@@ -30,6 +30,10 @@ enum Fate {
     Moved,
     /// What it has shown is no longer enough.
     TurnedAway,
+    /// Its right to be here has ended.
+    Ended(&'static str, CloseReason),
+    /// So has that of the key its token was signed with.
+    Unsigned,
 }
 
 impl Shard {
@@ -40,16 +44,29 @@ impl Shard {
             self.recheck(usize::MAX, out);
         }
         self.info.auth_required = access.asks();
-        account::fit(&mut self.accounts, &access, self.seed, self.options.match_cache);
+        let like = self.like();
+        account::fit(&mut self.accounts, &access, &self.options.access, like);
         self.options.access = access;
         self.recheck = Some(Recheck { slot: 0, subs: Vec::new() });
+    }
+
+    /// More accounts; nobody who is here is concerned.
+    pub(crate) fn grow_access(&mut self, access: Arc<Access>) {
+        let like = self.like();
+        account::grow(&mut self.accounts, &access, &self.options.access, like);
+        self.options.access = access;
+    }
+
+    fn like(&self) -> account::Like {
+        account::Like { seed: self.seed, match_cache: self.options.match_cache }
     }
 
     /// Tables for all accounts there are.
     pub(crate) fn ensure_accounts(&mut self) {
         if self.accounts.len() < self.options.access.accounts().len() {
             let access = self.options.access.clone();
-            account::fit(&mut self.accounts, &access, self.seed, self.options.match_cache);
+            let like = self.like();
+            account::fit(&mut self.accounts, &access, &access, like);
         }
     }
 
@@ -97,7 +114,10 @@ impl Shard {
             Fate::Stays => {}
             Fate::Moved => return self.close(conn, CloseReason::ClientClosed, out),
             Fate::TurnedAway => return self.turn_away(conn, out),
+            Fate::Ended(text, reason) => return self.end_with(conn, text, reason, out),
+            Fate::Unsigned => return self.close(conn, CloseReason::AuthenticationFailure, out),
         }
+        self.count_late(conn, out);
         let Some(client) = self.client(conn) else { return };
         let subs = client.sids.in_order();
         if let Some(round) = &mut self.recheck {
@@ -110,13 +130,17 @@ impl Shard {
         let access = self.options.access.clone();
         let Some(client) = self.client(conn) else { return Fate::Stays };
         if !matches!(client.standing, Standing::In) {
-            // It is measured by what it shows next; what is being looked at is out of date.
-            let is_greeting = matches!(client.standing, Standing::Greeting);
-            return if is_greeting { Fate::Stays } else { Fate::TurnedAway };
+            // It is measured by what it shows next; what is being looked at is out of date, unless
+            // by those who made the new access.
+            let stays = matches!(client.standing, Standing::Greeting) || access.believes_tokens();
+            return if stays { Fate::Stays } else { Fate::TurnedAway };
         }
         let (before, account) = (client.identity.user.clone(), client.account);
         let nobody = client.identity.name.is_empty();
         if let Some(before) = before {
+            if let Proof::Token(token) = &before.proof {
+                return self.fate_of_token(conn, &before, token);
+            }
             let Some(now) = access.same_user(&before) else { return Fate::Moved };
             if now.account != account {
                 return Fate::Moved;
@@ -146,6 +170,47 @@ impl Shard {
             }
             Verdict::In(_) => Fate::Moved,
             _ => Fate::TurnedAway,
+        }
+    }
+
+    /// As [`Shard::fate`], of a user whose token was believed.
+    fn fate_of_token(&mut self, conn: ConnId, user: &Arc<User>, token: &Token) -> Fate {
+        let expired = Fate::Ended(
+            error_text::ACCOUNT_AUTHENTICATION_EXPIRED,
+            CloseReason::AuthenticationExpired,
+        );
+        let access = self.options.access.clone();
+        let account = access.account_at(user.account).filter(|account| !account.is_gone);
+        let Some(terms) = account.and_then(|account| account.terms.as_ref()) else {
+            return expired;
+        };
+        match terms.voids(&user.name, token) {
+            Some(Void::Expired) => return expired,
+            Some(Void::Violation) => return Fate::TurnedAway,
+            Some(Void::Revoked) => {
+                let text = error_text::USER_AUTHENTICATION_REVOKED;
+                return Fate::Ended(text, CloseReason::CredentialsRevoked);
+            }
+            None if terms.role_of(token) != token.role => return Fate::Unsigned,
+            None => {}
+        }
+        if token.has_default_permissions && user.permissions != terms.default_permissions {
+            let permissions = terms.default_permissions.clone();
+            self.come_in(conn, Some(Arc::new(User { permissions, ..(**user).clone() })));
+        }
+        Fate::Stays
+    }
+
+    /// Its account counts connections by now.
+    fn count_late(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        let account = client.account;
+        if client.is_in()
+            && client.identity.seat.is_none()
+            && self.connections_max(account).is_some()
+        {
+            self.sit(conn, account);
+            out.seats.push(Seat::Taken(account));
         }
     }
 

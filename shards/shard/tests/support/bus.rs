@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use shard::access::Check;
+use shard::access::{Check, Outcome};
 use shard::report::Ask;
-use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
+use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Seat, Shard, ShardId};
 use wire::ServerInfo;
 
 /// Shards, and between each two of them a lane.
@@ -19,6 +19,8 @@ pub struct Bus {
     pub checks: VecDeque<(usize, ConnId, Box<Check>)>,
     /// They wait until they are asked for.
     pub holds_checks: bool,
+    /// Connections that accounts count, come or gone unasked.
+    pub seats: Vec<Seat>,
     pub now: Nanos,
     /// Frames a lane takes; more stay staged.
     pub lane_frames: usize,
@@ -56,6 +58,7 @@ impl Bus {
             clients: Vec::new(),
             checks: VecDeque::new(),
             holds_checks: false,
+            seats: Vec::new(),
             now: 1,
             lane_frames: usize::MAX,
         }
@@ -166,8 +169,15 @@ impl Bus {
     /// Looks at one proof.
     pub fn check(&mut self) -> bool {
         let Some((shard, conn, check)) = self.checks.pop_front() else { return false };
-        self.step(shard, Input::Checked { conn, passed: check.passes() });
+        self.step(shard, Input::Checked { conn, outcome: check.outcome() });
         true
+    }
+
+    /// Somebody else has looked at one.
+    pub fn answer(&mut self, outcome: Outcome) {
+        let (shard, conn, _) = self.checks.pop_front().expect("a check is out");
+        self.step(shard, Input::Checked { conn, outcome });
+        self.settle();
     }
 
     /// Staged frames into the lane.
@@ -198,6 +208,7 @@ impl Bus {
         for (conn, check) in std::mem::take(&mut self.effects[shard].checks) {
             self.checks.push_back((shard, conn, check));
         }
+        self.seats.append(&mut self.effects[shard].seats);
         for close in std::mem::take(&mut self.effects[shard].closes) {
             let id = close.conn.slot as usize;
             if close.flush {

@@ -1,0 +1,374 @@
+//! Who may come in, and as whom, where tokens are believed. Answers at once, or says which
+//! account's token it needs first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use claims::{Denied, LocalTime, Presented, SigningKey, Trust, User as Claimant, decode_user};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use shard::access::{Access, Admission, Outcome, Proof, Shown, Token, User};
+use shard::account::Limits;
+use shard::{AccountId, Nanos};
+
+use super::rights::{connection_types, limit, permissions};
+use super::roll::{Held, Roll, fingerprint};
+use super::{Believed, Resolver, Words, claims_update};
+
+/// An expired account is asked for again after that many seconds.
+const ASK_AGAIN_S: i64 = 1;
+/// Accounts that are fetched for one: those it imports from, and so on.
+const GATHERED_MAX: usize = 256;
+const SECOND_NS: Nanos = 1_000_000_000;
+
+/// All that is known of operators, accounts and their users, and what shards have been told of it.
+#[derive(Debug)]
+pub struct Desk {
+    words: Words,
+    believed: Believed,
+    resolver: Arc<Resolver>,
+    pub roll: Roll,
+    access: Arc<Access>,
+    /// Connections of the accounts that limit them.
+    seats: BTreeMap<AccountId, u32>,
+}
+
+/// An account and its token, as they were fetched.
+pub type Found = (claims::Account, String);
+
+/// What becomes of somebody.
+pub enum Answer {
+    /// This.
+    Is(Outcome),
+    /// First the token of this account is needed.
+    Needs(String),
+}
+
+impl Desk {
+    /// Opens the place tokens are in, and takes in the system account's.
+    ///
+    /// # Errors
+    /// One line, for the operator.
+    pub fn open(words: Words, access: Arc<Access>) -> Result<Desk, String> {
+        let believed = words.believed()?;
+        let resolver = match words.is_empty() {
+            true => Resolver::Memory(BTreeMap::new()),
+            false => words.resolver(&believed.place)?,
+        };
+        let mut desk = Desk {
+            words,
+            believed,
+            resolver: Arc::new(resolver),
+            roll: Roll::default(),
+            access,
+            seats: BTreeMap::new(),
+        };
+        desk.warn_of_preloaded();
+        if let Some(key) = desk.system_account() {
+            let found = gather(&desk.resolver, &desk.believed.trust, &key, &BTreeSet::new())
+                .map_err(|why| format!("Can't set system account: {why}"))?;
+            desk.take_in(found);
+            desk.update();
+        }
+        Ok(desk)
+    }
+
+    /// Of an account whose token has to be there from the start.
+    fn system_account(&self) -> Option<String> {
+        let key = self.words.system_account.as_ref().filter(|_| !self.words.is_empty())?;
+        Some(key.clone())
+    }
+
+    fn warn_of_preloaded(&self) {
+        for (key, token) in &self.words.preload {
+            if let Err(why) = self.believed.trust.account(key, token, now_s()) {
+                log::warn!("Account [{key}] has validation issues: {why}");
+            }
+        }
+    }
+
+    /// What shards are to go by.
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
+    /// Where tokens are.
+    pub fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.resolver)
+    }
+
+    /// Whom to believe.
+    pub fn trust(&self) -> &Trust {
+        &self.believed.trust
+    }
+
+    /// May the owner of this key have accounts' tokens deleted?
+    pub fn may_delete(&self, key: &str) -> bool {
+        self.believed.first_operator.contains(key)
+    }
+
+    /// The first operator's own key, if it must not sign accounts with it.
+    pub fn idle_key(&self) -> Option<&str> {
+        self.believed.idle_key.as_deref()
+    }
+
+    /// Is this the system account's key?
+    pub fn is_system(&self, key: &str) -> bool {
+        self.words.system_account.as_deref() == Some(key)
+    }
+
+    /// What is listened to in the system account.
+    pub fn services(&self) -> Vec<String> {
+        match self.words.is_empty() {
+            true => Vec::new(),
+            false => claims_update::services(&self.believed.place),
+        }
+    }
+
+    /// Other words, and another access to start from, made from the one there is.
+    ///
+    /// # Errors
+    /// One line: accounts have come in meanwhile that it does not know.
+    pub fn reload(&mut self, words: Words, base: &Access) -> Result<Arc<Access>, String> {
+        let known = self.access.accounts().iter().zip(base.accounts());
+        if known.into_iter().any(|(now, then)| now.name != then.name) {
+            return Err("accounts have come in meanwhile; try again".to_string());
+        }
+        let believed = words.believed()?;
+        if !words.is_empty() {
+            self.resolver = Arc::new(words.resolver_again(&believed.place)?);
+        }
+        for (key, token) in &words.preload {
+            if self.roll.find(key).is_none() {
+                continue;
+            }
+            match believed.trust.account(key, token, now_s()) {
+                Ok(account) => drop(self.roll.put(account, token.clone(), now_s())),
+                Err(why) => log::warn!("Account [{key}] has validation issues: {why}"),
+            }
+        }
+        (self.words, self.believed) = (words, believed);
+        self.access = Arc::new(self.roll.enter(base, &self.believed.trust, now_s()));
+        Ok(self.access())
+    }
+
+    /// Holds what was fetched. Call [`Desk::update`] for it to take effect. False if it is nothing
+    /// new.
+    pub fn take_in(&mut self, found: Vec<Found>) -> bool {
+        let mut any = false;
+        for (account, token) in found {
+            any |= self.roll.put(account, token, now_s());
+        }
+        any
+    }
+
+    /// Makes what is held take effect. The access to tell shards of, and whether that concerns
+    /// those who are here.
+    pub fn update(&mut self) -> (Arc<Access>, bool) {
+        let access = self.roll.enter(&self.access, &self.believed.trust, now_s());
+        let concerns = access.concerns_those_of(&self.access);
+        self.access = Arc::new(access);
+        (self.access(), concerns)
+    }
+
+    /// Who is it that shows this? `fresh`: its account was asked for just now.
+    pub fn admit(&mut self, shown: &Shown, fresh: bool) -> Answer {
+        match self.judge(shown, fresh) {
+            Ok(admission) => Answer::Is(self.seat(admission)),
+            Err(Refusal::Needs(account)) => Answer::Needs(account),
+            Err(Refusal::No(why)) => Answer::Is(Outcome::Failed(why.into())),
+        }
+    }
+
+    fn judge(&self, shown: &Shown, fresh: bool) -> Result<Admission, Refusal> {
+        let claimant = self.claimant(shown)?;
+        claimant.check(now_s()).map_err(Denied::User)?;
+        let key = claimant.account();
+        if !self.words.pinned.is_empty() && !self.is_pinned(key) {
+            return Err(Refusal::No(format!(
+                "Account {key} not listed as operator pinned account"
+            )));
+        }
+        let held = match self.roll.find(key) {
+            Some(held) if !held.has_expired() || fresh => held,
+            Some(held) if now_s() - held.fetched_s < ASK_AGAIN_S => held,
+            None if fresh => return Err(Refusal::No("Account JWT lookup error".to_string())),
+            _ => return Err(Refusal::Needs(key.to_string())),
+        };
+        let external = held.account.external();
+        if external.is_enabled() && !external.auth_users.contains(&claimant.claims.subject) {
+            let why = "auth callout is not supported yet";
+            return Err(Refusal::No(format!("Account {key}: {why}")));
+        }
+        if held.has_expired() {
+            return Err(Denied::AccountExpired.into());
+        }
+        let presented = Presented {
+            nonce: shown.nonce.as_bytes(),
+            signature: &shown.signature,
+            address: Some(shown.address.to_canonical()),
+            now_s: now_s(),
+            local_time: &local_time,
+        };
+        let admitted = self.believed.trust.admit(&claimant, &held.account, &presented)?;
+        if admitted.limits.proxy_required {
+            return Err(Refusal::No("proxy connection required".to_string()));
+        }
+        let kinds = connection_types(&admitted.limits.allowed_connection_types);
+        let Some(kinds) = kinds.filter(|kinds| kinds.allows(shown.kind)) else {
+            return Err(Refusal::No("Connection type not allowed".to_string()));
+        };
+        let Some(account) = self.access.find_account(key) else {
+            return Err(Refusal::No("Account JWT lookup error".to_string()));
+        };
+        Ok(Admission {
+            user: Arc::new(User {
+                name: claimant.claims.subject.as_str().into(),
+                proof: Proof::Token(token(&claimant, held, &admitted)),
+                account,
+                permissions: match admitted.default_permissions {
+                    true => permissions(held.account.default_permissions()),
+                    false => permissions(&admitted.limits.permissions),
+                },
+                connection_types: kinds,
+                limits: Limits {
+                    subscriptions_max: limit(admitted.limits.subscriptions_max),
+                    payload_max: limit(admitted.limits.payload_max),
+                    connections_max: None,
+                },
+            }),
+            expires_in_ns: admitted.expiry.map(|expiry| expiry.in_s.saturating_mul(SECOND_NS)),
+            is_seated: false,
+        })
+    }
+
+    fn is_pinned(&self, key: &str) -> bool {
+        self.words.pinned.contains(key) || self.is_system(key)
+    }
+
+    /// Whose token it is; the sentinel's where none is shown.
+    fn claimant(&self, shown: &Shown) -> Result<Claimant, Refusal> {
+        let fault = match decode_user(shown.token.expose()) {
+            Ok(claimant) => return Ok(claimant),
+            Err(fault) => fault,
+        };
+        match &self.words.sentinel {
+            Some(sentinel) => decode_user(sentinel).map_err(|fault| Denied::User(fault).into()),
+            None if shown.token.is_empty() => {
+                Err(Refusal::No("Authentication requires a user JWT".to_string()))
+            }
+            None => Err(Denied::User(fault).into()),
+        }
+    }
+
+    fn seat(&mut self, mut admission: Admission) -> Outcome {
+        let account = admission.user.account;
+        let limits = self.access.account_at(account).map(|account| account.limits);
+        if let Some(max) = limits.and_then(|limits| limits.connections_max) {
+            if !self.take_seat(account, max) {
+                return Outcome::Full;
+            }
+            admission.is_seated = true;
+        }
+        Outcome::Admitted(Box::new(admission))
+    }
+
+    /// Is there room for one more? Then it counts.
+    pub fn take_seat(&mut self, account: AccountId, max: u32) -> bool {
+        let taken = self.seats.entry(account).or_default();
+        let is_room = *taken < max;
+        *taken += u32::from(is_room);
+        is_room
+    }
+
+    /// One more, whether there is room or not.
+    pub fn add_seat(&mut self, account: AccountId) {
+        *self.seats.entry(account).or_default() += 1;
+    }
+
+    /// One less.
+    pub fn free_seat(&mut self, account: AccountId) {
+        if let Some(taken) = self.seats.get_mut(&account) {
+            *taken = taken.saturating_sub(1);
+            if *taken == 0 {
+                self.seats.remove(&account);
+            }
+        }
+    }
+}
+
+enum Refusal {
+    Needs(String),
+    No(String),
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        Refusal::No(denied.to_string())
+    }
+}
+
+fn token(claimant: &Claimant, held: &Held, admitted: &claims::Admitted) -> Token {
+    let issuer = &claimant.claims.issuer;
+    let by_another = !claimant.issuer_account().is_empty();
+    let signer = held.account.signing_keys().iter().rev().find(|known| known.key() == issuer);
+    Token {
+        signing_key: if by_another { issuer.as_str().into() } else { "".into() },
+        role: signer.filter(|_| by_another).map(|known: &SigningKey| fingerprint(known)),
+        issued_at_s: claimant.claims.issued_at_s,
+        is_bearer: admitted.limits.bearer_token,
+        has_default_permissions: admitted.default_permissions,
+    }
+}
+
+/// The token of an account, and of all it imports from that are not `known`. May take long.
+///
+/// # Errors
+/// One line: the account's own token can't be had, or is not to be believed.
+pub fn gather(
+    resolver: &Resolver,
+    trust: &Trust,
+    key: &str,
+    known: &BTreeSet<String>,
+) -> Result<Vec<Found>, String> {
+    let mut wanted = vec![key.to_string()];
+    let mut found: Vec<Found> = Vec::new();
+    while let Some(next) = wanted.pop() {
+        let there = |known: &str| found.iter().any(|(it, _)| it.claims.subject == known);
+        let is_known = next != key && known.contains(&next);
+        if is_known || there(&next) || found.len() >= GATHERED_MAX {
+            continue;
+        }
+        let fetched = resolver.fetch(&next).and_then(|token| {
+            let account = trust.account(&next, &token, now_s()).map_err(|why| why.to_string())?;
+            Ok((account, token))
+        });
+        match fetched {
+            Ok((account, token)) => {
+                let exporters = account.imports().iter().map(|import| import.account.clone());
+                wanted.extend(exporters);
+                found.push((account, token));
+            }
+            Err(why) if next == key => return Err(why),
+            Err(why) => log::debug!("Can't locate account [{next}] for an import: {why}"),
+        }
+    }
+    Ok(found)
+}
+
+/// Now, seconds since 1970.
+pub fn now_s() -> i64 {
+    Timestamp::now().as_second()
+}
+
+fn local_time(zone: &str) -> Option<LocalTime> {
+    let zone = match zone {
+        "" => TimeZone::system(),
+        name => TimeZone::get(name).ok()?,
+    };
+    let now = Zoned::new(Timestamp::now(), zone);
+    let of_day = |hour: i8, minute: i8, second: i8| {
+        u32::try_from(i32::from(hour) * 3600 + i32::from(minute) * 60 + i32::from(second)).ok()
+    };
+    of_day(now.hour(), now.minute(), now.second()).map(LocalTime)
+}

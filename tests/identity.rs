@@ -1,0 +1,676 @@
+//! Clients that prove who they are with tokens: nats-server and ringbus hear the same and answer the
+//! same.
+
+use serde_json::json;
+
+use crate::harness::server::{Program, Server, Setup};
+use crate::harness::tokens::{Account, Conn, User, World, now_s};
+
+const VIOLATION: [&str; 2] = ["-ERR 'Authorization Violation'", "(closed)"];
+
+/// Runs `work` against both programs with this configuration; it must tell the same of both.
+fn same_of_both(conf: &[String], work: impl Fn(&mut Server) -> Vec<String>) -> Vec<String> {
+    let told: Vec<Vec<String>> = [Program::reference(), Program::under_test()]
+        .iter()
+        .map(|program| {
+            let setup = Setup { conf: conf.to_vec(), shards: 3, ..Setup::default() };
+            let server = Server::start(program, &setup);
+            let mut server = server.unwrap_or_else(|fault| panic!("{fault}"));
+            work(&mut server)
+        })
+        .collect();
+    assert_eq!(told[0], told[1], "nats-server on the left, ringbus on the right");
+    told.into_iter().next_back().expect("two")
+}
+
+fn shown(what: &str, lines: &[String]) -> String {
+    format!("{what}: {}", lines.join(" | "))
+}
+
+fn none() -> serde_json::Value {
+    json!({})
+}
+
+#[test]
+fn info_asks_for_a_signature() {
+    let world = World::new();
+    same_of_both(&world.conf(&[]), |server| {
+        let info = Conn::open(server).info;
+        let nonce = info["nonce"].as_str().map(str::len);
+        vec![format!("{:?} {:?}", info["auth_required"], nonce)]
+    });
+}
+
+#[test]
+fn who_is_let_in_and_who_is_not() {
+    let world = World::new();
+    let mut app = Account::new("APP", none());
+    let (signing, gone) = (nkeys::KeyPair::new_account(), nkeys::KeyPair::new_user());
+    app.nats["signing_keys"] = json!([signing.public_key()]);
+    app.nats["revocations"] = json!({ gone.public_key(): now_s() + 60 });
+    let strict = Account::new("STRICT", json!({ "limits": { "disallow_bearer": true } }));
+    let mut late = Account::new("LATE", none());
+    late.claims["exp"] = json!(now_s() - 10);
+    let unknown = Account::new("UNKNOWN", none());
+    let conf = world.conf(&[&app, &strict, &late]);
+    let of_app = json!({ "issuer_account": app.id() });
+    let body = json!({ "subs": -1, "data": -1, "payload": -1 });
+    let revoked = {
+        use crate::harness::tokens::sign;
+        let token = sign(&app.key, "user", &gone.public_key(), none(), body);
+        User { key: gone, token }
+    };
+    let foreign = nkeys::KeyPair::new_account();
+    let users = [
+        ("by the account", app.user(none(), none())),
+        ("by a signing key", User::signed_by(&signing, none(), of_app.clone())),
+        ("by a stranger", User::signed_by(&foreign, none(), of_app)),
+        ("of no account", unknown.user(none(), none())),
+        ("ended", app.user(json!({ "exp": now_s() - 5 }), none())),
+        ("not yet", app.user(json!({ "nbf": now_s() + 100 }), none())),
+        ("revoked", revoked),
+        ("of an account that has ended", late.user(none(), none())),
+        ("from elsewhere", app.user(none(), json!({ "src": ["192.0.2.0/24"] }))),
+        ("from here", app.user(none(), json!({ "src": ["127.0.0.0/8"] }))),
+        ("mqtt", app.user(none(), json!({ "allowed_connection_types": ["MQTT"] }))),
+        ("standard", app.user(none(), json!({ "allowed_connection_types": ["standard"] }))),
+        ("of a new kind", app.user(none(), json!({ "allowed_connection_types": ["NEW"] }))),
+        ("bad subject", app.user(none(), json!({ "pub": { "allow": ["a..b"] } }))),
+        ("strictly", strict.user(none(), none())),
+    ];
+    let bearer = json!({ "bearer_token": true });
+    let bearers = [
+        ("bearer", app.user(none(), bearer.clone())),
+        ("bearer where none may", strict.user(none(), bearer)),
+        ("no bearer", app.user(none(), none())),
+    ];
+    let told = same_of_both(&conf, |server| {
+        let mut told = Vec::new();
+        for (what, user) in &users {
+            told.push(shown(what, &Conn::with(server, user).1));
+        }
+        for (what, user) in &bearers {
+            let lines = Conn::open(server).connect(json!({ "jwt": user.token }));
+            told.push(shown(what, &lines));
+        }
+        told.extend(without_a_token(server, &users[0].1));
+        told
+    });
+    let is_in = |line: &&String| line.ends_with(": ");
+    let inside: Vec<&str> = told.iter().filter(is_in).map(|l| l.trim_end_matches(": ")).collect();
+    let expected =
+        ["by the account", "by a signing key", "from here", "standard", "strictly", "bearer"];
+    assert_eq!(inside, expected, "{told:#?}");
+    let outside = told.iter().filter(|line| !is_in(line));
+    assert!(outside.clone().all(|line| line.ends_with(&VIOLATION.join(" | "))), "{told:#?}");
+}
+
+/// What comes of less than a token and its owner's signature.
+fn without_a_token(server: &Server, user: &User) -> Vec<String> {
+    let mut conn = Conn::open(server);
+    let sig = conn.signature(&nkeys::KeyPair::new_user());
+    let borrowed = conn.connect(json!({ "jwt": user.token, "sig": sig }));
+    let mut silent = Conn::open(server);
+    silent.send("SUB a 1\r\n");
+    let open = |words| Conn::open(server).connect(words);
+    vec![
+        shown("signed by another", &borrowed),
+        shown("nothing", &open(none())),
+        shown("a password", &open(json!({ "user": "a", "pass": "b" }))),
+        shown("junk", &open(json!({ "jwt": "x", "sig": "y" }))),
+        shown("no CONNECT", &silent.rest()),
+    ]
+}
+
+#[test]
+fn advisory_2026_23_tokens_with_broken_keys_end_one_connection_only() {
+    let world = World::new();
+    let app = Account::new("APP", none());
+    let good = app.user(none(), none());
+    same_of_both(&world.conf(&[&app]), |server| {
+        let mut told = Vec::new();
+        for subject in ["U", "UAAAA", "", &"U".repeat(200), &app.id()] {
+            let body = json!({ "subs": -1, "data": -1, "payload": -1 });
+            let token = crate::harness::tokens::sign(&app.key, "user", subject, none(), body);
+            let mut conn = Conn::open(server);
+            let sig = conn.signature(&good.key);
+            told.push(shown(subject, &conn.connect(json!({ "jwt": token, "sig": sig }))));
+        }
+        told.push(shown("good", &Conn::with(server, &good).1));
+        told
+    });
+}
+
+#[test]
+fn permissions_and_limits_of_a_token() {
+    let world = World::new();
+    let role = nkeys::KeyPair::new_account();
+    let mut app = Account::new("APP", json!({ "limits": { "subs": 3, "payload": 20 } }));
+    app.nats["default_permissions"] = json!({ "pub": { "allow": ["default.>"] } });
+    app.nats["mappings"] = json!({ "from": [{ "subject": "to", "weight": 100 }] });
+    app.nats["signing_keys"] = json!([{
+        "kind": "user_scope", "key": role.public_key(), "role": "device",
+        "template": {
+            "pub": { "allow": ["{{name()}}.>", "{{tag(team)}}.x"] }, "sub": {},
+            "subs": 1, "data": -1, "payload": 9,
+        },
+    }]);
+    let conf = world.conf(&[&app]);
+    let by_default = app.user(none(), none());
+    let own = app.user(
+        none(),
+        json!({
+            "pub": { "allow": ["mine", "from"], "deny": ["mine.not"] },
+            "sub": { "allow": ["get.>", "to", "work q"], "deny": ["get.no"] },
+            "payload": 10,
+        }),
+    );
+    let tags = json!({ "tags": ["team:red"] });
+    let scoped = User::scoped(&role, &app, json!({ "name": "dev7" }), tags);
+    let loud = User::scoped(&role, &app, none(), json!({ "pub": { "allow": ["a"] } }));
+    same_of_both(&conf, |server| {
+        let mut told = Vec::new();
+        let (mut conn, lines) = Conn::with(server, &by_default);
+        told.push(shown("defaults", &lines));
+        conn.send("PUB default.a 1\r\na\r\nPUB other 1\r\nb\r\nSUB any 1\r\n");
+        told.push(shown("defaults", &conn.settle()));
+        let (mut conn, lines) = Conn::with(server, &own);
+        told.push(shown("own", &lines));
+        conn.send("SUB to 1\r\nSUB get.no 2\r\nSUB work 3\r\nSUB work q 4\r\nPUB from 2\r\nhi\r\n");
+        told.push(shown("own", &conn.settle()));
+        conn.send("SUB get.a 5\r\nSUB get.b 6\r\n");
+        told.push(shown("too many", &conn.settle()));
+        conn.send("PUB mine 11\r\n");
+        told.push(shown("too long", &conn.rest()));
+        let (mut conn, lines) = Conn::with(server, &scoped);
+        told.push(shown("role", &lines));
+        conn.send("PUB dev7.a 1\r\na\r\nPUB red.x 1\r\na\r\nPUB blue.x 1\r\na\r\n");
+        told.push(shown("role", &conn.settle()));
+        conn.send("SUB a 1\r\nSUB b 2\r\nPUB dev7.a 10\r\n");
+        told.push(shown("role", &conn.rest()));
+        told.push(shown("more than its role", &Conn::with(server, &loud).1));
+        told
+    });
+}
+
+#[test]
+fn a_connection_ends_when_its_token_does() {
+    let world = World::new();
+    let app = Account::new("APP", none());
+    // Time passes between the two servers: each gets a token of its own.
+    let told = same_of_both(&world.conf(&[&app]), |server| {
+        let user = app.user(json!({ "exp": now_s() + 2 }), none());
+        let (mut conn, lines) = Conn::with(server, &user);
+        let end = conn.rest();
+        vec![shown("in", &lines), shown("out", &end)]
+    });
+    assert!(told[1].contains("-ERR 'User Authentication Expired'"), "{told:?}");
+}
+
+#[test]
+fn connections_end_when_their_account_does() {
+    let world = World::new();
+    let system = world.system.user(none(), none());
+    let told = same_of_both(&world.conf(&[]), |server| {
+        let mut app = Account::new("APP", none());
+        app.claims["exp"] = json!(now_s() + 3);
+        let dir = directory();
+        let mut conf = world.head();
+        conf.push(format!("resolver: {{ type: full, dir: {dir:?} }}"));
+        conf.extend(world.preload(&[&app]));
+        let setup = Setup { conf, shards: 3, ..Setup::default() };
+        let mut own = Server::start(&program_of(server), &setup).expect("a server");
+        let user = app.user(none(), none());
+        let (mut conn, lines) = Conn::with(&own, &user);
+        let mut told = vec![shown("in", &lines), shown("out", &conn.rest())];
+        told.push(shown("again", &Conn::with(&own, &user).1));
+        told.push(shown("system", &Conn::with(&own, &system).1));
+        assert!(own.is_running());
+        std::fs::remove_dir_all(dir).expect("a directory");
+        told
+    });
+    assert!(told[1].contains("-ERR 'Account Authentication Expired'"), "{told:?}");
+}
+
+/// The program that runs as this server.
+fn program_of(server: &Server) -> Program {
+    let path = std::fs::read_link(format!("/proc/{}/exe", server.process_id())).expect("a process");
+    let ours = Program::under_test();
+    match std::fs::canonicalize(&ours.path).is_ok_and(|known| known == path) {
+        true => ours,
+        false => Program::reference(),
+    }
+}
+
+/// A directory of its own that is not there yet.
+fn directory() -> std::path::PathBuf {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    std::env::temp_dir().join(format!("ringbus-jwt-{}-{number}", std::process::id()))
+}
+
+#[test]
+fn an_account_has_as_many_connections_as_it_may() {
+    let world = World::new();
+    let app = Account::new("APP", json!({ "limits": { "conn": 2 } }));
+    let user = app.user(none(), none());
+    let told = same_of_both(&world.conf(&[&app]), |server| {
+        let (first, one) = Conn::with(server, &user);
+        let (_second, two) = Conn::with(server, &user);
+        let three = Conn::with(server, &user).1;
+        drop(first);
+        // The server hears of it when it does.
+        let next = (0..500).find_map(|_| {
+            let (conn, lines) = Conn::with(server, &user);
+            lines.is_empty().then_some((conn, lines))
+        });
+        let (_third, again) = next.expect("there is room by and by");
+        let full = Conn::with(server, &user).1;
+        [one, two, three, again, full].iter().map(|lines| shown("", lines)).collect()
+    });
+    assert!(told[2].contains("maximum account active connections exceeded"), "{told:?}");
+}
+
+#[test]
+fn a_configured_account_has_as_many_connections_as_it_may() {
+    let conf = [
+        "accounts {",
+        "  A { users: [{ user: a, password: a }], limits { max_connections: 1 } }",
+        "  B { users: [{ user: b, password: b }] }",
+        "}",
+    ]
+    .map(str::to_string);
+    let told = same_of_both(&conf, |server| {
+        let words = |name: &str| json!({ "user": name, "pass": name });
+        let open = |name: &str| {
+            let mut conn = Conn::open(server);
+            let lines = conn.connect(words(name));
+            (conn, lines)
+        };
+        let (mut first, one) = open("a");
+        let two = open("a").1;
+        let other = open("b").1;
+        // Whoever says CONNECT again keeps its place.
+        let again = first.connect(words("a"));
+        [one, two, other, again].iter().map(|lines| shown("", lines)).collect()
+    });
+    assert!(told[1].contains("maximum account active connections exceeded"), "{told:?}");
+    assert!(told[3].ends_with(": "), "{told:?}");
+}
+
+#[test]
+fn imports_with_and_without_activations() {
+    use crate::harness::tokens::sign;
+    let world = World::new();
+    let mut exporter = Account::new("EXP", none());
+    exporter.nats["exports"] = json!([
+        { "subject": "open.>", "type": "stream" },
+        { "subject": "private.>", "type": "stream", "token_req": true },
+        { "subject": "ask.*", "type": "service" },
+    ]);
+    let mut importer = Account::new("IMP", none());
+    let activation = |subject: &str| {
+        let body = json!({ "subject": subject, "kind": "stream" });
+        sign(&exporter.key, "activation", &importer.id(), none(), body)
+    };
+    let import = |subject: &str, to: &str, kind: &str, token: &str| {
+        json!({ "subject": subject, "local_subject": to, "type": kind, "token": token,
+                "account": exporter.id() })
+    };
+    importer.nats["imports"] = json!([
+        import("open.a", "got.open", "stream", ""),
+        import("private.a", "got.a", "stream", &activation("private.a")),
+        import("private.b", "got.b", "stream", ""),
+        import("private.c", "got.c", "stream", &activation("private.other")),
+        import("ask.it", "please", "service", ""),
+    ]);
+    // One bad activation makes the whole token invalid, as the official library has it.
+    let mut fair = Account::new("FAIR", none());
+    fair.nats["imports"] = json!([
+        import("open.a", "got.open", "stream", ""),
+        import("private.b", "got.b", "stream", ""),
+        import("ask.it", "please", "service", ""),
+    ]);
+    let conf = world.conf(&[&exporter, &importer, &fair]);
+    let users = [exporter.user(none(), none()), importer.user(none(), none())];
+    let fair_user = fair.user(none(), none());
+    let told = same_of_both(&conf, |server| {
+        let mut told = vec![shown("invalid", &Conn::with(server, &users[1]).1)];
+        // The importer comes first: its exporter is not known yet.
+        let (mut to, lines) = Conn::with(server, &fair_user);
+        told.push(shown("importer", &lines));
+        to.send("SUB got.> 1\r\nSUB answer 2\r\n");
+        told.push(shown("importer", &to.settle()));
+        let (mut from, lines) = Conn::with(server, &users[0]);
+        told.push(shown("exporter", &lines));
+        from.send("SUB ask.it 1\r\n");
+        told.push(shown("exporter", &from.settle()));
+        from.send("PUB open.a 1\r\nx\r\nPUB private.b 1\r\ny\r\n");
+        told.push(shown("exporter", &from.settle()));
+        to.send("PUB please answer 2\r\nhi\r\n");
+        let last = to.until("x");
+        told.push(shown("importer", &last));
+        let asked = from.until("hi");
+        let reply = asked[0].split(' ').nth(3).expect("a reply subject").to_string();
+        from.send(&format!("PUB {reply} 3\r\nyes\r\n"));
+        from.settle();
+        told.push(shown("answer", &to.until("yes")));
+        told.push(shown("nothing else", &to.settle()));
+        told
+    });
+    assert!(told[0].contains("Authorization Violation"), "{told:?}");
+}
+
+#[test]
+fn a_role_with_an_activation_of_its_own() {
+    use crate::harness::tokens::sign;
+    let world = World::new();
+    let mut exporter = Account::new("EXP", none());
+    exporter.nats["exports"] =
+        json!([{ "subject": "private.>", "type": "stream", "token_req": true }]);
+    let mut importer = Account::new("IMP", none());
+    let body = json!({ "subject": "private.a", "kind": "stream" });
+    let token = sign(&exporter.key, "activation", &importer.id(), none(), body);
+    importer.nats["imports"] = json!([{
+        "subject": "private.a", "local_subject": "got", "type": "stream", "token": token,
+        "account": exporter.id(),
+    }]);
+    let conf = world.conf(&[&exporter, &importer]);
+    let (from, to) = (exporter.user(none(), none()), importer.user(none(), none()));
+    same_of_both(&conf, |server| {
+        let (mut to, lines) = Conn::with(server, &to);
+        to.send("SUB got 1\r\n");
+        to.settle();
+        let mut from = Conn::with(server, &from).0;
+        from.send("PUB private.b 1\r\ny\r\nPUB private.a 1\r\nx\r\n");
+        from.settle();
+        vec![shown("in", &lines), shown("got", &to.until("x"))]
+    });
+}
+
+/// Asks in the system account; the answer's payload without what no two servers have in common.
+fn ask(conn: &mut Conn, subject: &str, payload: &str) -> String {
+    conn.send(&format!(
+        "SUB _INBOX.x 9\r\nPUB {subject} _INBOX.x {}\r\n{payload}\r\n",
+        payload.len()
+    ));
+    let answer = conn.message();
+    conn.send("UNSUB 9\r\n");
+    conn.settle();
+    let Ok(mut json) = serde_json::from_str::<serde_json::Value>(&answer) else { return answer };
+    json.as_object_mut().map(|all| all.remove("server"));
+    json.to_string()
+}
+
+#[test]
+fn a_token_that_changes_takes_effect_everywhere() {
+    let world = World::new();
+    let system = world.system.user(none(), none());
+    let told = same_of_both(&world.conf(&[]), |server| {
+        let dir = directory();
+        let mut conf = world.head();
+        conf.push(format!("resolver: {{ type: full, dir: {dir:?}, allow_delete: true }}"));
+        conf.extend(world.preload(&[]));
+        let setup = Setup { conf, shards: 3, ..Setup::default() };
+        let own = Server::start(&program_of(server), &setup).expect("a server");
+        let mut admin = Conn::with(&own, &system).0;
+        let mut app = Account::new("APP", none());
+        let (one, two) = (app.user(none(), none()), app.user(none(), none()));
+        let (id, system_id) = (app.id(), world.system.id());
+        let mask = |text: String| text.replace(&id, "APP").replace(&system_id, "SYS");
+        let update = "$SYS.REQ.CLAIMS.UPDATE";
+        let mut told = vec![shown("unknown", &Conn::with(&own, &one).1)];
+        told.push(mask(ask(&mut admin, update, "junk")));
+        told.push(mask(ask(&mut admin, update, &world.token_of(&app))));
+        let (mut first, lines) = Conn::with(&own, &one);
+        told.push(shown("one", &lines));
+        let (mut second, lines) = Conn::with(&own, &two);
+        told.push(shown("two", &lines));
+        let lookup = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.LOOKUP", app.id());
+        told.push((ask(&mut admin, &lookup, "") == world.token_of(&app)).to_string());
+        let list = ask(&mut admin, "$SYS.REQ.CLAIMS.LIST", "");
+        told.push(format!("{} {}", list.contains(&app.id()), list.contains(&world.system.id())));
+        app.nats["default_permissions"] = json!({ "pub": { "deny": ["no"] } });
+        app.nats["revocations"] = json!({ two.key.public_key(): now_s() + 5 });
+        let wrong = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", world.system.id());
+        told.push(mask(ask(&mut admin, &wrong, &world.token_of(&app))));
+        let right = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", app.id());
+        told.push(mask(ask(&mut admin, &right, &world.token_of(&app))));
+        told.push(shown("revoked", &second.rest()));
+        first.send("PUB no 1\r\nx\r\n");
+        told.push(shown("other defaults", &first.settle()));
+        told.push(shown("revoked", &Conn::with(&own, &two).1));
+        told.extend(deletions(&mut admin, &world, &app).into_iter().map(mask));
+        told.push(shown("deleted", &first.rest()));
+        told.push(shown("deleted", &Conn::with(&own, &one).1));
+        std::fs::remove_dir_all(dir).expect("a directory");
+        told
+    });
+    assert!(told.iter().any(|line| line.contains("User Authentication Revoked")), "{told:#?}");
+    assert!(told.iter().any(|line| line.contains("jwt updated")), "{told:#?}");
+}
+
+/// What is said to those who have an account's token deleted; the last one may.
+fn deletions(admin: &mut Conn, world: &World, app: &Account) -> Vec<String> {
+    let stranger = nkeys::KeyPair::new_operator();
+    let by = |key: &nkeys::KeyPair, account: String| {
+        let body = json!({ "accounts": [account] });
+        crate::harness::tokens::sign(key, "generic", &key.public_key(), none(), body)
+    };
+    let requests = [
+        by(&stranger, app.id()),
+        by(&world.operator, world.system.id()),
+        by(&world.operator, "A".to_string()),
+        by(&world.operator, app.id()),
+    ];
+    let mut told = Vec::new();
+    for request in requests {
+        let answer = ask(admin, "$SYS.REQ.CLAIMS.DELETE", &request);
+        let answer = answer.replace(&stranger.public_key(), "X");
+        told.push(answer.replace(&world.operator.public_key(), "O"));
+    }
+    told
+}
+
+#[test]
+fn a_signing_key_that_goes_takes_its_users_with_it() {
+    let world = World::new();
+    let system = world.system.user(none(), none());
+    same_of_both(&world.conf(&[]), |server| {
+        let signing = nkeys::KeyPair::new_account();
+        let mut app = Account::new("APP", none());
+        app.nats["signing_keys"] = json!([signing.public_key()]);
+        let conf = world.conf(&[&app]);
+        let setup = Setup { conf, shards: 3, ..Setup::default() };
+        let own = Server::start(&program_of(server), &setup).expect("a server");
+        let user = User::signed_by(&signing, none(), json!({ "issuer_account": app.id() }));
+        let (mut conn, lines) = Conn::with(&own, &user);
+        let mut stays = Conn::with(&own, &app.user(none(), none())).0;
+        let mut admin = Conn::with(&own, &system).0;
+        app.nats["signing_keys"] = json!([]);
+        let update = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", app.id());
+        let answer = ask(&mut admin, &update, &world.token_of(&app)).replace(&app.id(), "APP");
+        vec![
+            shown("in", &lines),
+            answer,
+            shown("out", &conn.rest()),
+            shown("stays", &stays.settle()),
+            shown("again", &Conn::with(&own, &user).1),
+        ]
+    });
+}
+
+#[test]
+fn operators_and_the_rest_of_a_file() {
+    let world = World::new();
+    let app = Account::new("APP", none());
+    let bad = |lines: &[&str]| {
+        let mut conf = world.head();
+        conf.extend(lines.iter().map(|line| line.to_string()));
+        conf
+    };
+    let mut two = world.head();
+    two[0] = two[0].replace("operator: ", "operators: [") + ", " + &two[0][10..] + "]";
+    let cases = [
+        two,
+        bad(&["resolver: MEMORY", "accounts { A { } }"]),
+        bad(&["resolver: MEMORY", "authorization { users: [{ user: a, password: a }] }"]),
+        bad(&["resolver: MEMORY", "no_auth_user: a"]),
+        bad(&["resolver: MEMORY", &format!("trusted: {}", world.operator.public_key())]),
+        bad(&["resolver: MEMORY", "resolver_pinned_accounts: x"]),
+        bad(&["resolver: MEMORY", "default_sentinel: x"]),
+        vec!["default_sentinel: x".to_string()],
+        bad(&["resolver: URL(\"http://127.0.0.1:1/\")", &world.preload(&[&app]).join("\n")]),
+    ];
+    for conf in &cases {
+        let why = [Program::reference(), Program::under_test()].map(|program| {
+            let setup = Setup { conf: conf.clone(), ..Setup::default() };
+            let refusal = Server::start(&program, &setup).err().expect("it must not start");
+            let last = refusal.lines().rev().find(|line| !line.is_empty()).unwrap_or_default();
+            let last = last.split("[FTL] ").last().unwrap_or_default();
+            last.trim_start_matches("nats-server: ").to_string()
+        });
+        assert_eq!(why[0], why[1], "{conf:#?}");
+    }
+}
+
+#[test]
+fn pinned_accounts_and_a_sentinel() {
+    let world = World::new();
+    let (app, other) = (Account::new("APP", none()), Account::new("OTHER", none()));
+    let sentinel = app.user(none(), json!({ "bearer_token": true }));
+    let mut conf = world.conf(&[&app, &other]);
+    conf.push(format!("resolver_pinned_accounts: [{}]", app.id()));
+    conf.push(format!("default_sentinel: {}", sentinel.token));
+    let system = world.system.user(none(), none());
+    same_of_both(&conf, |server| {
+        vec![
+            shown("pinned", &Conn::with(server, &app.user(none(), none())).1),
+            shown("not", &Conn::with(server, &other.user(none(), none())).1),
+            shown("system", &Conn::with(server, &system).1),
+            shown("nothing shown", &Conn::open(server).connect(none())),
+        ]
+    });
+}
+
+/// Serves tokens by their accounts' keys, for as long as the test runs.
+fn serve_tokens(tokens: Vec<(String, String)>) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("a port");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            let path = first.split(' ').nth(1).unwrap_or_default();
+            let key = path.rsplit('/').next().unwrap_or_default();
+            let token = tokens.iter().find(|(known, _)| known == key).map(|(_, token)| token);
+            let (status, body) = match (key, token) {
+                ("", _) => ("200 OK", ""),
+                (_, Some(token)) => ("200 OK", token.as_str()),
+                (_, None) => ("404 Not Found", ""),
+            };
+            let length = body.len();
+            // Fails if whoever asked has lost patience.
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    format!("http://{address}/jwt/v1/accounts/")
+}
+
+#[test]
+fn accounts_behind_a_url() {
+    let world = World::new();
+    let exporter =
+        Account::new("EXP", json!({ "exports": [{ "subject": "a", "type": "stream" }] }));
+    let import = json!({ "subject": "a", "local_subject": "b", "type": "stream",
+                         "account": exporter.id() });
+    let app = Account::new("APP", json!({ "imports": [import] }));
+    let (unknown, foreign) = (Account::new("UNKNOWN", none()), World::new());
+    let impostor = Account::new("IMPOSTOR", none());
+    let all = [&app, &exporter, &world.system];
+    let mut tokens: Vec<_> = all.iter().map(|it| (it.id(), world.token_of(it))).collect();
+    tokens.push((impostor.id(), foreign.token_of(&impostor)));
+    // Under another account's key.
+    tokens.push((unknown.id(), world.token_of(&app)));
+    let mut conf = world.head();
+    conf.push(format!("resolver: URL({})", serve_tokens(tokens)));
+    let users = [app.user(none(), none()), exporter.user(none(), none())];
+    let others = [unknown.user(none(), none()), impostor.user(none(), none())];
+    same_of_both(&conf, |server| {
+        let (mut to, lines) = Conn::with(server, &users[0]);
+        to.send("SUB b 1\r\n");
+        to.settle();
+        let (mut from, there) = Conn::with(server, &users[1]);
+        from.send("PUB a 1\r\nx\r\n");
+        from.settle();
+        let mut told = vec![shown("in", &lines), shown("in", &there), shown("b", &to.until("x"))];
+        told.extend(others.iter().map(|user| shown("other", &Conn::with(server, user).1)));
+        told
+    });
+}
+
+#[test]
+fn a_storm_of_logins_of_unknown_accounts_keeps_nobody_out() {
+    let world = World::new();
+    let app = Account::new("APP", none());
+    let user = app.user(none(), none());
+    let setup = Setup { conf: world.conf(&[&app]), shards: 3, ..Setup::default() };
+    let server = Server::start(&Program::under_test(), &setup).expect("a server");
+    let mut strangers: Vec<Conn> = (0..300).map(|_| Conn::open(&server)).collect();
+    for conn in &mut strangers {
+        let stranger = Account::new("X", none()).user(none(), none());
+        let sig = conn.signature(&stranger.key);
+        let words = json!({ "jwt": stranger.token, "sig": sig, "verbose": false });
+        conn.send(&format!("CONNECT {words}\r\n"));
+    }
+    assert_eq!(Conn::with(&server, &user).1, [""; 0]);
+    for conn in &mut strangers {
+        assert_eq!(conn.rest(), VIOLATION);
+    }
+}
+
+#[test]
+fn accounts_of_a_file_that_is_read_again() {
+    let mut world = World::new();
+    let mut app = Account::new("APP", none());
+    let user = app.user(none(), none());
+    let late = Account::new("LATE", none());
+    let first = world.conf(&[&app]);
+    app.nats["revocations"] = json!({ user.key.public_key(): now_s() + 60 });
+    // The operator's token is the very same, as it is in a file.
+    let mut second = world.conf(&[&app, &late]);
+    second[0] = first[0].clone();
+    world.operator = nkeys::KeyPair::new_operator();
+    let other_operator = world.conf(&[&late]);
+    let of_late = late.user(none(), none());
+    for shards in [1, 3] {
+        let path = directory().with_extension("conf");
+        let write = |lines: &[String]| std::fs::write(&path, lines.join("\n")).expect("a file");
+        write(&first);
+        let args = ["-c".to_string(), path.display().to_string()];
+        let setup = Setup { args: args.to_vec(), shards, ..Setup::default() };
+        let mut server = Server::start(&Program::under_test(), &setup).expect("a server");
+        let wait = std::time::Duration::from_secs(10);
+        let (mut conn, lines) = Conn::with(&server, &user);
+        assert_eq!(lines, [""; 0]);
+        assert_eq!(Conn::with(&server, &of_late).1, VIOLATION);
+        write(&second);
+        server.signal("HUP");
+        server.wait_log("Reloaded server configuration", wait).expect("it is reloaded");
+        assert_eq!(conn.rest(), ["-ERR 'User Authentication Revoked'", "(closed)"]);
+        assert_eq!(Conn::with(&server, &user).1, VIOLATION);
+        assert_eq!(Conn::with(&server, &of_late).1, [""; 0]);
+        write(&other_operator);
+        server.signal("HUP");
+        let refused = "config reload not supported for TrustedOperators";
+        server.wait_log(refused, wait).expect("it is refused");
+        assert_eq!(Conn::with(&server, &of_late).1, [""; 0]);
+        std::fs::remove_file(path).expect("a file");
+    }
+}
