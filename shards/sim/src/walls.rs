@@ -197,6 +197,13 @@ impl Walls {
         walls
     }
 
+    /// Most ways of one publication: its own, and those to accounts that answer or have asked.
+    pub fn copies_max(&self) -> usize {
+        let asked_by = |who: usize| self.services.iter().filter(|s| s.importer == who).count();
+        let asks = (0..self.accounts).map(asked_by).max().unwrap_or(0);
+        1 + asks.max(usize::from(!self.services.is_empty()))
+    }
+
     /// Who may come in.
     pub fn guests(&self) -> Vec<usize> {
         (0..self.people.len()).filter(|at| !self.people[*at].is_gone).collect()
@@ -208,6 +215,8 @@ impl Walls {
         if self.accounts == 0 {
             return Arc::new(access);
         }
+        // A client may be read late.
+        access.auth_timeout_ns = THRESHOLD_NS;
         let ids: Vec<AccountId> =
             (0..self.accounts).map(|at| access.account(&account_name(at))).collect();
         for (at, person) in self.people.iter().enumerate().filter(|(_, person)| !person.is_gone) {

@@ -115,8 +115,15 @@ impl<B: Bus> World<B> {
     pub fn new(seed: u64, swarm: Swarm, bus: B, trace: Trace) -> World<B> {
         let shards = bus.shards();
         let access = swarm.access_of(&swarm.walls, None);
-        let driver =
-            Driver::new(bus, swarm.ring_frames, &swarm.options, swarm.settle_per_mille, seed);
+        let copies = swarm.walls.copies_max();
+        let driver = Driver::new(
+            bus,
+            swarm.ring_frames,
+            &swarm.options,
+            swarm.settle_per_mille,
+            copies,
+            seed,
+        );
         World {
             driver,
             oracle: Oracle::new(swarm.rules(), swarm.walls.clone()),

@@ -107,13 +107,14 @@ pub struct Driver<B: Bus> {
 }
 
 impl<B: Bus> Driver<B> {
-    /// Rings hold `capacity` frames. Effects are carried out after a step this often in a thousand,
-    /// and after a turn.
+    /// Rings hold `capacity` frames, and a publication has at most `copies_max` ways. Effects are
+    /// carried out after a step this often in a thousand, and after a turn.
     pub fn new(
         bus: B,
         capacity: usize,
         options: &Options,
         settle_per_mille: u32,
+        copies_max: usize,
         seed: u64,
     ) -> Driver<B> {
         let shards = bus.shards();
@@ -143,7 +144,7 @@ impl<B: Bus> Driver<B> {
             probes: (0..shards).map(|_| Vec::new()).collect(),
             staged_max: LANE_STAGED_BYTES_MAX
                 + BATCH_BYTES_MAX
-                + options.payload_max
+                + options.payload_max * copies_max
                 + LANE_SLACK_BYTES,
             write_deadline_ns: options.write_deadline_ns,
             prng: Prng::stream(seed, "driver"),

@@ -66,6 +66,9 @@ impl Oracle {
         came: &str,
     ) -> Result<Option<Expect>, String> {
         let record = &mut self.sessions[session];
+        if record.is_unsettled {
+            return Ok(None);
+        }
         while let Some(expect) = record.expected.front()
             && matches!(expect, Expect::PerhapsErr(_))
             && !fits(expect)

@@ -217,6 +217,8 @@ struct SessionRecord {
     forgotten: bool,
     /// It will not read any more, so nobody can tell what came.
     deaf: bool,
+    /// Access changed while it did not read: which of its operations were allowed is not known.
+    is_unsettled: bool,
 }
 
 impl SessionRecord {
@@ -322,6 +324,7 @@ impl Oracle {
             refused,
             forgotten: false,
             deaf: false,
+            is_unsettled: false,
         });
         self.sessions.len() - 1
     }
@@ -530,7 +533,7 @@ impl Oracle {
         }
         let silent = |expect: &&Expect| matches!(expect, Expect::Info | Expect::PerhapsErr(_));
         let cut = record.expected.iter().find(|expect| !silent(expect));
-        if record.fate == Fate::Heard && cut.is_some() {
+        if record.fate == Fate::Heard && cut.is_some() && !record.is_unsettled {
             return Err(format!("session {session} ended, but was owed {cut:?}"));
         }
         record.inbox = Vec::new();
@@ -561,8 +564,8 @@ impl Oracle {
 
     /// Is it waiting for an answer?
     pub fn is_owed(&self, session: Session) -> bool {
-        let expected = &self.sessions[session].expected;
-        expected.iter().any(|expect| !matches!(expect, Expect::PerhapsErr(_)))
+        let SessionRecord { expected, is_unsettled, .. } = &self.sessions[session];
+        !is_unsettled && expected.iter().any(|expect| !matches!(expect, Expect::PerhapsErr(_)))
     }
 
     /// What it is waiting for, for a report.

@@ -1,7 +1,7 @@
 //! Who may see what, and under which subject: accounts, doors and permissions as an operator's
 //! manual tells of them, read from the lists.
 
-use super::{Oracle, PubRecord, Session, SubRecord, matches};
+use super::{Expect, Oracle, PubRecord, Session, SubRecord, matches};
 use crate::walls::{Lists, May, Walls};
 
 /// One way of a publication.
@@ -309,10 +309,14 @@ impl Oracle {
             let may = |era: usize| self.eras[era].may(record.person);
             let has_changed = may(last) != may(last - 1);
             let record = &mut self.sessions[at];
-            // Who does not read now may do so at its end.
+            let doubtful =
+                |expect: &Expect| matches!(expect, Expect::PerhapsErr(_) | Expect::OkOrErr(_));
             if record.stays() {
                 record.removals.clear();
-                record.expected.retain(|expect| !matches!(expect, super::Expect::PerhapsErr(_)));
+                record.expected.retain(|expect| !doubtful(expect));
+            } else {
+                // It may read again, if only at its end.
+                record.is_unsettled |= record.expected.iter().any(doubtful);
             }
             if has_changed {
                 record.asked.clear();
