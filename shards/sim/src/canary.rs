@@ -9,8 +9,9 @@ use crate::bus::Bus;
 use crate::prng::Prng;
 use crate::walls::Gap;
 
-/// Where a batch has the number of its first message's account.
-const ACCOUNT_AT: usize = 4;
+/// Where a batch, which begins with when its bytes were read, has the number of its first message's
+/// account.
+const ACCOUNT_AT: usize = 12;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
