@@ -162,13 +162,13 @@ impl Shard {
 
     /// One delivery of a member is spoken for.
     fn reserve(&mut self, sub: SubId) {
-        self.subs.of(sub).reserved += 1;
+        self.subs.of(sub).reserve();
         self.reweigh_limited(sub);
     }
 
     /// A reservation is used or given back.
     pub(crate) fn unreserve(&mut self, sub: SubId) {
-        self.subs.of(sub).reserved -= 1;
+        self.subs.of(sub).unreserve();
         self.reweigh_limited(sub);
     }
 
@@ -191,7 +191,7 @@ impl Shard {
     /// One promise less is open on a member: if it has left, or has had its fill, it is gone now.
     pub(crate) fn settle(&mut self, sub: SubId, out: &mut Effects) {
         let subscription = self.subs.peek(sub);
-        if subscription.leaving && subscription.fenced && subscription.reserved == 0 {
+        if subscription.leaving && subscription.is_fenced() && subscription.reserved() == 0 {
             self.released(sub, out);
         }
     }

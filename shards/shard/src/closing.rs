@@ -139,7 +139,7 @@ impl Shard {
             self.drop_subscription(shadow);
         }
         let subscription = self.subs.peek(sub);
-        if subscription.reserved > 0 {
+        if subscription.reserved() > 0 {
             self.claims.forget(sub);
         }
         let account = &mut self.accounts[subscription.account.0 as usize];
@@ -152,8 +152,8 @@ impl Shard {
     /// Until then its connection waits: false.
     pub(crate) fn left(&mut self, sub: SubId) -> bool {
         let subscription = self.subs.of(sub);
-        subscription.fenced = true;
-        if subscription.reserved > 0 {
+        subscription.set_fenced();
+        if subscription.reserved() > 0 {
             let conn = subscription.conn;
             if let Some(client) = self.client(conn) {
                 client.promised = true;

@@ -19,7 +19,7 @@ use crate::plans::Plans;
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
 use crate::session::guard::Watch;
-use crate::sid::{Sid, SubId};
+use crate::sid::{Names, Sid, SubId};
 
 /// One subscription of a connection of this shard.
 pub(crate) struct Subscription {
@@ -27,33 +27,79 @@ pub(crate) struct Subscription {
     pub sid: Sid,
     pub account: crate::AccountId,
     pub pattern: PatternId,
-    /// Its group in the pattern's entry.
-    pub queue: Option<Rc<[u8]>>,
     /// Where it stands in its entry's or group's list.
     at: u32,
     pub delivered: u64,
     /// Ends after this many deliveries; 0 is never.
     pub max: u64,
-    /// Deliveries promised to publishers of other shards.
-    pub reserved: u64,
+    more: Option<Box<More>>,
     /// Peers may not know of `max` yet, and may have sent more than it allows.
     pub limit_open: bool,
     /// Unsubscribed, but takes what is on the rings for it.
     pub leaving: bool,
-    /// It left and peers have caught up: gone as soon as no promise is open.
-    pub fenced: bool,
     /// What it gets is looked at one by one: its connection may not see all of it, or answers it.
     pub guarded: bool,
     /// Its connection may not see all of it.
     pub filtered: bool,
-    /// The shadow of a subscription of another account, which has this import.
-    pub import: Option<Rc<StreamImport>>,
 }
+
+/// What most subscriptions have nothing of.
+#[derive(Default)]
+struct More {
+    /// Its group in the pattern's entry.
+    queue: Option<Rc<[u8]>>,
+    /// Deliveries promised to publishers of other shards.
+    reserved: u64,
+    /// It left and peers have caught up: gone as soon as no promise is open.
+    fenced: bool,
+    /// The shadow of a subscription of another account, which has this import.
+    import: Option<Rc<StreamImport>>,
+}
+
+const _: () = assert!(size_of::<Option<Subscription>>() == 64);
 
 impl Subscription {
     /// May it be given one more message, beyond those promised?
     pub fn has_room(&self) -> bool {
-        self.max == 0 || self.delivered + self.reserved < self.max
+        self.max == 0 || self.delivered + self.reserved() < self.max
+    }
+
+    /// Its group in the pattern's entry.
+    pub fn queue(&self) -> Option<&Rc<[u8]>> {
+        self.more.as_ref()?.queue.as_ref()
+    }
+
+    /// What it is the shadow of, if it is one.
+    pub fn import(&self) -> Option<&Rc<StreamImport>> {
+        self.more.as_ref()?.import.as_ref()
+    }
+
+    pub fn set_import(&mut self, import: Rc<StreamImport>) {
+        self.more.get_or_insert_default().import = Some(import);
+    }
+
+    /// Deliveries promised to publishers of other shards.
+    pub fn reserved(&self) -> u64 {
+        self.more.as_ref().map_or(0, |more| more.reserved)
+    }
+
+    /// It left and peers have caught up: gone as soon as no promise is open.
+    pub fn is_fenced(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.fenced)
+    }
+
+    pub fn set_fenced(&mut self) {
+        self.more.get_or_insert_default().fenced = true;
+    }
+
+    /// Promises one delivery more.
+    pub fn reserve(&mut self) {
+        self.more.get_or_insert_default().reserved += 1;
+    }
+
+    /// A promise is kept, or not needed.
+    pub fn unreserve(&mut self) {
+        self.more.get_or_insert_default().reserved -= 1;
     }
 
     /// It can't be counted on for every message: it takes a limited number, or may not see some.
@@ -63,7 +109,7 @@ impl Subscription {
 
     /// It gets whatever matches, whoever publishes it.
     fn gets_all(&self) -> bool {
-        !self.filtered && self.import.is_none()
+        !self.filtered && self.import().is_none()
     }
 }
 
@@ -86,6 +132,10 @@ impl Subscriptions {
                 SubId(slot)
             }
             None => {
+                // By a quarter, not by doubling: the slack is part of what a subscription may cost.
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / 4 + 4);
+                }
                 self.slots.push(Some(subscription));
                 SubId(self.slots.len() as u32 - 1)
             }
@@ -113,18 +163,37 @@ impl Subscriptions {
     }
 }
 
+impl Names for Subscriptions {
+    fn name(&self, sub: SubId) -> &[u8] {
+        self.peek(sub).sid.as_bytes()
+    }
+}
+
 /// Interest of a shard as its peers know it, for checks: pattern, group, members.
 pub type Wish = (Box<[u8]>, Option<Box<[u8]>>, u32);
 
-/// Everybody interested in one pattern.
+/// Everybody interested in one pattern. Most have one subscription here, or one peer.
 #[derive(Default)]
 pub(crate) struct Entry {
-    plain: Vec<SubId>,
-    /// Made of `plain` when it was last needed.
-    targets: OnceCell<Rc<Targets>>,
+    /// The one plain subscription and the one peer, unless there is `wide`.
+    one: Option<SubId>,
+    /// The one gets all there is.
+    one_is_sure: bool,
+    peer: Option<PlainPeer>,
     announced: Plain,
     /// In the account's list of entries to announce.
     dirty: bool,
+    /// Made of the plain subscriptions when they were last needed.
+    targets: OnceCell<Rc<Targets>>,
+    wide: Option<Box<Wide>>,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+/// All of them, where there are more.
+#[derive(Default)]
+struct Wide {
+    plain: Vec<SubId>,
     /// Of `plain`, those that get all there is.
     sure: u32,
     peers: Vec<PlainPeer>,
@@ -332,18 +401,15 @@ impl Account {
         let subscription = subs.of(sub);
         let sure = subscription.gets_all();
         let entry = &mut self.table[subscription.pattern];
-        let list = match &subscription.queue {
+        let at = match subscription.queue() {
             Some(name) => {
-                let name = name.clone();
-                &mut entry.group_mut(&name).members
+                let members = &mut entry.group_mut(name).members;
+                members.push(sub);
+                members.len() - 1
             }
-            None => {
-                entry.sure += u32::from(sure);
-                &mut entry.plain
-            }
+            None => entry.push_plain(sub, sure),
         };
-        subscription.at = list.len() as u32;
-        list.push(sub);
+        subscription.at = at as u32;
         self.figures.inserts += 1;
         self.touch(subs.peek(sub).pattern);
     }
@@ -354,17 +420,14 @@ impl Account {
         debug_assert!(!subscription.leaving);
         let (pattern, at) = (subscription.pattern, subscription.at as usize);
         let entry = &mut self.table[pattern];
-        let list = match &subscription.queue {
-            Some(name) => &mut entry.find_group(name).expect("a member's group").members,
-            None => {
-                entry.sure -= u32::from(subscription.gets_all());
-                &mut entry.plain
+        let moved = match subscription.queue() {
+            Some(name) => {
+                take_out(&mut entry.find_group(name).expect("a member's group").members, at, sub)
             }
+            None => entry.take_plain(at, sub, subscription.gets_all()),
         };
-        debug_assert_eq!(list[at], sub);
-        list.swap_remove(at);
-        if let Some(moved) = list.get(at) {
-            subs.of(*moved).at = at as u32;
+        if let Some(moved) = moved {
+            subs.of(moved).at = at as u32;
         }
         self.touch(pattern);
     }
@@ -374,14 +437,14 @@ impl Account {
         self.part(sub, subs);
         let subscription = subs.of(sub);
         subscription.leaving = true;
-        let name = subscription.queue.clone().expect("only queue members leave");
+        let name = subscription.queue().cloned().expect("only queue members leave");
         self.table[subscription.pattern].group_mut(&name).leaving.push(sub);
     }
 
     /// A leaving member is gone for good.
     pub fn left(&mut self, sub: SubId, subs: &Subscriptions) {
         let subscription = subs.peek(sub);
-        let name = subscription.queue.as_ref().expect("only queue members leave");
+        let name = subscription.queue().expect("only queue members leave");
         let group = self.table[subscription.pattern].find_group(name).expect("a member's group");
         group.leaving.retain(|member| *member != sub);
         self.touch(subscription.pattern);
@@ -397,10 +460,8 @@ impl Account {
         let subscription = subs.of(sub);
         let was_sure = subscription.gets_all();
         (subscription.guarded, subscription.filtered) = (watch.guarded, watch.filtered);
-        if subscription.queue.is_none() {
-            let entry = &mut self.table[subscription.pattern];
-            entry.sure += u32::from(subscription.gets_all());
-            entry.sure -= u32::from(was_sure);
+        if subscription.queue().is_none() {
+            self.table[subscription.pattern].reassure(was_sure, subscription.gets_all());
         }
         self.touch(subscription.pattern);
     }
@@ -411,11 +472,9 @@ impl Account {
         let entry = &mut self.table[id];
         match queue {
             None => {
-                entry.peers.retain(|peer| peer.shard != from);
-                if weight.members > 0 {
-                    entry.peers.push(PlainPeer { shard: from, unsure: weight.is_unsure(false) });
-                    entry.peers.sort_unstable_by_key(|peer| peer.shard);
-                }
+                let unsure = weight.is_unsure(false);
+                let peer = PlainPeer { shard: from, unsure };
+                entry.hear_plain(peer, weight.members > 0);
             }
             Some(name) => {
                 let peers = &mut entry.group_mut(name).peers;
@@ -470,7 +529,7 @@ impl Account {
                 entry.announced = plain;
                 changes.push((None, plain.weight()));
             }
-            for group in &mut entry.groups {
+            for group in entry.groups_mut() {
                 let weight = group.weigh(subs);
                 if weight != group.announced {
                     group.announced = weight;
@@ -481,7 +540,7 @@ impl Account {
                 tell(Change { pattern: self.table.pattern(pattern).into(), queue, weight });
             }
             let entry = &mut self.table[pattern];
-            entry.groups.retain(|group| !group.is_empty());
+            entry.narrow();
             if entry.is_empty() {
                 self.table.remove(pattern);
             }
@@ -522,15 +581,15 @@ impl Account {
         plan.account = self.id;
         for id in &matched {
             let entry = &self.table[*id];
-            if !entry.plain.is_empty() {
+            if !entry.plain().is_empty() {
                 let targets =
-                    entry.targets.get_or_init(|| Rc::new(Targets::of(&entry.plain, subs)));
+                    entry.targets.get_or_init(|| Rc::new(Targets::of(entry.plain(), subs)));
                 plan.locals.push(targets.clone());
             }
-            plan.peers.extend(entry.peers.iter().map(|peer| peer.shard));
-            let unsure = entry.peers.iter().filter(|peer| peer.unsure).map(|peer| peer.shard);
+            plan.peers.extend(entry.peers().iter().map(|peer| peer.shard));
+            let unsure = entry.peers().iter().filter(|peer| peer.unsure).map(|peer| peer.shard);
             plan.unsure_peers.extend(unsure);
-            for group in &entry.groups {
+            for group in entry.groups() {
                 plan.add_group(group, subs);
             }
         }
@@ -559,7 +618,7 @@ impl Account {
     #[cold]
     fn keep_unsure(&self, plan: &mut Plan, matched: &[PatternId]) {
         let is_sure = |shard: &ShardId| {
-            let mut peers = matched.iter().flat_map(|id| &self.table[*id].peers);
+            let mut peers = matched.iter().flat_map(|id| self.table[*id].peers());
             peers.any(|peer| peer.shard == *shard && !peer.unsure)
         };
         plan.unsure_peers.retain(|shard| !is_sure(shard));
@@ -574,7 +633,7 @@ impl Account {
             if entry.announced != Plain::Nobody {
                 all.push((pattern.into(), None, 1));
             }
-            let groups = entry.groups.iter().filter(|group| group.announced.members > 0);
+            let groups = entry.groups().iter().filter(|group| group.announced.members > 0);
             all.extend(groups.map(|group| {
                 (pattern.into(), Some(group.name.as_ref().into()), group.announced.members)
             }));
@@ -587,10 +646,10 @@ impl Account {
     pub fn heard(&self, from: ShardId) -> Vec<Wish> {
         let mut all = Vec::new();
         for (_, pattern, entry) in self.table.iter() {
-            if entry.peers.iter().any(|peer| peer.shard == from) {
+            if entry.peers().iter().any(|peer| peer.shard == from) {
                 all.push((pattern.into(), None, 1));
             }
-            for group in &entry.groups {
+            for group in entry.groups() {
                 let peers = group.peers.iter().filter(|peer| peer.shard == from);
                 all.extend(peers.map(|peer| {
                     (pattern.into(), Some(group.name.as_ref().into()), peer.weight.members)
@@ -604,40 +663,143 @@ impl Account {
 
 impl Entry {
     fn is_empty(&self) -> bool {
-        self.plain.is_empty()
+        self.plain().is_empty()
             && self.announced == Plain::Nobody
-            && self.peers.is_empty()
-            && self.groups.is_empty()
+            && self.peers().is_empty()
+            && self.groups().is_empty()
     }
 
     fn plainly(&self) -> Plain {
-        match (self.plain.is_empty(), self.sure) {
+        let sure = self.wide.as_ref().map_or(self.one_is_sure.into(), |wide| wide.sure);
+        match (self.plain().is_empty(), sure) {
             (true, _) => Plain::Nobody,
             (false, 0) => Plain::Unsure,
             (false, _) => Plain::Sure,
         }
     }
 
+    fn plain(&self) -> &[SubId] {
+        self.wide.as_ref().map_or(self.one.as_slice(), |wide| &wide.plain)
+    }
+
+    /// Peers with plain interest, in order.
+    fn peers(&self) -> &[PlainPeer] {
+        self.wide.as_ref().map_or(self.peer.as_slice(), |wide| &wide.peers)
+    }
+
+    fn groups(&self) -> &[Group] {
+        self.wide.as_ref().map_or(&[], |wide| &wide.groups)
+    }
+
+    fn groups_mut(&mut self) -> &mut [Group] {
+        self.wide.as_mut().map_or(&mut [], |wide| &mut wide.groups)
+    }
+
+    /// Makes room for more than one of anything.
+    fn wide(&mut self) -> &mut Wide {
+        let (one, peer) = (&mut self.one, &mut self.peer);
+        let sure = u32::from(std::mem::take(&mut self.one_is_sure));
+        self.wide.get_or_insert_with(|| {
+            let (plain, peers) = (one.take().into_iter(), peer.take().into_iter());
+            let (plain, peers) = (plain.collect(), peers.collect());
+            Box::new(Wide { plain, sure, peers, groups: Vec::new() })
+        })
+    }
+
+    /// Drops groups nobody is interested in, and the room that is not needed any more.
+    fn narrow(&mut self) {
+        let Some(wide) = &mut self.wide else { return };
+        wide.groups.retain(|group| !group.is_empty());
+        if wide.groups.is_empty() && wide.plain.len() <= 1 && wide.peers.len() <= 1 {
+            (self.one, self.peer) = (wide.plain.pop(), wide.peers.pop());
+            self.one_is_sure = wide.sure > 0;
+            self.wide = None;
+        }
+    }
+
+    /// Gives where it stands.
+    fn push_plain(&mut self, sub: SubId, sure: bool) -> usize {
+        if self.wide.is_none() && self.one.is_none() {
+            (self.one, self.one_is_sure) = (Some(sub), sure);
+            return 0;
+        }
+        let wide = self.wide();
+        wide.sure += u32::from(sure);
+        wide.plain.push(sub);
+        wide.plain.len() - 1
+    }
+
+    /// Gives which has taken its place.
+    fn take_plain(&mut self, at: usize, sub: SubId, sure: bool) -> Option<SubId> {
+        match &mut self.wide {
+            Some(wide) => {
+                wide.sure -= u32::from(sure);
+                take_out(&mut wide.plain, at, sub)
+            }
+            None => {
+                debug_assert_eq!((self.one, self.one_is_sure), (Some(sub), sure));
+                (self.one, self.one_is_sure) = (None, false);
+                None
+            }
+        }
+    }
+
+    /// A plain subscription gets all there is from now on, or no longer.
+    fn reassure(&mut self, was: bool, is: bool) {
+        match &mut self.wide {
+            Some(wide) => {
+                wide.sure += u32::from(is);
+                wide.sure -= u32::from(was);
+            }
+            None => self.one_is_sure = is,
+        }
+    }
+
+    /// A peer wants it, or no longer.
+    fn hear_plain(&mut self, peer: PlainPeer, wants: bool) {
+        match (&mut self.wide, self.peer) {
+            (None, None) => self.peer = wants.then_some(peer),
+            (None, Some(known)) if known.shard == peer.shard => self.peer = wants.then_some(peer),
+            (None, Some(_)) if !wants => {}
+            _ => {
+                let peers = &mut self.wide().peers;
+                peers.retain(|known| known.shard != peer.shard);
+                if wants {
+                    peers.push(peer);
+                    peers.sort_unstable_by_key(|peer| peer.shard);
+                }
+            }
+        }
+    }
+
     fn find_group(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.groups.iter_mut().find(|group| *group.name == *name)
+        self.groups_mut().iter_mut().find(|group| *group.name == *name)
     }
 
     fn group_mut(&mut self, name: &[u8]) -> &mut Group {
-        let at = match self.groups.iter().position(|group| *group.name == *name) {
+        let groups = &mut self.wide().groups;
+        let at = match groups.iter().position(|group| *group.name == *name) {
             Some(at) => at,
             None => {
-                self.groups.push(Group {
+                groups.push(Group {
                     name: name.into(),
                     members: Vec::new(),
                     leaving: Vec::new(),
                     announced: Weight::default(),
                     peers: Vec::new(),
                 });
-                self.groups.len() - 1
+                groups.len() - 1
             }
         };
-        &mut self.groups[at]
+        &mut groups[at]
     }
+}
+
+/// Takes one out of a list; gives which has taken its place.
+fn take_out(list: &mut Vec<SubId>, at: usize, sub: SubId) -> Option<SubId> {
+    debug_assert_eq!(list[at], sub);
+    list.swap_remove(at);
+    list.get(at).copied()
 }
 
 impl Group {
@@ -655,7 +817,7 @@ impl Group {
             let subscription = subs.peek(*sub);
             if subscription.has_room() {
                 let unsure = subscription.is_unsure();
-                let is_shadow = subscription.import.is_some();
+                let is_shadow = subscription.import().is_some();
                 weight.members += 1;
                 weight.unsure += u32::from(unsure);
                 weight.unsure_of_services += u32::from(unsure || is_shadow);
@@ -698,7 +860,7 @@ impl Plan {
 impl Targets {
     fn of(plain: &[SubId], subs: &Subscriptions) -> Targets {
         let all = plain.iter().map(|sub| target(*sub, subs));
-        if plain.len() < CAST_MIN && !plain.iter().any(|sub| subs.peek(*sub).import.is_some()) {
+        if plain.len() < CAST_MIN && !plain.iter().any(|sub| subs.peek(*sub).import().is_some()) {
             return Targets { singles: all.collect(), is_apart: true, ..Targets::default() };
         }
         let mut targets = Targets::default();
@@ -707,7 +869,7 @@ impl Targets {
         let mut sets: Vec<Vec<Target>> = Vec::new();
         for target in all {
             let subscription = subs.peek(target.sub);
-            if subscription.import.is_some() {
+            if subscription.import().is_some() {
                 targets.imported.push(target);
                 continue;
             }
@@ -766,17 +928,14 @@ impl Subscription {
             sid,
             account,
             pattern,
-            queue,
+            more: queue.map(|queue| Box::new(More { queue: Some(queue), ..More::default() })),
             at: 0,
             delivered: 0,
             max: 0,
-            reserved: 0,
             limit_open: false,
             leaving: false,
-            fenced: false,
             guarded: false,
             filtered: false,
-            import: None,
         }
     }
 }

@@ -473,7 +473,7 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        match self.subs.peek(target.sub).import {
+        match self.subs.peek(target.sub).import() {
             None => self.deliver(target, publication, publisher, out),
             Some(_) => {
                 let shadow = std::slice::from_ref(target);
@@ -488,7 +488,7 @@ impl Shard {
         let subscription = self.subs.peek(target.sub);
         (echo || !own)
             && subscription.has_room()
-            && !(from_service && subscription.import.is_some())
+            && !(from_service && subscription.import().is_some())
             && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
             && !(target.guarded && self.keeps(target, mail.subject))
     }
@@ -536,7 +536,7 @@ impl Shard {
     /// Is a message on this subject kept from a subscription? A shadow's is that of its exporter.
     #[inline(never)]
     fn keeps(&mut self, target: &Target, subject: &[u8]) -> bool {
-        match self.subs.peek(target.sub).import.clone() {
+        match self.subs.peek(target.sub).import().cloned() {
             None => self.keeps_here(target, subject),
             Some(import) => {
                 let mut here = Vec::new();
@@ -548,7 +548,7 @@ impl Shard {
 
     /// As [`Shard::keeps`], by the subject that the subscription's connection would see.
     fn keeps_here(&mut self, target: &Target, subject: &[u8]) -> bool {
-        let queue = self.subs.peek(target.sub).queue.clone();
+        let queue = self.subs.peek(target.sub).queue().cloned();
         let Some(client) = self.client(target.conn) else { return true };
         client.guard.as_mut().is_some_and(|guard| guard.keeps(subject, queue.as_deref()))
     }
@@ -657,8 +657,10 @@ impl Shard {
             let subscription = self.subs.peek(sub);
             let (conn, sid) = (subscription.conn, subscription.sid.clone());
             // Of a connection that has closed meanwhile, the teardown takes all.
-            let Some(client) = self.client(conn) else { continue };
-            client.sids.remove(sid.as_bytes());
+            if self.client(conn).is_none() {
+                continue;
+            }
+            self.forget_sid(conn, sid.as_bytes());
             self.drop_subscription(sub);
         }
     }

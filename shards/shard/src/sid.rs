@@ -1,9 +1,10 @@
 //! A client's names for its subscriptions.
 
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 /// Longest sid kept in place.
 const INLINE_MAX: usize = 14;
@@ -14,14 +15,20 @@ pub(crate) struct Sid(Repr);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Repr {
-    Inline { len: u8, bytes: [u8; INLINE_MAX] },
-    Shared(Rc<[u8]>),
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE_MAX],
+    },
+    /// A thin pointer: a long name is rare, and must not make the short ones larger.
+    Shared(Rc<Box<[u8]>>),
 }
+
+const _: () = assert!(size_of::<Sid>() == 16);
 
 impl Sid {
     pub fn new(sid: &[u8]) -> Sid {
         if sid.len() > INLINE_MAX {
-            return Sid(Repr::Shared(sid.into()));
+            return Sid(Repr::Shared(Rc::new(sid.into())));
         }
         let mut bytes = [0; INLINE_MAX];
         bytes[..sid.len()].copy_from_slice(sid);
@@ -41,10 +48,13 @@ impl Sid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SubId(pub u32);
 
-/// One connection's subscriptions by sid: a short list, a hash table when it grows.
+/// One connection's subscriptions by sid: a short list, a hash table when it grows. Their names are
+/// where the subscriptions are.
 pub(crate) enum Sids {
-    Few(Vec<(Sid, SubId)>),
-    Many(HashMap<Sid, SubId, FixedState>),
+    /// Most connections have one, in place.
+    One(Option<SubId>),
+    Few(Vec<SubId>),
+    Many(Box<HashTable<SubId>>),
 }
 
 /// Up to this many a list is searched from end to end.
@@ -52,65 +62,85 @@ const FEW_MAX: usize = 12;
 
 impl Default for Sids {
     fn default() -> Sids {
-        Sids::Few(Vec::new())
+        Sids::One(None)
     }
 }
 
 impl Sids {
     pub fn len(&self) -> usize {
         match self {
+            Sids::One(one) => one.iter().len(),
             Sids::Few(list) => list.len(),
-            Sids::Many(map) => map.len(),
+            Sids::Many(table) => table.len(),
         }
     }
 
-    pub fn find(&self, sid: &[u8]) -> Option<SubId> {
+    pub fn find(&self, sid: &[u8], names: &impl Names) -> Option<SubId> {
+        let is_it = |sub: &SubId| names.name(*sub) == sid;
         match self {
-            Sids::Few(list) => {
-                list.iter().find(|(name, _)| name.as_bytes() == sid).map(|(_, sub)| *sub)
-            }
-            Sids::Many(map) => map.get(&Sid::new(sid)).copied(),
+            Sids::One(one) => one.filter(is_it),
+            Sids::Few(list) => list.iter().copied().find(is_it),
+            Sids::Many(table) => table.find(hash(sid), is_it).copied(),
         }
     }
 
-    /// Adds a name that is not there yet.
-    pub fn insert(&mut self, sid: Sid, sub: SubId) {
+    /// Adds a subscription whose name is not there yet.
+    pub fn insert(&mut self, sub: SubId, names: &impl Names) {
+        let hashed = |sub: &SubId| hash(names.name(*sub));
         match self {
+            Sids::One(Some(one)) => *self = Sids::Few(vec![*one, sub]),
+            Sids::One(one) => *one = Some(sub),
             Sids::Few(list) if list.len() < FEW_MAX => {
                 list.reserve_exact(1);
-                list.push((sid, sub));
+                list.push(sub);
             }
             Sids::Few(list) => {
-                let mut map = HashMap::with_hasher(FixedState::default());
-                map.extend(list.drain(..));
-                map.insert(sid, sub);
-                *self = Sids::Many(map);
+                let mut table = HashTable::with_capacity(2 * FEW_MAX);
+                for sub in list.drain(..).chain([sub]) {
+                    table.insert_unique(hashed(&sub), sub, hashed);
+                }
+                *self = Sids::Many(Box::new(table));
             }
-            Sids::Many(map) => {
-                map.insert(sid, sub);
+            Sids::Many(table) => {
+                table.insert_unique(hashed(&sub), sub, hashed);
             }
         }
     }
 
-    pub fn remove(&mut self, sid: &[u8]) -> Option<SubId> {
+    /// Takes a subscription out, which must still have its name.
+    pub fn remove(&mut self, sid: &[u8], names: &impl Names) -> Option<SubId> {
+        let is_it = |sub: &SubId| names.name(*sub) == sid;
         match self {
+            Sids::One(one) => one.take_if(|sub| is_it(sub)),
             Sids::Few(list) => {
-                let at = list.iter().position(|(name, _)| name.as_bytes() == sid)?;
-                Some(list.swap_remove(at).1)
+                let at = list.iter().position(is_it)?;
+                Some(list.swap_remove(at))
             }
-            Sids::Many(map) => map.remove(&Sid::new(sid)),
+            Sids::Many(table) => Some(table.find_entry(hash(sid), is_it).ok()?.remove().0),
         }
     }
 
     /// All subscriptions, oldest table slot first: what peers see of it must not depend on hashing.
     pub fn in_order(&self) -> Vec<SubId> {
         let mut subs: Vec<SubId> = match self {
-            Sids::Few(list) => list.iter().map(|(_, sub)| *sub).collect(),
-            Sids::Many(map) => map.values().copied().collect(),
+            Sids::One(one) => one.iter().copied().collect(),
+            Sids::Few(list) => list.clone(),
+            Sids::Many(table) => table.iter().copied().collect(),
         };
         subs.sort_unstable();
         subs
     }
+}
+
+/// Where subscriptions' names are.
+pub(crate) trait Names {
+    fn name(&self, sub: SubId) -> &[u8];
+}
+
+fn hash(sid: &[u8]) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(sid);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -126,18 +156,28 @@ mod tests {
         }
     }
 
+    /// Every subscription is called by its number.
+    struct Numbers(Vec<String>);
+
+    impl Names for Numbers {
+        fn name(&self, sub: SubId) -> &[u8] {
+            self.0[sub.0 as usize].as_bytes()
+        }
+    }
+
     #[test]
     fn a_growing_table_keeps_every_name() {
+        let names = Numbers((0..100).map(|n: u32| n.to_string()).collect());
         let mut sids = Sids::default();
         for n in 0..100u32 {
-            sids.insert(Sid::new(n.to_string().as_bytes()), SubId(n));
+            sids.insert(SubId(n), &names);
             assert_eq!(sids.len(), n as usize + 1);
         }
         for n in 0..100u32 {
-            assert_eq!(sids.find(n.to_string().as_bytes()), Some(SubId(n)));
+            assert_eq!(sids.find(n.to_string().as_bytes(), &names), Some(SubId(n)));
         }
-        assert_eq!(sids.remove(b"41"), Some(SubId(41)));
-        assert_eq!(sids.remove(b"41"), None);
+        assert_eq!(sids.remove(b"41", &names), Some(SubId(41)));
+        assert_eq!(sids.remove(b"41", &names), None);
         assert_eq!(sids.in_order().len(), 99);
     }
 }

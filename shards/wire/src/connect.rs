@@ -52,6 +52,40 @@ pub struct Connect {
     pub export: Option<SubjectPermission>,
 }
 
+/// What a connection keeps of its `CONNECT`, in as little memory as it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// `+OK` is wanted.
+    pub verbose: bool,
+    /// Subjects of publications are to be checked.
+    pub pedantic: bool,
+    /// Own publications are wanted back.
+    pub echo: bool,
+    tls_required: bool,
+    /// The client takes and sends headers.
+    pub headers: bool,
+    /// The client wants to hear when nobody listens.
+    pub no_responders: bool,
+    new_account: bool,
+    /// 0, or 1 if INFO may come at any time.
+    pub protocol: i64,
+    /// Free-form name of the client.
+    pub name: Box<str>,
+    /// Language of its library.
+    pub lang: Box<str>,
+    /// Version of its library.
+    pub version: Box<str>,
+    names: Option<Box<Names>>,
+}
+
+/// Who it said it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
+    user: Option<String>,
+    nkey: Option<String>,
+    account: Option<String>,
+}
+
 /// Subjects allowed and denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubjectPermission {
@@ -91,7 +125,25 @@ impl Default for Connect {
     }
 }
 
-impl Connect {
+impl Default for Settled {
+    fn default() -> Self {
+        Connect::default().settle()
+    }
+}
+
+impl Settled {
+    /// User name.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.names.as_ref()?.user.as_deref()
+    }
+
+    /// Public key.
+    #[must_use]
+    pub fn nkey(&self) -> Option<&str> {
+        self.names.as_ref()?.nkey.as_deref()
+    }
+
     /// What is left to refuse once the client has authenticated, in nats-server's order: an
     /// `account` of its own choice, an unknown protocol, no responders without headers (of the
     /// client or, by `server_headers`, of the server).
@@ -100,7 +152,8 @@ impl Connect {
     ///
     /// The fault with which to close.
     pub fn check(&self, server_headers: bool) -> Result<(), Fault> {
-        if self.new_account || self.account.is_some() {
+        let chooses = self.names.as_ref().is_some_and(|names| names.account.is_some());
+        if self.new_account || chooses {
             return Err(Fault::Authorization);
         }
         if !matches!(self.protocol, 0 | 1) {
@@ -112,18 +165,50 @@ impl Connect {
         Ok(())
     }
 
-    /// The same without anything that must be kept secret or that means nothing from a client, in
-    /// as little memory as it takes.
-    #[must_use]
-    pub fn without_secrets(mut self) -> Connect {
-        let of_no_use = [&mut self.pass, &mut self.auth_token, &mut self.jwt, &mut self.sig];
-        of_no_use.into_iter().for_each(|text| *text = None);
-        (self.proxy_sig, self.remote_account) = (None, None);
-        (self.import, self.export) = (None, None);
-        for text in [&mut self.name, &mut self.lang, &mut self.version] {
-            text.shrink_to_fit();
+    /// The options to read another `CONNECT` over.
+    fn again(&self) -> Connect {
+        let text =
+            |of: fn(&Names) -> &Option<String>| self.names.as_deref().and_then(|n| of(n).clone());
+        Connect {
+            verbose: self.verbose,
+            pedantic: self.pedantic,
+            echo: self.echo,
+            tls_required: self.tls_required,
+            headers: self.headers,
+            no_responders: self.no_responders,
+            new_account: self.new_account,
+            protocol: self.protocol,
+            name: self.name.to_string(),
+            lang: self.lang.to_string(),
+            version: self.version.to_string(),
+            user: text(|names| &names.user),
+            nkey: text(|names| &names.nkey),
+            account: text(|names| &names.account),
+            ..Connect::default()
         }
-        self
+    }
+}
+
+impl Connect {
+    /// What stays of it: nothing that must be kept secret or that means nothing from a client.
+    #[must_use]
+    pub fn settle(self) -> Settled {
+        let Connect { user, nkey, account, .. } = self;
+        let has_names = user.is_some() || nkey.is_some() || account.is_some();
+        Settled {
+            verbose: self.verbose,
+            pedantic: self.pedantic,
+            echo: self.echo,
+            tls_required: self.tls_required,
+            headers: self.headers,
+            no_responders: self.no_responders,
+            new_account: self.new_account,
+            protocol: self.protocol,
+            name: self.name.into(),
+            lang: self.lang.into(),
+            version: self.version.into(),
+            names: has_names.then(|| Box::new(Names { user, nkey, account })),
+        }
     }
 
     fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), Wrong> {
@@ -164,8 +249,8 @@ impl Connect {
 /// # Errors
 ///
 /// [`Fault::BadConnect`] for anything but an object (or null) whose known keys have the right type.
-pub fn parse(previous: &Connect, json: &[u8]) -> Result<Connect, Fault> {
-    let mut connect = previous.clone();
+pub fn parse(previous: &Settled, json: &[u8]) -> Result<Connect, Fault> {
+    let mut connect = previous.again();
     json::fields(json, |key, value| connect.set(key, value))
         .map_err(|wrong| Fault::BadConnect { what: wrong.to_string().into() })?;
     Ok(connect)

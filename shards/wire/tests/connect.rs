@@ -1,19 +1,19 @@
 //! CONNECT, read as Go's `encoding/json` reads it over what was there.
 
-use wire::{Connect, Fault, SubjectPermission, connect};
+use wire::{Connect, Fault, Settled, connect};
 
 fn parse(json: impl AsRef<[u8]>) -> Connect {
-    parse_over(&Connect::default(), json)
+    parse_over(&Settled::default(), json)
 }
 
-fn parse_over(previous: &Connect, json: impl AsRef<[u8]>) -> Connect {
+fn parse_over(previous: &Settled, json: impl AsRef<[u8]>) -> Connect {
     let json = json.as_ref();
     connect::parse(previous, json)
         .unwrap_or_else(|fault| panic!("{}: {fault}", String::from_utf8_lossy(json)))
 }
 
 fn refusal(json: impl AsRef<[u8]>) -> String {
-    let fault = connect::parse(&Connect::default(), json.as_ref()).expect_err("must be refused");
+    let fault = connect::parse(&Settled::default(), json.as_ref()).expect_err("must be refused");
     assert!(matches!(fault, Fault::BadConnect { .. }));
     assert_eq!(fault.error_text(), None);
     assert_eq!(fault.reason().as_str(), "Protocol Violation");
@@ -60,15 +60,13 @@ fn what_a_client_library_sends() {
 
 #[test]
 fn a_second_connect_is_read_over_the_first() {
-    let first = parse(r#"{"verbose":false,"name":"a","user":"u","import":{"allow":["x"]}}"#);
-    let second = parse_over(&first, r#"{"name":"b","user":null,"import":{"deny":["y"]}}"#);
+    let first = parse(r#"{"verbose":false,"name":"a","user":"u","pass":"p"}"#).settle();
+    let second = parse_over(&first, r#"{"name":"b","user":null}"#);
     assert!(!second.verbose);
     assert_eq!(second.name, "b");
     assert_eq!(second.user.as_deref(), Some("u"));
-    let both = SubjectPermission { allow: vec!["x".into()], deny: vec!["y".into()] };
-    assert_eq!(second.import, Some(both));
-    assert_eq!(parse_over(&second, r#"{"import":null,"user":""}"#).import, None);
-    assert_eq!(parse_over(&second, r#"{"user":""}"#).user, None);
+    assert_eq!(second.pass, None, "a secret is not kept");
+    assert_eq!(parse_over(&second.settle(), r#"{"user":""}"#).user, None);
 }
 
 #[test]
@@ -193,7 +191,7 @@ fn nesting_is_bounded_but_not_by_the_stack() {
 
 #[test]
 fn checks_come_in_nats_servers_order() {
-    let check = |json: &str, server_headers| parse(json).check(server_headers);
+    let check = |json: &str, server_headers| parse(json).settle().check(server_headers);
     assert_eq!(check(r#"{"protocol":1,"headers":true,"no_responders":true}"#, true), Ok(()));
     assert_eq!(check(r#"{"account":"","new_account":false}"#, true), Ok(()));
     let all = r#""protocol":2,"no_responders":true"#;

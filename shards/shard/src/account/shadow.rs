@@ -90,11 +90,11 @@ impl Shard {
         let subscription = self.subs.peek(sub);
         let (conn, sid) = (subscription.conn, subscription.sid.clone());
         let (guarded, filtered) = (subscription.guarded, subscription.filtered);
-        let queue: Option<Rc<[u8]>> = subscription.queue.clone();
+        let queue = subscription.queue().cloned();
         let table = &mut self.accounts[import.account.0 as usize];
         let pattern = table.intern(there);
         let mut shadow = Subscription::new(conn, sid, import.account, pattern, queue);
-        shadow.import = Some(import.clone());
+        shadow.set_import(import.clone());
         (shadow.guarded, shadow.filtered) = (guarded, filtered);
         let shadow = self.subs.insert(shadow);
         table.join(shadow, &mut self.subs);
@@ -115,7 +115,7 @@ impl Shard {
 
     /// A queue member's shadow takes what is under way, as the member does.
     pub(crate) fn end_shadow(&mut self, shadow: SubId, out: &mut Effects) {
-        match self.subs.peek(shadow).queue {
+        match self.subs.peek(shadow).queue() {
             Some(_) => self.leave(shadow, out),
             None => self.drop_subscription(shadow),
         }
@@ -153,7 +153,7 @@ impl Shard {
         let mut delivered = false;
         let mut subject = std::mem::take(&mut self.import_scratch);
         for target in targets {
-            let Some(import) = self.subs.peek(target.sub).import.clone() else { continue };
+            let Some(import) = self.subs.peek(target.sub).import().cloned() else { continue };
             subject.clear();
             import.subject_here(publication.subject, &mut subject);
             let imported = Publication { subject: &subject, ..*publication };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
+use wire::{ClientOp, ClientParser, Fault, Limits, Next, Settled, emit, error_text};
 
 use crate::account::{self, service::Begun};
 use crate::effect::Reads;
@@ -34,10 +34,10 @@ pub(crate) struct Client {
     parser: ClientParser,
     /// Bytes not parsed yet, from `carry_at` on.
     carry: Vec<u8>,
-    carry_at: usize,
+    carry_at: u32,
     /// Unparsed bytes below which parsing again is no use.
-    need: usize,
-    pub connect: Box<Connect>,
+    need: u32,
+    pub connect: Settled,
     pub connected: bool,
     /// Neither verbose nor pedantic, and wants its own messages: a publication needs no check.
     pub is_plain: bool,
@@ -76,6 +76,9 @@ pub(crate) struct Client {
     pub in_msgs: u64,
     pub in_bytes: u64,
 }
+
+// Of the 1 KiB that an idle connection may cost.
+const _: () = assert!(size_of::<Client>() <= 456);
 
 /// What a peer was asked for a publication: one delivery to a group, or to anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +141,7 @@ impl Client {
             carry: Vec::new(),
             carry_at: 0,
             need: 1,
-            connect: Box::default(),
+            connect: Settled::default(),
             connected: false,
             is_plain: false,
             told_invalid: false,
@@ -180,13 +183,14 @@ impl Client {
     }
 
     fn unparsed(&self) -> usize {
-        self.carry.len() - self.carry_at
+        self.carry.len() - self.carry_at as usize
     }
 
     /// Keeps bytes for later.
     fn keep(&mut self, bytes: &[u8]) {
-        if self.carry_at > 0 && self.carry_at >= self.carry.len() / 2 {
-            self.carry.drain(..self.carry_at);
+        let at = self.carry_at as usize;
+        if at > 0 && at >= self.carry.len() / 2 {
+            self.carry.drain(..at);
             self.carry_at = 0;
         }
         if !self.is_in() {
@@ -215,7 +219,7 @@ impl Client {
         if !self.connected {
             return String::new();
         }
-        let Connect { version, lang, name, .. } = &*self.connect;
+        let Settled { version, lang, name, .. } = &self.connect;
         match (version.is_empty(), lang.is_empty(), name.is_empty()) {
             (true, true, true) => String::new(),
             _ => format!("v{version}:{lang}:{name}"),
@@ -280,7 +284,7 @@ impl Shard {
                 client.keep(bytes);
                 break;
             }
-            let take = completing(client.need.saturating_sub(client.unparsed()), bytes);
+            let take = completing((client.need as usize).saturating_sub(client.unparsed()), bytes);
             client.keep(&bytes[..take]);
             bytes = &bytes[take..];
             self.run_carry(conn, out);
@@ -324,18 +328,18 @@ impl Shard {
     /// Parses what was kept, as far as it goes.
     fn run_carry(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn) else { return };
-        if client.unparsed() < client.need.max(1) {
+        if client.unparsed() < client.need.max(1) as usize {
             return;
         }
         let carry = std::mem::take(&mut client.carry);
-        let at = client.carry_at;
+        let at = client.carry_at as usize;
         let used = self.run(conn, &carry[at..], out);
         let Some(client) = self.client(conn) else { return };
         if at + used == carry.len() {
             client.carry_at = 0;
         } else {
             client.carry = carry;
-            client.carry_at = at + used;
+            client.carry_at = (at + used) as u32;
         }
     }
 
@@ -386,7 +390,7 @@ impl Shard {
                 Next::More { need } => {
                     self.look_ahead(conn, &parser, &bytes[at..], out);
                     if let Some(client) = self.client(conn) {
-                        client.need = need;
+                        client.need = u32::try_from(need).unwrap_or(u32::MAX);
                     }
                     break;
                 }
@@ -571,7 +575,8 @@ impl Shard {
             self.send_err(conn, error_text::MAXIMUM_SUBSCRIPTIONS, out);
             return Flow::Done;
         }
-        if client.sids.find(sid).is_none() {
+        if self.find_sid(conn, sid).is_none() {
+            let Some(client) = self.client(conn) else { return Flow::Done };
             if !subject::well_formed(pattern) {
                 self.send_err(conn, error_text::INVALID_SUBJECT, out);
                 return Flow::Done;
@@ -582,13 +587,13 @@ impl Shard {
             let table = &mut self.accounts[account.0 as usize];
             let id = table.intern(pattern);
             let queue = queue.map(Rc::from);
-            let mut subscription = Subscription::new(conn, sid.clone(), account, id, queue);
+            let mut subscription = Subscription::new(conn, sid, account, id, queue);
             (subscription.guarded, subscription.filtered) = (watch.guarded, watch.filtered);
             let sub = self.subs.insert(subscription);
             table.join(sub, &mut self.subs);
             self.cast_shadows(sub);
-            if let Some(client) = self.client(conn) {
-                client.sids.insert(sid, sub);
+            if let Some(Some(client)) = self.clients.get_mut(conn.index()) {
+                client.sids.insert(sub, &self.subs);
             }
         }
         self.acknowledge(conn, out);
@@ -620,7 +625,7 @@ impl Shard {
         let now = self.now;
         let Some(client) = self.client(conn) else { return Flow::Done };
         client.last_activity = now;
-        let Some(sub) = client.sids.find(sid) else {
+        let Some(sub) = self.find_sid(conn, sid) else {
             self.acknowledge(conn, out);
             return Flow::Done;
         };
@@ -631,7 +636,7 @@ impl Shard {
         let subscription = self.subs.of(sub);
         if max > subscription.delivered {
             subscription.max = max;
-            let is_member = subscription.queue.is_some();
+            let is_member = subscription.queue().is_some();
             let (account, pattern) = (subscription.account, subscription.pattern);
             self.accounts[account.0 as usize].reweigh(pattern);
             if is_member && self.park(conn, Why::Limit(sub), out) {
@@ -640,13 +645,27 @@ impl Shard {
             self.acknowledge(conn, out);
             return Flow::Done;
         }
-        client_forgets(self, conn, sid);
+        self.forget_sid(conn, sid);
         if self.options.trace {
             self.trace_delsub(conn, sid, out);
         }
         self.drop_or_leave(sub, out);
         self.acknowledge(conn, out);
         Flow::Done
+    }
+
+    /// The client's subscription of that name.
+    fn find_sid(&self, conn: ConnId, sid: &[u8]) -> Option<SubId> {
+        let client = self.clients.get(conn.index())?.as_ref().filter(|c| c.conn == conn)?;
+        client.sids.find(sid, &self.subs)
+    }
+
+    /// The name is free again. The subscription must still be there.
+    pub(crate) fn forget_sid(&mut self, conn: ConnId, sid: &[u8]) {
+        let client = self.clients.get_mut(conn.index()).and_then(Option::as_mut);
+        if let Some(client) = client.filter(|client| client.conn == conn) {
+            client.sids.remove(sid, &self.subs);
+        }
     }
 
     /// A client that says CONNECT again begins anew.
@@ -659,7 +678,7 @@ impl Shard {
 
     /// Ends a subscription its client has given up. A queue member stays to take what is under way.
     pub(crate) fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
-        if self.subs.peek(sub).queue.is_none() {
+        if self.subs.peek(sub).queue().is_none() {
             return self.drop_subscription(sub);
         }
         for shadow in self.take_shadows(sub) {
@@ -792,12 +811,6 @@ impl Shard {
             self.send_err(conn, text, out);
         }
         self.close(conn, fault.reason(), out);
-    }
-}
-
-fn client_forgets(shard: &mut Shard, conn: ConnId, sid: &[u8]) {
-    if let Some(client) = shard.client(conn) {
-        client.sids.remove(sid);
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) enum Standing {
     #[default]
     Greeting,
     /// What it has shown is looked at.
-    Checking(Claimed),
+    Checking(Box<Claimed>),
     /// It is who it says it is.
     In,
 }
@@ -187,8 +187,8 @@ impl Shard {
         let same = again
             && client.is_in()
             && secrets.iter().all(|secret| secret.is_none())
-            && connect.user == client.connect.user
-            && connect.nkey == client.connect.nkey;
+            && connect.user.as_deref() == client.connect.user()
+            && connect.nkey.as_deref() == client.connect.nkey();
         let verdict = match same {
             // Secrets are not kept: what was shown before still holds.
             true => Verdict::In(client.identity.user.clone()),
@@ -201,7 +201,7 @@ impl Shard {
             client.identity.label = label(&connect).into();
             client.identity.expires = 0;
         }
-        *client.connect = connect.without_secrets();
+        client.connect = connect.settle();
         match verdict {
             Verdict::In(user) if same => {
                 self.come_in(conn, user);
@@ -283,7 +283,7 @@ impl Shard {
         self.runnable.push_back(conn);
     }
 
-    fn claimed(&mut self, conn: ConnId) -> Option<Claimed> {
+    fn claimed(&mut self, conn: ConnId) -> Option<Box<Claimed>> {
         let client = self.client(conn)?;
         let Standing::Checking(claimed) = std::mem::take(&mut client.standing) else { return None };
         client.wait = Wait::Nothing;
@@ -300,7 +300,7 @@ impl Shard {
     ) {
         let Some(client) = self.client(conn) else { return };
         client.standing =
-            Standing::Checking(Claimed { user, check: Some(check), is_silent: false });
+            Standing::Checking(Box::new(Claimed { user, check: Some(check), is_silent: false }));
         client.wait = Wait::Check;
         self.checks.wait(conn);
         self.give_checks(out);
@@ -406,7 +406,7 @@ impl Shard {
     pub(crate) fn turn_away(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn) else { return };
         let connect = &client.connect;
-        let who = match (&connect.nkey, &connect.user, &*client.identity.name) {
+        let who = match (connect.nkey(), connect.user(), &*client.identity.name) {
             (Some(nkey), ..) => format!(" - Nkey {}", wire::quoted(nkey.as_bytes())),
             (None, Some(user), _) => format!(" - User {}", wire::quoted(user.as_bytes())),
             (None, None, TOKEN) => format!(" - Token \"{TOKEN}\""),

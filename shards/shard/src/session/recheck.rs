@@ -223,7 +223,7 @@ impl Shard {
         }
         let (account, pattern) = (subscription.account.0 as usize, subscription.pattern);
         let was = Watch { guarded: subscription.guarded, filtered: subscription.filtered };
-        let queue = subscription.queue.clone();
+        let queue = subscription.queue().cloned();
         let sid = subscription.sid.clone();
         let subject = self.accounts[account].pattern(pattern).to_vec();
         let Some(client) = self.client(conn) else { return };
@@ -231,7 +231,7 @@ impl Shard {
         let guard = client.guard.as_ref();
         if guard.is_some_and(|guard| !guard.permissions.may_subscribe(&subject, queue)) {
             let who = client.described_user();
-            client.sids.remove(sid.as_bytes());
+            self.forget_sid(conn, sid.as_bytes());
             self.settle_for(conn, out);
             self.drop_or_leave(sub, out);
             let text = error_text::permissions_violation_removed(&subject, queue, sid.as_bytes());
