@@ -41,6 +41,7 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
         cores: placement.cores,
         pin: placement.pin,
         spin_ns: options.spin_ns,
+        gather_ns: options.gather_ns,
         identity: Identity {
             server_name: options.server_name.clone().unwrap_or_else(|| id.clone()),
             server_id: id,

@@ -13,6 +13,9 @@ use super::duration;
 use super::schema::{self, Stapling};
 use crate::cli;
 
+/// How long input from many connections gathers under load, unless the operator says otherwise.
+const GATHER_NS: i64 = 500_000;
+
 pub const PORT_DEFAULT: u16 = 4222;
 pub const HOST_DEFAULT: &str = "0.0.0.0";
 pub const SHARDS_MAX: usize = 256;
@@ -78,6 +81,7 @@ pub struct Raw {
     pub shards: Option<i64>,
     pub pin: Option<bool>,
     pub spin_ns: Option<i64>,
+    pub gather_ns: Option<i64>,
     /// What the file says; the command line has nothing like it.
     pub access: access::Said,
     /// What the file says of tokens.
@@ -181,6 +185,7 @@ impl Raw {
             shards: over.shards.or(self.shards),
             pin: over.pin.or(self.pin),
             spin_ns: over.spin_ns.or(self.spin_ns),
+            gather_ns: over.gather_ns.or(self.gather_ns),
             access: self.access,
             operators: self.operators,
             credentials: over.credentials,
@@ -220,6 +225,7 @@ pub struct Options {
     /// `None`: pin when every shard has a core of its own.
     pub pin: Option<bool>,
     pub spin_ns: u64,
+    pub gather_ns: u64,
     /// Who may come in.
     pub access: Access,
     /// Whose tokens let clients in.
@@ -404,6 +410,7 @@ impl Options {
             shards: raw.shards.map(shard_count).transpose()?,
             pin: raw.pin,
             spin_ns: raw.spin_ns.unwrap_or(0).unsigned_abs(),
+            gather_ns: raw.gather_ns.unwrap_or(GATHER_NS).unsigned_abs(),
             access: raw.access.resolve(&raw.credentials, &operators, before)?,
             operators,
             auth_timeout_is_set: raw.access.has_timeout(),

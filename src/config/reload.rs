@@ -172,7 +172,8 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     let shards = |options: &Options| format!("{:?}", options.shards.unwrap_or(0));
     same("shards", &shards(old), &shards(new))?;
     same("shards.pin", &format!("{:?}", old.pin), &format!("{:?}", new.pin))?;
-    same("shards.spin", &duration(old.spin_ns), &duration(new.spin_ns))
+    same("shards.spin", &duration(old.spin_ns), &duration(new.spin_ns))?;
+    same("shards.gather", &duration(old.gather_ns), &duration(new.gather_ns))
 }
 
 /// As Go prints a map.

@@ -344,7 +344,7 @@ fn write_timeout(field: &Field<'_>) -> Result<(), Fault> {
     }
 }
 
-/// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us" }`.
+/// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us", gather: "500us" }`.
 fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
     let Data::Map(map) = &field.value.data else {
         raw.shards = Some(field.shard_count()?);
@@ -355,12 +355,13 @@ fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
         match key.to_lowercase().as_str() {
             "count" => raw.shards = Some(inner.shard_count()?),
             "pin" => raw.pin = Some(inner.flag()?),
-            "spin" => raw.spin_ns = Some(inner.spin()?),
+            "spin" => raw.spin_ns = Some(inner.short_time("50us")?),
+            "gather" => raw.gather_ns = Some(inner.short_time("500us")?),
             _ => {
                 return Err(value.fault(unknown(
                     "field",
                     &format!("shards.{key}"),
-                    ["shards.count", "shards.pin", "shards.spin"].into_iter(),
+                    ["shards.count", "shards.pin", "shards.spin", "shards.gather"].into_iter(),
                 )));
             }
         }
@@ -480,7 +481,9 @@ impl Field<'_> {
                 options::shard_count(*count).map_err(|message| self.value.fault(message))?;
                 Ok(*count)
             }
-            _ => Err(self.expected(&format!("1 to {SHARDS_MAX}, or {{ count, pin, spin }}"))),
+            _ => {
+                Err(self.expected(&format!("1 to {SHARDS_MAX}, or {{ count, pin, spin, gather }}")))
+            }
         }
     }
 
@@ -553,14 +556,15 @@ impl Field<'_> {
         }
     }
 
-    fn spin(&self) -> Result<i64, Fault> {
-        const SPIN_MAX_NS: i64 = 10_000_000;
+    /// A duration of at most 10 ms, or none.
+    fn short_time(&self, example: &str) -> Result<i64, Fault> {
+        const SHORT_NS_MAX: i64 = 10_000_000;
         let ns = match &self.value.data {
             Data::Text(text) => self.duration(text)?,
             Data::Bool(false) | Data::Integer(0) => 0,
-            _ => return Err(self.expected("a duration such as \"50us\", or false")),
+            _ => return Err(self.expected(&format!("a duration such as {example:?}, or false"))),
         };
-        if ns > SPIN_MAX_NS { Err(self.too_big("10ms")) } else { Ok(ns) }
+        if ns > SHORT_NS_MAX { Err(self.too_big("10ms")) } else { Ok(ns) }
     }
 }
 

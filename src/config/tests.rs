@@ -107,7 +107,7 @@ fn faults_say_what_to_write() {
         ("shards { spin: 1s }", "t.conf:1:10: spin value is too big: the limit is 10ms"),
         (
             "shards: many",
-            "t.conf:1:1: shards expects 1 to 256, or { count, pin, spin }, got a string",
+            "t.conf:1:1: shards expects 1 to 256, or { count, pin, spin, gather }, got a string",
         ),
         ("max_sub_tokens: 300", "t.conf:1:1: max_sub_tokens value is too big: the limit is 255"),
     ];

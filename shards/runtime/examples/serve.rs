@@ -21,6 +21,7 @@ fn main() -> Result<(), String> {
         cores: (0..shards).map(|shard| shard % cpus).collect(),
         pin: true,
         spin_ns: argument(3, 0) as u64 * 1000,
+        gather_ns: 0,
         identity: Identity { server_id: "NSERVE".to_owned(), ..Identity::default() },
         config_digest: String::new(),
         advertise: None,

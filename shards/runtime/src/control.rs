@@ -149,6 +149,7 @@ pub(crate) struct Commons {
     pub proofs: Proofs,
     pub logins: Logins,
     pub spin_ns: Nanos,
+    pub gather_ns: Nanos,
 }
 
 impl Commons {

@@ -14,6 +14,7 @@ use crate::buffers::{BUFFER_BYTES_MAX, Filled};
 use crate::conn::{self, Phase, Sockets};
 use crate::control::{Commons, Message, Peers};
 use crate::engine::Engine;
+use crate::gather::{GATHERED_MAX, Gather};
 use crate::lanes::{Bell, Inbound, Outbound};
 use crate::latency::Latency;
 use crate::listener::Listener;
@@ -85,6 +86,10 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) reads: (u64, u64),
     pub(crate) writes: (u64, u64),
     latency: Latency,
+    /// None if input is looked at as soon as it is there.
+    gather: Option<Gather>,
+    /// Reads up to the last sleep.
+    reads_seen: u64,
 }
 
 /// A buffer of one connection's bytes.
@@ -113,6 +118,7 @@ impl<E: Engine> Driver<E> {
     pub fn new(parts: Parts, peers: Peers, engine: E, mut ring: Ring) -> Driver<E> {
         let bell = parts.commons.mailboxes[parts.id.index()].bell.clone();
         ring.watch(bell.as_raw_fd());
+        let gathers = parts.commons.gather_ns > 0 && ring.can_gather();
         Driver {
             id: parts.id,
             engine,
@@ -140,6 +146,8 @@ impl<E: Engine> Driver<E> {
             reads: (0, 0),
             writes: (0, 0),
             latency: Latency::new(),
+            gather: gathers.then(|| Gather::new(0)),
+            reads_seen: 0,
         }
     }
 
@@ -202,12 +210,27 @@ impl<E: Engine> Driver<E> {
         let waited = if self.inbound.is_empty() && self.messages.is_empty() {
             let time = self.patience();
             self.wakes += 1;
-            self.ring.wait(time)
+            self.sleep(time)
         } else {
             Ok(())
         };
         self.bell.wake_up();
         waited
+    }
+
+    /// Until something is there to do, or, under load from many connections, until much is.
+    fn sleep(&mut self, time: Option<Duration>) -> io::Result<()> {
+        let Some(gather) = &mut self.gather else { return self.ring.wait(time) };
+        let reads = self.reads.0 - self.reads_seen;
+        self.reads_seen = self.reads.0;
+        if reads > 0 {
+            gather.took(reads, self.commons.now());
+        }
+        if !gather.waits() {
+            return self.ring.wait(time);
+        }
+        let least_us = (self.commons.gather_ns / 1000) as u32;
+        self.ring.gather(GATHERED_MAX, least_us, time)
     }
 
     /// Looks for something to do for a while without a system call. True if there is.

@@ -9,6 +9,7 @@ mod driver;
 mod engine;
 mod events;
 mod executor;
+mod gather;
 mod glance;
 mod http;
 pub mod identity;

@@ -205,6 +205,7 @@ mod tests {
             logins: Logins::start(Desk::open(Default::default(), Default::default()).unwrap(), &[])
                 .unwrap(),
             spin_ns: 0,
+            gather_ns: 0,
         }
     }
 

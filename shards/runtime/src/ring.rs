@@ -278,10 +278,25 @@ impl Ring {
         !self.io.completion().is_empty() || self.io.submission().taskrun()
     }
 
+    /// Can [`Ring::gather`] be asked of this kernel?
+    pub fn can_gather(&self) -> bool {
+        self.io.params().is_feature_min_timeout()
+    }
+
+    /// As [`Ring::wait`], but a first completion ends it only after `least_us`, or when there are
+    /// `want` of them.
+    pub fn gather(&mut self, want: u32, least_us: u32, time: Option<Duration>) -> io::Result<()> {
+        self.enter_for(want, least_us, time)
+    }
+
     fn enter(&mut self, want: u32, time: Option<Duration>) -> io::Result<()> {
+        self.enter_for(want, 0, time)
+    }
+
+    fn enter_for(&mut self, want: u32, least_us: u32, time: Option<Duration>) -> io::Result<()> {
         let queued = self.io.submission().len() as u32;
         let timespec = time.map(Timespec::from);
-        let args = SubmitArgs::new();
+        let args = SubmitArgs::new().min_wait_usec(least_us);
         let args = timespec.as_ref().map_or(args, |timespec| args.timespec(timespec));
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         self.enters += 1;

@@ -48,6 +48,9 @@ pub struct Settings {
     pub pin: bool,
     /// How long a shard looks for work before it sleeps, nanoseconds. 0 on shared cores.
     pub spin_ns: u64,
+    /// How long input from many connections may gather before it is looked at, nanoseconds. 0: not
+    /// at all. Needs Linux 6.12.
+    pub gather_ns: u64,
     /// What the server says it is.
     pub identity: Identity,
     /// `sha256:<hex>` of the configuration file; empty without one.
@@ -562,6 +565,7 @@ fn commons(settings: &Settings, desk: Desk) -> io::Result<Channels> {
         open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),
         answers,
         spin_ns: settings.spin_ns,
+        gather_ns: settings.gather_ns,
     };
     Ok((Arc::new(commons), receivers, (reports, news)))
 }

@@ -101,6 +101,7 @@ pub fn settings(shards: usize) -> Settings {
         cores: (0..shards).collect(),
         pin: false,
         spin_ns: 0,
+        gather_ns: 500_000,
         identity: Identity { server_id: "NTEST".to_owned(), ..Identity::default() },
         config_digest: String::new(),
         advertise: None,
