@@ -1,9 +1,9 @@
 //! When to let input gather before it is looked at: under load from many connections, a turn that
 //! finds more to do does it with fewer sends, because what goes to one receiver goes together.
 //!
-//! Waiting pays only if more comes meanwhile. Clients that wait for answers send nothing until they
-//! have them: to keep them waiting gathers much, and slows all of them. So waiting is tried for some
-//! turns, and goes on only if it has gathered without anything coming more slowly.
+//! Waiting pays only if more comes meanwhile. Clients that wait for answers send nothing until
+//! they have them: to keep them waiting gathers much, and slows all of them. So waiting is tried
+//! for some turns, and goes on only if it has gathered without anything coming more slowly.
 
 use shard::Nanos;
 
