@@ -362,6 +362,42 @@ fn imports_with_and_without_activations() {
 }
 
 #[test]
+fn an_import_ends_with_its_activation() {
+    use crate::harness::tokens::sign;
+    let world = World::new();
+    let mut exporter = Account::new("EXP", none());
+    exporter.nats["exports"] =
+        json!([{ "subject": "private.>", "type": "stream", "token_req": true }]);
+    let told = same_of_both(&world.conf(&[]), |server| {
+        let mut importer = Account::new("IMP", none());
+        let body = json!({ "subject": "private.a", "kind": "stream" });
+        let ends = json!({ "exp": now_s() + 3 });
+        let token = sign(&exporter.key, "activation", &importer.id(), ends, body);
+        importer.nats["imports"] = json!([{
+            "subject": "private.a", "local_subject": "got", "type": "stream", "token": token,
+            "account": exporter.id(),
+        }]);
+        let conf = world.conf(&[&exporter, &importer]);
+        let setup = Setup { conf, shards: 2, ..Setup::default() };
+        let own = Server::start(&program_of(server), &setup).expect("a server");
+        let (mut to, _) = Conn::with(&own, &importer.user(none(), none()));
+        to.send("SUB got 1\r\n");
+        to.settle();
+        let (mut from, _) = Conn::with(&own, &exporter.user(none(), none()));
+        let mut arrives = || {
+            from.send("PUB private.a 1\r\nx\r\n");
+            from.settle();
+            to.settle().iter().any(|line| line.starts_with("MSG"))
+        };
+        let before = arrives();
+        let ended = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while arrives() && std::time::Instant::now() < ended {}
+        vec![format!("before: {before}, after: {}", arrives())]
+    });
+    assert_eq!(told, ["before: true, after: false"]);
+}
+
+#[test]
 fn a_role_with_an_activation_of_its_own() {
     use crate::harness::tokens::sign;
     let world = World::new();

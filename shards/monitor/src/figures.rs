@@ -116,8 +116,16 @@ impl Tail {
 
 /// The busiest subjects of all shards together, busiest first.
 pub(crate) fn top_subjects(reports: &[Report], max: usize) -> Vec<SubjectRates> {
-    let mut all: Vec<SubjectRates> =
-        reports.iter().flat_map(|report| &report.top_subjects).cloned().collect();
+    together(reports.iter().flat_map(|report| &report.top_subjects), max)
+}
+
+fn together<'a>(all: impl Iterator<Item = &'a SubjectRates>, max: usize) -> Vec<SubjectRates> {
+    // As they are shown: subjects that differ in invalid bytes only are one.
+    let shown = |it: &SubjectRates| SubjectRates {
+        subject: crate::json::text(&it.subject).into_bytes(),
+        ..it.clone()
+    };
+    let mut all: Vec<SubjectRates> = all.map(shown).collect();
     all.sort_by(|a, b| (&a.account, &a.subject).cmp(&(&b.account, &b.subject)));
     all.dedup_by(|more, sum| {
         let same = (&more.account, &more.subject) == (&sum.account, &sum.subject);
@@ -144,5 +152,18 @@ mod tests {
             assert_eq!(tail.quantile(quantile), Some(value), "{quantile}");
         }
         assert_eq!(Tail::of([]).quantile(0.5), None);
+    }
+
+    #[test]
+    fn subjects_that_look_the_same_are_told_once() {
+        let rate = |subject: &[u8], msgs| SubjectRates {
+            account: "$G".into(),
+            subject: subject.to_vec(),
+            msgs,
+            bytes: 1.0,
+        };
+        let all = [rate(b"a.\xff", 2.0), rate(b"b", 9.0), rate(b"a.\xfe", 3.0)];
+        let told = together(all.iter(), 20);
+        assert_eq!(told.iter().map(|it| it.msgs).collect::<Vec<f64>>(), [9.0, 5.0]);
     }
 }

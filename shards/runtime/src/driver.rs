@@ -118,7 +118,7 @@ impl<E: Engine> Driver<E> {
     pub fn new(parts: Parts, peers: Peers, engine: E, mut ring: Ring) -> Driver<E> {
         let bell = parts.commons.mailboxes[parts.id.index()].bell.clone();
         ring.watch(bell.as_raw_fd());
-        let gathers = parts.commons.gather_ns > 0 && ring.can_gather();
+        let gathers = parts.commons.gather_ns >= 1000 && ring.can_gather();
         Driver {
             id: parts.id,
             engine,
@@ -223,14 +223,16 @@ impl<E: Engine> Driver<E> {
         let Some(gather) = &mut self.gather else { return self.ring.wait(time) };
         let reads = self.reads.0 - self.reads_seen;
         self.reads_seen = self.reads.0;
+        let now = self.commons.now();
         if reads > 0 {
-            gather.took(reads, self.commons.now());
+            gather.took(reads, now);
         }
-        if !gather.waits() {
+        let least = Duration::from_nanos(self.commons.gather_ns);
+        // The kernel looks at the time only when the least is over.
+        if !gather.waits(now) || time.is_some_and(|time| time <= least) {
             return self.ring.wait(time);
         }
-        let least_us = (self.commons.gather_ns / 1000) as u32;
-        self.ring.gather(GATHERED_MAX, least_us, time)
+        self.ring.gather(GATHERED_MAX, least.as_micros() as u32, time)
     }
 
     /// Looks for something to do for a while without a system call. True if there is.

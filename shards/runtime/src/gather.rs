@@ -63,13 +63,17 @@ impl Gather {
     }
 
     /// Should the shard wait before it looks for input again?
-    pub fn waits(&self) -> bool {
+    pub fn waits(&self, now: Nanos) -> bool {
         matches!(self.phase, Phase::Trying | Phase::Waiting)
+            && now.saturating_sub(self.last) <= GAP_NS
     }
 
     /// A turn after a sleep has had input from that many connections.
     pub fn took(&mut self, reads: u64, now: Nanos) {
         if now.saturating_sub(std::mem::replace(&mut self.last, now)) > GAP_NS {
+            if self.phase != Phase::Resting {
+                self.phase = Phase::Measuring;
+            }
             (self.turns, self.reads, self.since) = (0, 0, now);
             return;
         }
@@ -127,7 +131,7 @@ mod tests {
     fn play(gather: &mut Gather, turns: u32, load: &Load) -> u32 {
         let (mut waited, mut now) = (0, gather.last);
         for _ in 0..turns {
-            let waits = gather.waits();
+            let waits = gather.waits(now);
             waited += u32::from(waits);
             let (reads, ns) = if waits { load.gathered } else { load.by_itself };
             now += ns;
@@ -150,6 +154,17 @@ mod tests {
         let load = Load { by_itself: (10, 80_000), gathered: (50, 550_000) };
         let waited = play(&mut Gather::new(0), 20_000, &load);
         assert!((TRIAL_TURNS..=3 * TRIAL_TURNS).contains(&waited), "tried now and then: {waited}");
+    }
+
+    #[test]
+    fn nobody_waits_for_more_where_little_comes_after_a_load() {
+        let mut gather = Gather::new(0);
+        play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &STREAM);
+        assert!(gather.waits(gather.last));
+        assert!(!gather.waits(gather.last + GAP_NS + 1), "an idle shard sleeps");
+        let sparse = Load { by_itself: (1, 10_000_000), gathered: (1, 10_000_000) };
+        play(&mut gather, 1, &sparse);
+        assert_eq!(play(&mut gather, 1000, &sparse), 0);
     }
 
     #[test]
@@ -178,9 +193,9 @@ mod tests {
     fn a_load_that_ends_ends_it() {
         let mut gather = Gather::new(0);
         play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &STREAM);
-        assert!(gather.waits());
+        assert!(gather.waits(gather.last));
         let quiet = Load { by_itself: (1, 100_000), gathered: (1, 600_000) };
         play(&mut gather, WAITING_TURNS + NATURAL_TURNS, &quiet);
-        assert!(!gather.waits());
+        assert!(!gather.waits(gather.last));
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Latency {
     current: Histogram<u32>,
     before: Histogram<u32>,
     window_end: Nanos,
-    sum_ns: u64,
+    sum_ns: u128,
     count: u64,
 }
 
@@ -34,7 +34,7 @@ impl Latency {
         }
         let count = u32::try_from(msgs).unwrap_or(u32::MAX);
         self.current.saturating_record_n(ns, count);
-        self.sum_ns += ns.saturating_mul(msgs);
+        self.sum_ns += u128::from(ns) * u128::from(msgs);
         self.count += msgs;
     }
 
@@ -64,6 +64,14 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn years_of_waiting_can_be_counted() {
+        let mut latency = Latency::new();
+        latency.record(u64::MAX, 10, SECONDS);
+        latency.record(u64::MAX, 10, SECONDS);
+        assert_eq!(latency.report(SECONDS).sum_ns, 20 * u128::from(u64::MAX));
+    }
 
     #[test]
     fn the_last_two_windows_are_told_and_all_is_counted() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use claims::Trust;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -88,6 +88,7 @@ impl Logins {
             desk,
             mailboxes: mailboxes.to_vec(),
             waiting: BTreeMap::new(),
+            stale: BTreeSet::new(),
             fetches,
             news: false,
         };
@@ -148,6 +149,8 @@ struct Thread {
     mailboxes: Vec<Mailbox>,
     /// Logins that wait for the token of an account.
     waiting: BTreeMap<String, Vec<Waiting>>,
+    /// Of those, accounts of which what is being fetched may be out of date.
+    stale: BTreeSet<String>,
     fetches: Sender<Fetch>,
     /// Shards have not been told of something that is held.
     news: bool,
@@ -155,9 +158,10 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, asked: &Receiver<Work>, fetched: &Receiver<Fetched>) {
+        let mut look = Instant::now() + EXPIRY_LOOK;
         loop {
             let pause = match self.desk.roll.next_expiry_s() {
-                Some(_) => crossbeam_channel::after(EXPIRY_LOOK),
+                Some(_) => crossbeam_channel::at(look),
                 None => crossbeam_channel::never(),
             };
             crossbeam_channel::select! {
@@ -173,9 +177,12 @@ impl Thread {
                     let all: Vec<Fetched> = first.into_iter().chain(more).collect();
                     self.take_in(all);
                 }
-                recv(pause) -> _ => {
-                    self.news |= self.desk.roll.expire(desk::now_s());
-                }
+                recv(pause) -> _ => {}
+            }
+            // However much there is to do.
+            if Instant::now() >= look {
+                self.news |= self.desk.roll.expire(desk::now_s());
+                look = Instant::now() + EXPIRY_LOOK;
             }
             self.tell();
         }
@@ -194,6 +201,7 @@ impl Thread {
             Work::Reload(reload) => {
                 let Reload { words, base, tell, done } = *reload;
                 let access = self.desk.reload(words, &base);
+                self.doubt_fetches();
                 // As above.
                 let _ = done.send(access.map(tell));
             }
@@ -203,6 +211,10 @@ impl Thread {
     /// Shards hear of what comes of it before whoever asked.
     fn hear(&mut self, claims: &Claims) {
         let answers = self.desk.hear(&claims.request);
+        let subject = &claims.request.subject;
+        if subject.ends_with(b"UPDATE") || subject.ends_with(b"DELETE") {
+            self.doubt_fetches();
+        }
         self.news = true;
         self.tell();
         if claims.request.reply.is_empty() {
@@ -233,18 +245,27 @@ impl Thread {
                 let others = self.waiting.entry(account.clone()).or_default();
                 others.push(login);
                 if others.len() == 1 {
-                    let fetch = Fetch {
-                        resolver: self.desk.resolver(),
-                        trust: self.desk.trust().clone(),
-                        account,
-                        known: self.desk.roll.keys(),
-                    };
-                    // There is room: somebody waits for each, and so many may wait.
-                    let left = self.fetches.try_send(fetch);
-                    debug_assert!(left.is_ok(), "more accounts are waited for than may be");
+                    self.fetch(account);
                 }
             }
         }
+    }
+
+    fn fetch(&mut self, account: String) {
+        let fetch = Fetch {
+            resolver: self.desk.resolver(),
+            trust: self.desk.trust().clone(),
+            account,
+            known: self.desk.roll.keys(),
+        };
+        // There is room: somebody waits for each, and so many may wait.
+        let left = self.fetches.try_send(fetch);
+        debug_assert!(left.is_ok(), "more accounts are waited for than may be");
+    }
+
+    /// Tokens may have changed behind those that are being fetched.
+    fn doubt_fetches(&mut self) {
+        self.stale.extend(self.waiting.keys().cloned());
     }
 
     /// Shards know of an account before its user is there.
@@ -256,6 +277,10 @@ impl Thread {
     fn take_in(&mut self, all: Vec<Fetched>) {
         let mut asked_for = Vec::new();
         for (account, found) in all {
+            if self.stale.remove(&account) {
+                self.fetch(account);
+                continue;
+            }
             match found {
                 Ok(found) => self.news |= self.desk.take_in(found),
                 Err(why) => log::debug!("Account JWT lookup error: {account}: {why}"),

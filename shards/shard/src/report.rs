@@ -231,7 +231,7 @@ pub struct Latency {
     /// Of the last minute or two: nanoseconds, and how many messages took that long.
     pub recent: Vec<(u64, u64)>,
     /// Of all messages ever, nanoseconds.
-    pub sum_ns: u64,
+    pub sum_ns: u128,
     /// Messages ever delivered.
     pub count: u64,
 }

@@ -58,6 +58,10 @@ pub fn set_into(
     if out.is_empty() {
         out.extend_from_slice(b"NATS/1.0\r\n");
     }
+    if !out.ends_with(b"\n") {
+        // A client's header need not be well formed; it must not swallow the field.
+        out.extend_from_slice(b"\r\n");
+    }
     field_into(out, key, value);
     out.extend_from_slice(b"\r\n");
     let len = out.len();
@@ -75,6 +79,7 @@ mod tests {
             ("hi", 0, "NATS/1.0\r\nK: v\r\n\r\nhi"),
             ("NATS/1.0\r\n\r\nhi", 12, "NATS/1.0\r\nK: v\r\n\r\nhi"),
             ("NATS/1.0\r\na: b\r\n\r\nhi", 18, "NATS/1.0\r\na: b\r\nK: v\r\n\r\nhi"),
+            ("NATS/1.0\r\na: b\r\nhi", 16, "NATS/1.0\r\na: b\r\nK: v\r\n\r\nhi"),
             ("NATS/1.0\r\nK: x\r\na: b\r\n\r\n", 24, "NATS/1.0\r\na: b\r\nK: v\r\n\r\n"),
         ] {
             let mut out = Vec::new();

@@ -130,8 +130,8 @@ impl Desk {
     /// # Errors
     /// One line: accounts have come in meanwhile that it does not know.
     pub fn reload(&mut self, words: Words, base: &Access) -> Result<Arc<Access>, String> {
-        let known = self.access.accounts().iter().zip(base.accounts());
-        if known.into_iter().any(|(now, then)| now.name != then.name) {
+        let (now, then) = (self.access.accounts(), base.accounts());
+        if now.len() > then.len() || now.iter().zip(then).any(|(now, then)| now.name != then.name) {
             return Err("accounts have come in meanwhile; try again".to_string());
         }
         let believed = words.believed()?;

@@ -30,6 +30,8 @@ pub struct Held {
     pub fetched_s: i64,
     /// Made once of the token.
     terms: Arc<Terms>,
+    /// When its activations end, seconds since 1970.
+    ends: Vec<i64>,
 }
 
 impl Held {
@@ -37,7 +39,9 @@ impl Held {
         // The second in which it ends is not within it.
         let end = account.claims.expires_s;
         let terms = Arc::new(terms(&account, end > 0 && end <= now_s));
-        Held { account, token, fetched_s: now_s, terms }
+        let activations = account.imports().iter().filter_map(Import::activation);
+        let ends = activations.map(|it| it.claims.expires_s).filter(|end| *end > now_s).collect();
+        Held { account, token, fetched_s: now_s, terms, ends }
     }
 
     /// Its time is over.
@@ -76,15 +80,21 @@ impl Roll {
         self.held.remove(key);
     }
 
-    /// When the time of some account is over next, seconds since 1970.
+    /// When the time of some account or activation is over next, seconds since 1970.
     pub fn next_expiry_s(&self) -> Option<i64> {
-        let ends = self.held.values().filter(|held| !held.has_expired());
-        ends.map(|held| held.account.claims.expires_s).filter(|end| *end > 0).min()
+        let there = self.held.values().filter(|held| !held.has_expired());
+        let ends = there.map(|held| held.account.claims.expires_s).filter(|end| *end > 0);
+        ends.chain(self.held.values().flat_map(|held| held.ends.iter().copied())).min()
     }
 
-    /// Marks those whose time is over. False if there is none.
+    /// Marks accounts whose time is over. False if there is none, and no activation either.
     pub fn expire(&mut self, now_s: i64) -> bool {
         let mut any = false;
+        for held in self.held.values_mut() {
+            let before = held.ends.len();
+            held.ends.retain(|end| *end > now_s);
+            any |= held.ends.len() < before;
+        }
         for held in self.held.values_mut().filter(|held| !held.has_expired()) {
             let end = held.account.claims.expires_s;
             if end > 0 && end <= now_s {
