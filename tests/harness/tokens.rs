@@ -255,6 +255,7 @@ impl Conn {
                 Ok(0) => return None,
                 Ok(count) => self.read.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing came: {error}; unread {:?}", self.read),
             }
         }
