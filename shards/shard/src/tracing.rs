@@ -1,6 +1,6 @@
 //! Protocol lines for the operator's log, written only when asked for.
 
-use wire::{ClientOp, Settled};
+use wire::{ClientOp, Connect};
 
 use crate::effect::Effects;
 use crate::ids::ConnId;
@@ -56,7 +56,7 @@ impl Shard {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match op {
             // Where the secrets of what can't be read are, nobody knows.
-            ClientOp::Connect(json) if wire::connect::parse(&Settled::default(), json).is_err() => {
+            ClientOp::Connect(json) if wire::connect::parse(&Connect::default(), json).is_err() => {
                 "[CONNECT [REDACTED]]".to_string()
             }
             ClientOp::Connect(json) => format!("[CONNECT {}]", redacted(&text(json))),

@@ -3,7 +3,8 @@
 use crate::errors::Fault;
 use crate::json::{self, Value, Wrong};
 
-/// The options of a client. Before its first `CONNECT` they are [`Connect::default`].
+/// What a connection keeps of its `CONNECT`, in as little memory as it takes. Before its first one
+/// that is [`Connect::default`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
     /// `+OK` is wanted.
@@ -18,55 +19,8 @@ pub struct Connect {
     pub headers: bool,
     /// The client wants to hear when nobody listens.
     pub no_responders: bool,
-    /// 0, or 1 if INFO may come at any time.
-    pub protocol: i64,
-    /// Free-form name of the client.
-    pub name: String,
-    /// Language of its library.
-    pub lang: String,
-    /// Version of its library.
-    pub version: String,
-    /// User name.
-    pub user: Option<String>,
-    /// Password.
-    pub pass: Option<String>,
-    /// Token.
-    pub auth_token: Option<String>,
-    /// User JWT.
-    pub jwt: Option<String>,
-    /// Public key.
-    pub nkey: Option<String>,
-    /// Signature of the nonce.
-    pub sig: Option<String>,
-    /// Signature of the nonce by a trusted proxy.
-    pub proxy_sig: Option<String>,
-    /// Refused from clients.
-    pub account: Option<String>,
     /// Refused from clients.
     pub new_account: bool,
-    /// For leafnodes and routes only.
-    pub remote_account: Option<String>,
-    /// For leafnodes and routes only.
-    pub import: Option<SubjectPermission>,
-    /// For leafnodes and routes only.
-    pub export: Option<SubjectPermission>,
-}
-
-/// What a connection keeps of its `CONNECT`, in as little memory as it takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// `+OK` is wanted.
-    pub verbose: bool,
-    /// Subjects of publications are to be checked.
-    pub pedantic: bool,
-    /// Own publications are wanted back.
-    pub echo: bool,
-    tls_required: bool,
-    /// The client takes and sends headers.
-    pub headers: bool,
-    /// The client wants to hear when nobody listens.
-    pub no_responders: bool,
-    new_account: bool,
     /// 0, or 1 if INFO may come at any time.
     pub protocol: i64,
     /// Free-form name of the client.
@@ -75,24 +29,29 @@ pub struct Settled {
     pub lang: Box<str>,
     /// Version of its library.
     pub version: Box<str>,
+    /// None if all are empty.
     names: Option<Box<Names>>,
 }
 
-/// Who it said it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who a client says it is. An empty text is the same as none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
-    user: Option<String>,
-    nkey: Option<String>,
-    account: Option<String>,
+    user: Box<str>,
+    nkey: Box<str>,
+    account: Box<str>,
 }
 
-/// Subjects allowed and denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubjectPermission {
-    /// Patterns allowed.
-    pub allow: Vec<String>,
-    /// Patterns denied.
-    pub deny: Vec<String>,
+/// What a client shows with a `CONNECT` to prove who it is: never kept.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// Password.
+    pub pass: Option<String>,
+    /// Token.
+    pub auth_token: Option<String>,
+    /// User JWT.
+    pub jwt: Option<String>,
+    /// Signature of the nonce.
+    pub sig: Option<String>,
 }
 
 impl Default for Connect {
@@ -105,43 +64,31 @@ impl Default for Connect {
             tls_required: false,
             headers: false,
             no_responders: false,
-            protocol: 0,
-            name: String::new(),
-            lang: String::new(),
-            version: String::new(),
-            user: None,
-            pass: None,
-            auth_token: None,
-            jwt: None,
-            nkey: None,
-            sig: None,
-            proxy_sig: None,
-            account: None,
             new_account: false,
-            remote_account: None,
-            import: None,
-            export: None,
+            protocol: 0,
+            name: Box::default(),
+            lang: Box::default(),
+            version: Box::default(),
+            names: None,
         }
     }
 }
 
-impl Default for Settled {
-    fn default() -> Self {
-        Connect::default().settle()
-    }
-}
-
-impl Settled {
+impl Connect {
     /// User name.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.names.as_ref()?.user.as_deref()
+        self.named(|names| &names.user)
     }
 
     /// Public key.
     #[must_use]
     pub fn nkey(&self) -> Option<&str> {
-        self.names.as_ref()?.nkey.as_deref()
+        self.named(|names| &names.nkey)
+    }
+
+    fn named(&self, which: impl Fn(&Names) -> &str) -> Option<&str> {
+        self.names.as_deref().map(which).filter(|name| !name.is_empty())
     }
 
     /// What is left to refuse once the client has authenticated, in nats-server's order: an
@@ -152,8 +99,7 @@ impl Settled {
     ///
     /// The fault with which to close.
     pub fn check(&self, server_headers: bool) -> Result<(), Fault> {
-        let chooses = self.names.as_ref().is_some_and(|names| names.account.is_some());
-        if self.new_account || chooses {
+        if self.new_account || self.named(|names| &names.account).is_some() {
             return Err(Fault::Authorization);
         }
         if !matches!(self.protocol, 0 | 1) {
@@ -165,53 +111,13 @@ impl Settled {
         Ok(())
     }
 
-    /// The options to read another `CONNECT` over.
-    fn again(&self) -> Connect {
-        let text =
-            |of: fn(&Names) -> &Option<String>| self.names.as_deref().and_then(|n| of(n).clone());
-        Connect {
-            verbose: self.verbose,
-            pedantic: self.pedantic,
-            echo: self.echo,
-            tls_required: self.tls_required,
-            headers: self.headers,
-            no_responders: self.no_responders,
-            new_account: self.new_account,
-            protocol: self.protocol,
-            name: self.name.to_string(),
-            lang: self.lang.to_string(),
-            version: self.version.to_string(),
-            user: text(|names| &names.user),
-            nkey: text(|names| &names.nkey),
-            account: text(|names| &names.account),
-            ..Connect::default()
-        }
-    }
-}
-
-impl Connect {
-    /// What stays of it: nothing that must be kept secret or that means nothing from a client.
-    #[must_use]
-    pub fn settle(self) -> Settled {
-        let Connect { user, nkey, account, .. } = self;
-        let has_names = user.is_some() || nkey.is_some() || account.is_some();
-        Settled {
-            verbose: self.verbose,
-            pedantic: self.pedantic,
-            echo: self.echo,
-            tls_required: self.tls_required,
-            headers: self.headers,
-            no_responders: self.no_responders,
-            new_account: self.new_account,
-            protocol: self.protocol,
-            name: self.name.into(),
-            lang: self.lang.into(),
-            version: self.version.into(),
-            names: has_names.then(|| Box::new(Names { user, nkey, account })),
-        }
-    }
-
-    fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), Wrong> {
+    fn set(
+        &mut self,
+        names: &mut Names,
+        secrets: &mut Secrets,
+        key: &str,
+        value: Value<'_>,
+    ) -> Result<(), Wrong> {
         match key {
             "verbose" => set_bool(&mut self.verbose, value),
             "pedantic" => set_bool(&mut self.pedantic, value),
@@ -227,17 +133,16 @@ impl Connect {
             "name" => set_text(&mut self.name, value),
             "lang" => set_text(&mut self.lang, value),
             "version" => set_text(&mut self.version, value),
-            "user" => set_secret(&mut self.user, value),
-            "pass" => set_secret(&mut self.pass, value),
-            "auth_token" => set_secret(&mut self.auth_token, value),
-            "jwt" => set_secret(&mut self.jwt, value),
-            "nkey" => set_secret(&mut self.nkey, value),
-            "sig" => set_secret(&mut self.sig, value),
-            "proxy_sig" => set_secret(&mut self.proxy_sig, value),
-            "account" => set_secret(&mut self.account, value),
-            "remote_account" => set_secret(&mut self.remote_account, value),
-            "import" => set_permission(&mut self.import, value),
-            "export" => set_permission(&mut self.export, value),
+            "user" => set_text(&mut names.user, value),
+            "nkey" => set_text(&mut names.nkey, value),
+            "account" => set_text(&mut names.account, value),
+            "pass" => set_secret(&mut secrets.pass, value),
+            "auth_token" => set_secret(&mut secrets.auth_token, value),
+            "jwt" => set_secret(&mut secrets.jwt, value),
+            "sig" => set_secret(&mut secrets.sig, value),
+            // They say nothing to a server of clients, but must have the right type.
+            "proxy_sig" | "remote_account" => value.text().map(drop),
+            "import" | "export" => value.permission(),
             _ => Ok(()),
         }
     }
@@ -249,11 +154,14 @@ impl Connect {
 /// # Errors
 ///
 /// [`Fault::BadConnect`] for anything but an object (or null) whose known keys have the right type.
-pub fn parse(previous: &Settled, json: &[u8]) -> Result<Connect, Fault> {
-    let mut connect = previous.again();
-    json::fields(json, |key, value| connect.set(key, value))
+pub fn parse(previous: &Connect, json: &[u8]) -> Result<(Connect, Secrets), Fault> {
+    let mut connect = previous.clone();
+    let mut names = connect.names.take().map_or_else(Names::default, |names| *names);
+    let mut secrets = Secrets::default();
+    json::fields(json, |key, value| connect.set(&mut names, &mut secrets, key, value))
         .map_err(|wrong| Fault::BadConnect { what: wrong.to_string().into() })?;
-    Ok(connect)
+    connect.names = (names != Names::default()).then(|| Box::new(names));
+    Ok((connect, secrets))
 }
 
 fn set_bool(field: &mut bool, value: Value<'_>) -> Result<(), Wrong> {
@@ -261,9 +169,9 @@ fn set_bool(field: &mut bool, value: Value<'_>) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn set_text(field: &mut String, value: Value<'_>) -> Result<(), Wrong> {
+fn set_text(field: &mut Box<str>, value: Value<'_>) -> Result<(), Wrong> {
     if let Some(text) = value.text()? {
-        *field = text;
+        *field = text.into();
     }
     Ok(())
 }
@@ -273,10 +181,5 @@ fn set_secret(field: &mut Option<String>, value: Value<'_>) -> Result<(), Wrong>
     if let Some(text) = value.text()? {
         *field = Some(text).filter(|text| !text.is_empty());
     }
-    Ok(())
-}
-
-fn set_permission(field: &mut Option<SubjectPermission>, value: Value<'_>) -> Result<(), Wrong> {
-    *field = value.permission(field.as_ref())?;
     Ok(())
 }

@@ -207,6 +207,6 @@ fn check_kind(kind: Kind, value: Value<'_>) -> Result<(), json::Wrong> {
         Kind::Text => value.text().map(drop),
         Kind::Texts => value.texts().map(drop),
         Kind::Bytes => value.check_bytes(),
-        Kind::Permission => value.permission(None).map(drop),
+        Kind::Permission => value.permission(),
     }
 }

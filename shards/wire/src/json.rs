@@ -8,7 +8,6 @@ mod check;
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::connect::SubjectPermission;
 use crate::quote::quoted;
 
 /// Why a text can't be read.
@@ -168,26 +167,16 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `{"allow": […], "deny": […]}` read over `previous`; `None` for null.
-    pub(crate) fn permission(
-        self,
-        previous: Option<&SubjectPermission>,
-    ) -> Result<Option<SubjectPermission>, Wrong> {
-        let object = match self {
-            Self::Null => return Ok(None),
-            Self::Object(object) => object,
-            other => return other.wrong(),
-        };
-        let mut permission = previous.cloned().unwrap_or_default();
-        object_fields(object, |key, value| {
-            match key {
-                "allow" => permission.allow = value.texts()?,
-                "deny" => permission.deny = value.texts()?,
-                _ => {}
-            }
-            Ok(())
-        })?;
-        Ok(Some(permission))
+    /// Is it `{"allow": […], "deny": […]}`, or null?
+    pub(crate) fn permission(self) -> Result<(), Wrong> {
+        match self {
+            Self::Null => Ok(()),
+            Self::Object(object) => object_fields(object, |key, value| match key {
+                "allow" | "deny" => value.texts().map(drop),
+                _ => Ok(()),
+            }),
+            other => other.wrong(),
+        }
     }
 }
 

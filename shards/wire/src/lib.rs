@@ -23,7 +23,7 @@ mod verb;
 
 pub use advisory::{ClientInfo, ServiceLatency};
 pub use client_op::{ClientOp, Pub};
-pub use connect::{Connect, Settled, SubjectPermission};
+pub use connect::{Connect, Secrets};
 pub use errors::{CloseReason, Fault, PubFault, error_text};
 pub use framer::{ClientParser, Limits, Next};
 pub use hot::alike;

@@ -4,7 +4,7 @@ mod support;
 
 use serde::de::IgnoredAny;
 use support::random::Random;
-use wire::{Fault, Settled, connect};
+use wire::{Connect, Fault, connect};
 
 const DOCUMENTS: [&str; 5] = [
     r#"{"verbose":false,"name":"a\u00e9\n","x":[1,-2.5e+3,{"y":null}],"z":"\"\\/"}"#,
@@ -26,7 +26,7 @@ fn mutated_documents() {
         // The other reader refuses what is not UTF-8; here a byte of it is as good as a letter.
         let letters: Vec<u8> = document.iter().map(|b| if *b < 0x80 { *b } else { b'x' }).collect();
         let well_formed = serde_json::from_slice::<IgnoredAny>(&letters).is_ok();
-        let accepted = match connect::parse(&Settled::default(), &document) {
+        let accepted = match connect::parse(&Connect::default(), &document) {
             Ok(_) => true,
             Err(Fault::BadConnect { what }) => what.starts_with("json: cannot unmarshal"),
             Err(other) => panic!("seed {seed}: {other:?}"),

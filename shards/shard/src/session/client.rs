@@ -3,18 +3,19 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use wire::{ClientOp, ClientParser, Fault, Limits, Next, Settled, emit, error_text};
+use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
 
 use crate::account::{self, service::Begun};
 use crate::effect::Reads;
 use crate::fence::Why;
-use crate::interest::{Plan, Subscription};
+use crate::interest::Plan;
 use crate::limits::{GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use crate::report::Event;
 use crate::security::TlsOffer;
 use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
 use crate::sid::{Sid, Sids, SubId};
+use crate::subscription::Subscription;
 use crate::{AccountId, ConnId, Effects, Nanos, Peer, Shard, ShardId};
 
 /// One client connection.
@@ -37,7 +38,7 @@ pub(crate) struct Client {
     carry_at: u32,
     /// Unparsed bytes below which parsing again is no use.
     need: u32,
-    pub connect: Settled,
+    pub connect: Connect,
     pub connected: bool,
     /// Neither verbose nor pedantic, and wants its own messages: a publication needs no check.
     pub is_plain: bool,
@@ -141,7 +142,7 @@ impl Client {
             carry: Vec::new(),
             carry_at: 0,
             need: 1,
-            connect: Settled::default(),
+            connect: Connect::default(),
             connected: false,
             is_plain: false,
             told_invalid: false,
@@ -219,7 +220,7 @@ impl Client {
         if !self.connected {
             return String::new();
         }
-        let Settled { version, lang, name, .. } = &self.connect;
+        let Connect { version, lang, name, .. } = &self.connect;
         match (version.is_empty(), lang.is_empty(), name.is_empty()) {
             (true, true, true) => String::new(),
             _ => format!("v{version}:{lang}:{name}"),
@@ -503,8 +504,8 @@ impl Shard {
         let headers = self.options.headers;
         let now = self.now;
         let Some(client) = self.client(conn) else { return };
-        let connect = match wire::connect::parse(&client.connect, json) {
-            Ok(connect) => connect,
+        let (connect, secrets) = match wire::connect::parse(&client.connect, json) {
+            Ok(said) => said,
             Err(fault) => return self.fault(conn, &fault, out),
         };
         let again = client.connected;
@@ -521,7 +522,7 @@ impl Shard {
             self.settle_for(conn, out);
             self.drop_all_subscriptions(conn);
         }
-        self.log_in(conn, connect, again, out);
+        self.log_in(conn, connect, &secrets, again, out);
     }
 
     /// The client is who it says it is.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
-use wire::{CloseReason, Connect, Fault, error_text};
+use wire::{CloseReason, Connect, Fault, Secrets, error_text};
 
 use super::client::{Client, Wait};
 use super::guard::Guard;
@@ -137,7 +137,7 @@ impl Shard {
     pub(crate) fn let_in_silently(&mut self, conn: ConnId, out: &mut Effects) -> bool {
         let access = self.options.access.clone();
         if access.silent_user(ConnectionTypes::STANDARD).is_some() {
-            let verdict = self.judge(conn, &Connect::default());
+            let verdict = self.judge(conn, &Connect::default(), &Secrets::default());
             if let (Verdict::In(user), Some(client)) = (verdict, self.client(conn)) {
                 client.connected = true;
                 let is_in = self.enter(conn, user, out);
@@ -153,21 +153,18 @@ impl Shard {
         false
     }
 
-    pub(crate) fn judge(&mut self, conn: ConnId, connect: &Connect) -> Verdict {
+    pub(crate) fn judge(&mut self, conn: ConnId, connect: &Connect, secrets: &Secrets) -> Verdict {
         let access = self.options.access.clone();
         let Some(client) = self.client(conn) else { return Verdict::Out("gone") };
         let identity = &client.identity;
-        let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-        let (user, pass) = (text(&connect.user), text(&connect.pass));
-        let (token, nkey) = (text(&connect.auth_token), text(&connect.nkey));
         access.judge(&Presented {
-            user: &user,
-            pass: &pass,
-            token: &token,
-            nkey: &nkey,
-            signature: connect.sig.as_deref().unwrap_or_default(),
+            user: connect.user().unwrap_or_default(),
+            pass: secrets.pass.as_deref().unwrap_or_default(),
+            token: secrets.auth_token.as_deref().unwrap_or_default(),
+            nkey: connect.nkey().unwrap_or_default(),
+            signature: secrets.sig.as_deref().unwrap_or_default(),
             nonce: &identity.nonce,
-            jwt: connect.jwt.as_deref().unwrap_or_default(),
+            jwt: secrets.jwt.as_deref().unwrap_or_default(),
             address: client.addr.ip(),
             kind: ConnectionTypes::STANDARD,
             tls: identity.tls.as_deref(),
@@ -179,29 +176,29 @@ impl Shard {
         &mut self,
         conn: ConnId,
         connect: Connect,
+        secrets: &Secrets,
         again: bool,
         out: &mut Effects,
     ) {
         let Some(client) = self.client(conn) else { return };
-        let secrets = [&connect.pass, &connect.auth_token, &connect.sig, &connect.jwt];
         let same = again
             && client.is_in()
-            && secrets.iter().all(|secret| secret.is_none())
-            && connect.user.as_deref() == client.connect.user()
-            && connect.nkey.as_deref() == client.connect.nkey();
+            && *secrets == Secrets::default()
+            && connect.user() == client.connect.user()
+            && connect.nkey() == client.connect.nkey();
         let verdict = match same {
             // Secrets are not kept: what was shown before still holds.
             true => Verdict::In(client.identity.user.clone()),
-            false => self.judge(conn, &connect),
+            false => self.judge(conn, &connect, secrets),
         };
         let Some(client) = self.client(conn) else { return };
         if !same {
             client.standing = Standing::Greeting;
-            client.identity.name = name(&connect).into();
-            client.identity.label = label(&connect).into();
+            client.identity.name = name(&connect, secrets).into();
+            client.identity.label = label(&connect, secrets).into();
             client.identity.expires = 0;
         }
-        client.connect = connect.settle();
+        client.connect = connect;
         match verdict {
             Verdict::In(user) if same => {
                 self.come_in(conn, user);
@@ -444,17 +441,16 @@ impl Checks {
     }
 }
 
-fn name(connect: &Connect) -> String {
-    let named = connect.nkey.as_ref().or(connect.user.as_ref());
-    match (named, &connect.auth_token) {
-        (Some(name), _) => name.clone(),
+fn name(connect: &Connect, secrets: &Secrets) -> String {
+    match (connect.nkey().or(connect.user()), &secrets.auth_token) {
+        (Some(name), _) => name.to_owned(),
         (None, Some(_)) => TOKEN.to_string(),
         _ => String::new(),
     }
 }
 
-fn label(connect: &Connect) -> String {
-    match (&connect.nkey, &connect.user, &connect.auth_token) {
+fn label(connect: &Connect, secrets: &Secrets) -> String {
+    match (connect.nkey(), connect.user(), &secrets.auth_token) {
         (Some(nkey), ..) => format!("nkey:{nkey}"),
         (None, Some(user), _) => format!("user:{user}"),
         (None, None, Some(_)) => "token".to_string(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{CloseReason, Connect, error_text};
+use wire::{CloseReason, Connect, Secrets, error_text};
 
 use super::guard::Watch;
 use super::login::Standing;
@@ -163,7 +163,7 @@ impl Shard {
             let still = access.still_believes_single(&client.identity.name);
             return if still { Fate::Stays } else { Fate::TurnedAway };
         }
-        match self.judge(conn, &Connect::default()) {
+        match self.judge(conn, &Connect::default(), &Secrets::default()) {
             Verdict::In(user) if user.as_ref().is_none_or(|user| user.account == account) => {
                 self.come_in(conn, user);
                 Fate::Stays

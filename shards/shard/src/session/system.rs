@@ -12,12 +12,12 @@ use crate::account::response::ReplyId;
 use crate::effect::Effects;
 use crate::fence::Why;
 use crate::ids::{AccountId, ConnId};
-use crate::interest::Subscription;
 use crate::report::{Connection, News, Request, Saying};
 use crate::rng::Rng;
 use crate::router::Publication;
 use crate::shard::Shard;
 use crate::sid::Sid;
+use crate::subscription::Subscription;
 
 /// Sayings that may wait for room in a ring; more are dropped, the newest first.
 const SAYINGS_MAX: usize = 1024;
