@@ -539,9 +539,12 @@ impl Shard {
         match self.subs.peek(target.sub).import().cloned() {
             None => self.keeps_here(target, subject),
             Some(import) => {
-                let mut here = Vec::new();
+                let mut here = std::mem::take(&mut self.import_scratch);
+                here.clear();
                 import.subject_here(subject, &mut here);
-                self.keeps_here(target, &here)
+                let keeps = self.keeps_here(target, &here);
+                self.import_scratch = here;
+                keeps
             }
         }
     }
