@@ -143,7 +143,10 @@ impl Shard {
 
     fn top_subjects(&mut self) -> Vec<SubjectRates> {
         let Some(top) = &mut self.top else { return Vec::new() };
-        let rates = top.rates(self.now).iter().map(|it| SubjectRates {
+        if let Some(distance) = top.refresh(self.now) {
+            self.until_sample = distance;
+        }
+        let rates = top.rates().iter().map(|it| SubjectRates {
             account: self.options.access.name_of(it.account).to_owned(),
             subject: it.subject.clone(),
             msgs: it.msgs,

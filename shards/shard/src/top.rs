@@ -167,10 +167,18 @@ impl Top {
         self.window_start = now;
     }
 
-    /// Busiest first.
-    pub fn rates(&mut self, now: Nanos) -> &[Busy] {
-        self.roll(now);
+    /// Of the window before, busiest first.
+    pub fn rates(&self) -> &[Busy] {
         &self.rates
+    }
+
+    /// Begins another window if one is over. Gives how many publications to come are up to and with
+    /// the next to look at, if that is to be known anew: after a flood the next look would be far
+    /// away.
+    pub fn refresh(&mut self, now: Nanos) -> Option<u64> {
+        let before = self.window_start;
+        self.roll(now);
+        (self.window_start != before).then(|| self.distance())
     }
 }
 
@@ -229,7 +237,8 @@ mod tests {
         }
 
         fn rates(&mut self, now: Nanos) -> Vec<(String, f64)> {
-            let rates = self.top.rates(now).iter();
+            self.until = self.top.refresh(now).unwrap_or(self.until);
+            let rates = self.top.rates().iter();
             rates.map(|it| (String::from_utf8_lossy(&it.subject).into_owned(), it.msgs)).collect()
         }
     }
@@ -278,6 +287,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_after_a_flood_is_seen_soon() {
+        let mut feed = Feed::new(5);
+        for at in 0..10_000_000_u64 {
+            feed.see(b"flood", 1, at);
+        }
+        for window in 1..5 {
+            feed.rates(window * WINDOW_NS);
+            for at in 0..40 {
+                feed.see(b"calm", 1, window * WINDOW_NS + at);
+            }
+        }
+        assert_eq!(feed.rates(5 * WINDOW_NS), [("calm".to_owned(), 10.0)]);
+    }
+
+    #[test]
     fn a_run_counts_for_its_length_and_costs_one_look() {
         let mut feed = Feed::new(5);
         for at in 0..1000 {
@@ -307,7 +331,8 @@ mod tests {
         for account in [1, 2, 2] {
             top.look((AccountId(account), b"same", 0), 0, 0);
         }
-        let told: Vec<u32> = top.rates(WINDOW_NS).iter().map(|it| it.account.0).collect();
+        top.refresh(WINDOW_NS);
+        let told: Vec<u32> = top.rates().iter().map(|it| it.account.0).collect();
         assert_eq!(told, [2, 1]);
     }
 }
