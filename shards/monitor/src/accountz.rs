@@ -150,12 +150,16 @@ fn imports<'a>(site: &'a Site, name: &str) -> Vec<Import<'a>> {
     }
     let connz = format!("$SYS.REQ.ACCOUNT.{name}.CONNZ");
     let statz = format!("$SYS.REQ.ACCOUNT.{name}.STATZ");
-    vec![
+    let mut all = vec![
         import(connz.clone(), "$SYS.REQ.ACCOUNT.PING.CONNZ", false),
         import(connz, "$SYS.REQ.SERVER.PING.CONNZ", false),
-        import(statz, "$SYS.REQ.ACCOUNT.PING.STATZ", false),
-        user,
-    ]
+    ];
+    // By this name the system account is asked about all accounts.
+    if name != "PING" {
+        all.push(import(statz, "$SYS.REQ.ACCOUNT.PING.STATZ", false));
+    }
+    all.push(user);
+    all
 }
 
 /// The account of that name, or all names if it is empty. Fails if there is no such account.

@@ -31,9 +31,11 @@ pub(crate) fn add(ties: &mut Ties, name: &str, own: AccountId, system: AccountId
     ties.serves = true;
     for (from, to, service) in all {
         let own_already = own == system && service.id != USER_INFO;
+        // By this name the system account is asked about all accounts.
+        let is_everybody = service.id == STATZ && name == "PING";
         let known =
             |known: &ServiceImport| known.account == system && *known.from == *from.as_bytes();
-        if own_already || ties.services.iter().any(known) {
+        if own_already || is_everybody || ties.services.iter().any(known) {
             continue;
         }
         ties.services.push(ServiceImport {
@@ -46,5 +48,24 @@ pub(crate) fn add(ties: &mut Ties, name: &str, own: AccountId, system: AccountId
             share: service.id == USER_INFO,
             service: service.clone(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(name: &str) -> Vec<String> {
+        let mut ties = Ties::default();
+        add(&mut ties, name, AccountId(5), AccountId(1));
+        ties.services.iter().map(|it| String::from_utf8_lossy(&it.to).into_owned()).collect()
+    }
+
+    #[test]
+    fn nobody_asks_about_all_accounts() {
+        assert_eq!(asks("APP").len(), 4);
+        assert!(asks("APP").iter().all(|it| it.contains(".APP.")));
+        let of_all = "$SYS.REQ.ACCOUNT.PING.STATZ".to_string();
+        assert!(asks("PING").len() == 3 && !asks("PING").contains(&of_all));
     }
 }
