@@ -214,9 +214,9 @@ impl Access {
         let Some(system) = self.system else { return };
         for (at, account) in self.accounts.iter_mut().enumerate() {
             if !account.is_gone {
-                let mut open = (**account).clone();
-                standing::add(&mut open.ties, &account.name, AccountId(at as u32), system);
-                *account = Arc::new(open);
+                let name = account.name.clone();
+                let ties = &mut Arc::make_mut(account).ties;
+                standing::add(ties, &name, AccountId(at as u32), system);
             }
         }
     }
