@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, read, read_to_string};
 use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 
 /// Flags whose value is one, without dashes.
@@ -14,40 +16,57 @@ const HIDDEN: &str = "[REDACTED]";
 
 /// These arguments as others may see them.
 pub fn shown(arguments: impl Iterator<Item = OsString>) -> Vec<String> {
-    let mut flag_before = "";
-    let mut shown = Vec::new();
-    for argument in arguments {
-        let text = argument.to_string_lossy().into_owned();
-        let (name, start) = holder(flag_before, &text);
-        let secret = &text[start..];
-        let value = match name {
-            "" => secret.to_string(),
-            name if SECRET.contains(&name) => HIDDEN.to_string(),
-            _ => secret.split(',').map(without_user).collect::<Vec<_>>().join(","),
-        };
-        flag_before = if flag_before.is_empty() { flag(&text) } else { "" };
-        shown.push(format!("{}{value}", &text[..start]));
+    let mut shown: Vec<Vec<u8>> = arguments.map(OsString::into_vec).collect();
+    let secrets = secrets(shown.iter().map(Vec::as_slice));
+    // From the back, so that places further on stay what they are.
+    for (argument, place) in secrets.into_iter().rev() {
+        shown[argument].splice(place, HIDDEN.bytes());
     }
-    shown
+    shown.iter().map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
-fn without_user(url: &str) -> String {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    match url.rfind('@') {
-        Some(end) if end >= start => format!("{}{HIDDEN}{}", &url[..start], &url[end..]),
-        _ => url.to_string(),
+/// Where secrets are, in order: in which argument, and which bytes of it.
+fn secrets<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Vec<(usize, Range<usize>)> {
+    let (mut found, mut flag_before) = (Vec::new(), "");
+    for (at, argument) in arguments.enumerate() {
+        let (name, start) = holder(flag_before, argument);
+        if SECRET.contains(&name) {
+            found.push((at, start..argument.len()));
+        } else if URLS.contains(&name) {
+            found.extend(users(argument, start).into_iter().map(|place| (at, place)));
+        }
+        flag_before = if flag_before.is_empty() { flag(argument) } else { "" };
     }
+    found
+}
+
+/// Users and passwords of the URLs that begin at `start`.
+fn users(argument: &[u8], mut start: usize) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for url in argument[start..].split(|byte| *byte == b',') {
+        let user = url.windows(3).position(|at| at == b"://").map_or(0, |at| at + 3);
+        let end = url.iter().rposition(|byte| *byte == b'@').filter(|end| *end >= user);
+        found.extend(end.map(|end| start + user..start + end));
+        start += url.len() + 1;
+    }
+    found
 }
 
 /// The flag whose value is in this argument, and where it begins there.
-fn holder(flag_before: &'static str, argument: &str) -> (&'static str, usize) {
-    match (flag_before, argument.split_once('=')) {
-        ("", Some((name, _))) => match flag(name) {
+fn holder(flag_before: &'static str, argument: &[u8]) -> (&'static str, usize) {
+    match (flag_before, argument.iter().position(|byte| *byte == b'=')) {
+        ("", Some(end)) => match flag(&argument[..end]) {
             "" => ("", 0),
-            flag => (flag, name.len() + 1),
+            flag => (flag, end + 1),
         },
         (flag, _) => (flag, 0),
     }
+}
+
+/// The flag of that name, if it has a secret.
+fn flag(word: &[u8]) -> &'static str {
+    let name = word.strip_prefix(b"--").or(word.strip_prefix(b"-")).unwrap_or_default();
+    SECRET.into_iter().chain(URLS).find(|flag| flag.as_bytes() == name).unwrap_or_default()
 }
 
 /// Overwrites them with `x`, as far as the kernel lets a process do that to itself. They were there
@@ -80,36 +99,13 @@ fn start_of(stat: &str) -> Option<u64> {
 /// The same bytes, those of secrets made `x`. Arguments end with a NUL each.
 fn hidden(line: &[u8]) -> Vec<u8> {
     let mut hidden = line.to_vec();
-    let mut flag_before = "";
-    for argument in hidden.split_mut(|byte| *byte == 0) {
-        let Ok(text) = std::str::from_utf8(argument) else {
-            flag_before = "";
-            continue;
-        };
-        let (name, start) = holder(flag_before, text);
-        let next = if flag_before.is_empty() { flag(text) } else { "" };
-        cover(name, &mut argument[start..]);
-        flag_before = next;
-    }
-    hidden
-}
-
-/// The flag of that name, if it has a secret.
-fn flag(word: &str) -> &'static str {
-    let name = word.strip_prefix("--").or(word.strip_prefix('-')).unwrap_or_default();
-    SECRET.into_iter().chain(URLS).find(|flag| *flag == name).unwrap_or_default()
-}
-
-fn cover(name: &str, value: &mut [u8]) {
-    if SECRET.contains(&name) {
-        value.fill(b'x');
-    } else if URLS.contains(&name) {
-        for url in value.split_mut(|byte| *byte == b',') {
-            let start = url.windows(3).position(|at| at == b"://").map_or(0, |at| at + 3);
-            let end = url.iter().rposition(|byte| *byte == b'@').unwrap_or(start);
-            url.get_mut(start..end).unwrap_or_default().fill(b'x');
+    let mut secrets = secrets(line.split(|byte| *byte == 0)).into_iter().peekable();
+    for (at, argument) in hidden.split_mut(|byte| *byte == 0).enumerate() {
+        while let Some((_, place)) = secrets.next_if(|(argument, _)| *argument == at) {
+            argument[place].fill(b'x');
         }
     }
+    hidden
 }
 
 #[cfg(test)]
@@ -131,6 +127,7 @@ mod tests {
         for (line, covered) in table {
             assert_eq!(hidden(&bytes(line)), bytes(covered), "{line}");
         }
+        assert_eq!(hidden(b"a\0--pass\0\xff\xfe\0b"), b"a\0--pass\0xx\0b");
         let table = [
             ("a -p 1 --user u --pass hush -D", "a -p 1 --user [REDACTED] --pass [REDACTED] -D"),
             ("a -auth=t=t -n=x", "a -auth=[REDACTED] -n=x"),
