@@ -69,8 +69,6 @@ pub struct Raw {
     pub no_fast_producer_stall: Option<bool>,
     pub write_timeout: Option<String>,
     pub no_match_cache: Option<bool>,
-    pub connect_error_reports: Option<i64>,
-    pub reconnect_error_reports: Option<i64>,
     pub feature_flags: Option<BTreeMap<String, bool>>,
     pub no_header_support: Option<bool>,
     pub client_advertise: Option<String>,
@@ -173,8 +171,6 @@ impl Raw {
             no_fast_producer_stall: over.no_fast_producer_stall.or(self.no_fast_producer_stall),
             write_timeout: over.write_timeout.or(self.write_timeout),
             no_match_cache: over.no_match_cache.or(self.no_match_cache),
-            connect_error_reports: over.connect_error_reports.or(self.connect_error_reports),
-            reconnect_error_reports: over.reconnect_error_reports.or(self.reconnect_error_reports),
             feature_flags: over.feature_flags.or(self.feature_flags),
             no_header_support: over.no_header_support.or(self.no_header_support),
             client_advertise: over.client_advertise.or(self.client_advertise),
@@ -208,11 +204,9 @@ pub struct Options {
     pub ports_file_dir: Option<PathBuf>,
     pub limits: Limits,
     pub no_fast_producer_stall: bool,
-    /// `default`, `close` or `retry`.
+    /// `default` or `retry`.
     pub write_timeout: String,
     pub match_cache: bool,
-    /// Failed attempts to connect to another server, and to do so again, of which one is told.
-    pub connect_error_reports: (i64, i64),
     pub feature_flags: BTreeMap<String, bool>,
     pub headers: bool,
     /// `host` or `host:port` that clients are sent to.
@@ -397,10 +391,6 @@ impl Options {
             no_fast_producer_stall: raw.no_fast_producer_stall.unwrap_or(false),
             write_timeout: raw.write_timeout.clone().unwrap_or_else(|| "default".to_string()),
             match_cache: !raw.no_match_cache.unwrap_or(false),
-            connect_error_reports: (
-                or_default(raw.connect_error_reports, 3600),
-                or_default(raw.reconnect_error_reports, 1),
-            ),
             feature_flags: raw.feature_flags.clone().unwrap_or_default(),
             headers: !raw.no_header_support.unwrap_or(false),
             client_advertise: advertised(raw)?,

@@ -56,13 +56,6 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
         let advertise = new.client_advertise.as_deref().unwrap_or_default();
         lines.push(format!("Reload: client_advertise = {advertise}"));
     }
-    let (was, is) = (old.connect_error_reports, new.connect_error_reports);
-    if was.0 != is.0 {
-        lines.push(format!("Reloaded: connect_error_reports = {}", is.0));
-    }
-    if was.1 != is.1 {
-        lines.push(format!("Reloaded: reconnect_error_reports = {}", is.1));
-    }
     if old.no_fast_producer_stall != new.no_fast_producer_stall {
         let not = if new.no_fast_producer_stall { "not " } else { "" };
         lines.push(format!("Reloaded: fast producers will {not}be stalled"));

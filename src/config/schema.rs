@@ -205,22 +205,20 @@ const RULES: &[Rule] = &[
     sets(&["no_header_support"], |raw, field| {
         field.flag().map(|on| raw.no_header_support = Some(on))
     }),
-    // A client that takes something in time is kept, which is what `retry` asks for; one that
-    // takes nothing is closed under all of them, as in nats-server.
     sets(&["write_timeout"], |raw, field| {
         write_timeout(field)?;
-        raw.write_timeout = Some(field.text()?);
+        let how = field.text()?;
+        if how == "close" {
+            return Err(field.value.fault(
+                "write_timeout close is not supported yet: a client that takes something in time \
+                 is kept, one that takes nothing is closed; write retry",
+            ));
+        }
+        raw.write_timeout = Some(how);
         Ok(())
     }),
     sets(&["disable_sublist_cache", "no_sublist_cache"], |raw, field| {
         field.flag().map(|on| raw.no_match_cache = Some(on))
-    }),
-    // Both are about connections to other servers, of which there are none until there are routes.
-    sets(&["connect_error_reports"], |raw, field| {
-        field.integer().map(|n| raw.connect_error_reports = Some(n))
-    }),
-    sets(&["reconnect_error_reports"], |raw, field| {
-        field.integer().map(|n| raw.reconnect_error_reports = Some(n))
     }),
     sets(&["feature_flags"], feature_flags),
     sets(&["cluster"], |_, field| cluster::read(field)),
@@ -290,6 +288,7 @@ const RULES: &[Rule] = &[
     unsupported(&["proxies"], "no proxy is trusted; remove it"),
     unsupported(&["ocsp_cache"], "clients' certificates are not checked for revocation; remove it"),
     unsupported(&["gateway", "leafnodes", "leaf"], STANDALONE),
+    unsupported(&["connect_error_reports", "reconnect_error_reports"], STANDALONE),
     unsupported(&["websocket", "ws", "mqtt"], "clients connect over TCP; remove it"),
     unsupported(&["jetstream", "store_dir", "storedir", "default_js_domain"], NO_DISK),
 ];
@@ -330,6 +329,11 @@ fn feature_flags(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
                 "error parsing feature flag {name:?}: expected true or false, got {noun}"
             )));
         };
+        if runtime::default_feature_flags().get(name).is_some_and(|default| *default != on) {
+            return Err(value.fault(format!(
+                "feature flag {name:?} is not supported yet: it is about JetStream; remove it"
+            )));
+        }
         flags.insert(name.clone(), on);
     }
     raw.feature_flags = Some(flags);
@@ -356,7 +360,7 @@ fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
             "count" => raw.shards = Some(inner.shard_count()?),
             "pin" => raw.pin = Some(inner.flag()?),
             "spin" => raw.spin_ns = Some(inner.short_time("50us")?),
-            "gather" => raw.gather_ns = Some(inner.short_time("500us")?),
+            "gather" => raw.gather_ns = Some(inner.gather_time()?),
             _ => {
                 return Err(value.fault(unknown(
                     "field",
@@ -553,6 +557,13 @@ impl Field<'_> {
                 Ok(seconds.saturating_mul(1_000_000_000))
             }
             _ => Err(self.expected("a duration such as \"10s\" or \"2m\"")),
+        }
+    }
+
+    fn gather_time(&self) -> Result<i64, Fault> {
+        match self.short_time("500us")? {
+            1..1000 => Err(self.value.fault("gather value is too small: write 1us or more, or 0")),
+            ns => Ok(ns),
         }
     }
 

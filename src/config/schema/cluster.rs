@@ -7,7 +7,7 @@ use crate::config::duration;
 use crate::config::options;
 use crate::config::value::{Data, Fault, Map, Value};
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 21] = [
     "name",
     "listen",
     "port",
@@ -17,6 +17,7 @@ const KEYS: [&str; 19] = [
     "routes",
     "tls",
     "cluster_advertise",
+    "advertise",
     "no_advertise",
     "connect_retries",
     "connect_backoff",
@@ -27,6 +28,7 @@ const KEYS: [&str; 19] = [
     "ping_interval",
     "ping_max",
     "write_deadline",
+    "write_timeout",
 ];
 
 const REFUSAL: &str = "cluster is not supported yet: this server runs alone; \
