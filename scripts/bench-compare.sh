@@ -7,10 +7,10 @@
 #   --rows    these rows only
 #   --slow    also the rows that take minutes
 #   --shards  one shard and two on the first two cores, which the generator shares, and the floor
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/lib/common.sh"
+cd "$root"
 
-nats=${NATS_SERVER:-${NATS_SERVER_BIN:-$(scripts/install-nats-server.sh)}}
+nats=${NATS_SERVER:-$(reference_server)}
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --release --package ringbus --package ringbus-bench
 
@@ -26,14 +26,6 @@ for word in "$@"; do
     *) words+=("$word") ;;
   esac
 done
-
-has() {
-  local word
-  for word in "${words[@]}"; do
-    case $word in $1) return 0 ;; esac
-  done
-  return 1
-}
 
 # Short measures many times over say more than long ones: runs of a row are neighbours in time.
 given=()

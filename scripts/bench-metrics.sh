@@ -3,8 +3,8 @@
 # /metrics are scraped, or whose dashboard is open, each asked once a second. Runs take turns; the table
 # compares CPU and rates with those of the first. Some five minutes on two cores.
 # Usage: scripts/bench-metrics.sh [--rows A,B] [any word of `ringbus-bench run`]
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/lib/common.sh"
+cd "$root"
 
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --release --package ringbus --package ringbus-bench
@@ -28,14 +28,7 @@ server() {
 } >"$scratch/servers.toml"
 
 words=("$@")
-given() {
-  local word
-  for word in "${words[@]}"; do
-    case $word in $1) return 0 ;; esac
-  done
-  return 1
-}
-given '--rows*' || words+=(--rows one-16,one-128,fan-100,pairs-50-bursts,subjects-100k,request-50)
-given '--name*' || words+=(--name "metrics-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)")
+has '--rows*' || words+=(--rows one-16,one-128,fan-100,pairs-50-bursts,subjects-100k,request-50)
+has '--name*' || words+=(--name "metrics-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)")
 "$target/release/ringbus-bench" run --servers "$scratch/servers.toml" --reference ringbus-bare \
   --server ringbus-bare,ringbus-sampled,ringbus-scraped,ringbus-watched "${words[@]}"

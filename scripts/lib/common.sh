@@ -1,4 +1,4 @@
-# Shared by the compat scripts; sourced, not run.
+# Shared by scripts; sourced, not run.
 # RINGBUS_BIN names the server under test (else the release build, else the debug build).
 
 set -euo pipefail
@@ -8,6 +8,15 @@ tools=$root/.tools
 die() {
   echo "$(basename "$0"): $*" >&2
   exit 1
+}
+
+# Is one of `words` like this pattern?
+has() {
+  local word
+  for word in "${words[@]}"; do
+    case $word in $1) return 0 ;; esac
+  done
+  return 1
 }
 
 need() {
