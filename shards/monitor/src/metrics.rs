@@ -48,7 +48,7 @@ impl Page {
     }
 
     /// A family for each row, with a sample of each item.
-    fn families<T>(&mut self, rows: &[Row<T>], items: &[(Labels, T)]) {
+    fn families<T, V: Display>(&mut self, rows: &[Row<T, V>], items: &[(Labels, T)]) {
         for (name, kind, help, value) in rows {
             self.family(name, kind, help);
             for (labels, item) in items {
@@ -61,7 +61,7 @@ impl Page {
 }
 
 /// Name, kind, help, and where the value is.
-type Row<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
+type Row<T, V = u64> = (&'static str, &'static str, &'static str, fn(&T) -> V);
 type Labels = Vec<(&'static str, String)>;
 
 fn escaped(value: &str) -> String {
@@ -124,7 +124,7 @@ fn server(page: &mut Page, site: &Site, process: &ProcessFigures, now_unix_ns: u
 
 fn http_requests(page: &mut Page, requests: &BTreeMap<&'static str, u64>) {
     let rows: [Row<u64>; 1] =
-        [("ringbus_http_requests_total", "counter", "Monitoring requests.", |it| *it as f64)];
+        [("ringbus_http_requests_total", "counter", "Monitoring requests.", |it| *it)];
     let items: Vec<(Labels, u64)> =
         requests.iter().map(|(path, count)| (vec![("path", (*path).to_owned())], *count)).collect();
     page.families(&rows, &items);
@@ -199,24 +199,14 @@ fn table(page: &mut Page, it: &Figures) {
 
 fn accounts(page: &mut Page, reports: &[Report]) {
     let rows: [Row<Figures>; 6] = [
-        ("ringbus_account_connections", "gauge", "Connections by account.", |it| {
-            it.connections as f64
-        }),
+        ("ringbus_account_connections", "gauge", "Connections by account.", |it| it.connections),
         ("ringbus_account_subscriptions", "gauge", "Subscriptions by account.", |it| {
-            it.subscriptions as f64
+            it.subscriptions
         }),
-        ("ringbus_account_in_messages_total", "counter", "Messages published.", |it| {
-            it.in_msgs as f64
-        }),
-        ("ringbus_account_in_bytes_total", "counter", "Their payload bytes.", |it| {
-            it.in_bytes as f64
-        }),
-        ("ringbus_account_out_messages_total", "counter", "Messages delivered.", |it| {
-            it.out_msgs as f64
-        }),
-        ("ringbus_account_out_bytes_total", "counter", "Their payload bytes.", |it| {
-            it.out_bytes as f64
-        }),
+        ("ringbus_account_in_messages_total", "counter", "Messages published.", |it| it.in_msgs),
+        ("ringbus_account_in_bytes_total", "counter", "Their payload bytes.", |it| it.in_bytes),
+        ("ringbus_account_out_messages_total", "counter", "Messages delivered.", |it| it.out_msgs),
+        ("ringbus_account_out_bytes_total", "counter", "Their payload bytes.", |it| it.out_bytes),
     ];
     let known = reports.first().map_or(&[][..], |report| &report.accounts);
     let items: Vec<(Labels, Figures)> = known
@@ -229,73 +219,64 @@ fn accounts(page: &mut Page, reports: &[Report]) {
 }
 
 fn loops(page: &mut Page, shards: &[&Report]) {
-    let rows: [Row<&Report>; 14] = [
-        ("ringbus_shard_connections", "gauge", "Connections of each shard.", |it| {
-            it.figures.connections as f64
-        }),
-        ("ringbus_shard_in_messages_total", "counter", "Messages published.", |it| {
-            it.figures.in_msgs as f64
-        }),
-        ("ringbus_shard_out_messages_total", "counter", "Messages delivered.", |it| {
-            it.figures.out_msgs as f64
-        }),
-        ("ringbus_shard_forwarded_messages_total", "counter", "Copies for other shards.", |it| {
-            it.figures.forwarded_msgs as f64
-        }),
-        ("ringbus_shard_congested_total", "counter", "Publishers paused for a full ring.", |it| {
-            it.figures.congested as f64
-        }),
+    let seconds: [Row<&Report, f64>; 2] = [
         ("ringbus_shard_busy_seconds_total", "counter", "Time with work to do.", |it| {
             it.driver.now.saturating_sub(it.driver.idle_ns) as f64 / SECOND_NS
         }),
         ("ringbus_shard_idle_seconds_total", "counter", "Time without.", |it| {
             it.driver.idle_ns as f64 / SECOND_NS
         }),
-        ("ringbus_shard_turns_total", "counter", "Times round the loop.", |it| {
-            it.driver.turns as f64
+    ];
+    let rows: [Row<&Report>; 12] = [
+        ("ringbus_shard_connections", "gauge", "Connections of each shard.", |it| {
+            it.figures.connections
         }),
-        ("ringbus_shard_wakes_total", "counter", "Times it slept and woke.", |it| {
-            it.driver.wakes as f64
+        ("ringbus_shard_in_messages_total", "counter", "Messages published.", |it| {
+            it.figures.in_msgs
         }),
+        ("ringbus_shard_out_messages_total", "counter", "Messages delivered.", |it| {
+            it.figures.out_msgs
+        }),
+        ("ringbus_shard_forwarded_messages_total", "counter", "Copies for other shards.", |it| {
+            it.figures.forwarded_msgs
+        }),
+        ("ringbus_shard_congested_total", "counter", "Publishers paused for a full ring.", |it| {
+            it.figures.congested
+        }),
+        ("ringbus_shard_turns_total", "counter", "Times round the loop.", |it| it.driver.turns),
+        ("ringbus_shard_wakes_total", "counter", "Times it slept and woke.", |it| it.driver.wakes),
         ("ringbus_shard_ring_enters_total", "counter", "System calls into io_uring.", |it| {
-            it.driver.enters as f64
+            it.driver.enters
         }),
         ("ringbus_shard_reads_total", "counter", "Buffers received from sockets.", |it| {
-            it.driver.reads as f64
+            it.driver.reads
         }),
-        ("ringbus_shard_read_bytes_total", "counter", "Bytes received.", |it| {
-            it.driver.read_bytes as f64
-        }),
+        ("ringbus_shard_read_bytes_total", "counter", "Bytes received.", |it| it.driver.read_bytes),
         ("ringbus_shard_writes_total", "counter", "Sends the kernel completed.", |it| {
-            it.driver.writes as f64
+            it.driver.writes
         }),
         ("ringbus_shard_written_bytes_total", "counter", "Bytes of those.", |it| {
-            it.driver.written_bytes as f64
+            it.driver.written_bytes
         }),
     ];
     let items: Vec<(Labels, &Report)> =
         shards.iter().map(|it| (vec![("shard", it.shard.0.to_string())], *it)).collect();
     page.families(&rows, &items);
+    page.families(&seconds, &items);
 }
 
 fn lanes(page: &mut Page, shards: &[&Report]) {
     let rows: [Row<LaneFigures>; 6] = [
-        ("ringbus_lane_messages_total", "counter", "Publications carried to a peer.", |it| {
-            it.msgs as f64
-        }),
+        ("ringbus_lane_messages_total", "counter", "Publications carried to a peer.", |it| it.msgs),
         ("ringbus_lane_frames_total", "counter", "Frames they went in, in batches.", |it| {
-            it.frames as f64
+            it.frames
         }),
-        ("ringbus_lane_frames", "gauge", "Frames on the ring.", |it| it.ring_frames as f64),
+        ("ringbus_lane_frames", "gauge", "Frames on the ring.", |it| it.ring_frames),
         ("ringbus_lane_frames_peak", "gauge", "Most in the last second or two.", |it| {
-            it.ring_frames_peak as f64
+            it.ring_frames_peak
         }),
-        ("ringbus_lane_frames_max", "gauge", "Frames the ring can hold.", |it| {
-            it.ring_frames_max as f64
-        }),
-        ("ringbus_lane_staged_bytes", "gauge", "Bytes that wait for room.", |it| {
-            it.staged_bytes as f64
-        }),
+        ("ringbus_lane_frames_max", "gauge", "Frames the ring can hold.", |it| it.ring_frames_max),
+        ("ringbus_lane_staged_bytes", "gauge", "Bytes that wait for room.", |it| it.staged_bytes),
     ];
     let lanes = shards.iter().flat_map(|it| it.driver.lanes.iter().map(|lane| (it.shard, *lane)));
     let labels =
@@ -325,7 +306,7 @@ fn subjects(page: &mut Page, site: &Site, reports: &[Report]) {
     if max == 0 {
         return;
     }
-    let rows: [Row<SubjectRates>; 2] = [
+    let rows: [Row<SubjectRates, f64>; 2] = [
         (
             "ringbus_top_subject_messages_per_second",
             "gauge",

@@ -1,7 +1,7 @@
 //! What the server tells the system account by itself.
 
 use shard::AccountId;
-use shard::report::{Connection, Report, Saying};
+use shard::report::{Connection, Figures, Report, Saying};
 
 use crate::accountz::{AccountStat, Traffic, names};
 use crate::duration::rfc3339_nano;
@@ -12,7 +12,7 @@ use crate::system::shapes::{AccountConns, Client, Connected, Disconnected, Stats
 use crate::{Monitor, ProcessFigures};
 
 /// What an event about an account's connections is.
-pub(super) const CONNECTIONS_TYPE: &str = "io.nats.server.advisory.v1.account_connections";
+const CONNECTIONS_TYPE: &str = "io.nats.server.advisory.v1.account_connections";
 const ID_CHARS: usize = 22;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -85,17 +85,33 @@ impl Monitor {
         now_unix_ns: u64,
     ) -> [Saying; 2] {
         let figures = of_account(reports, account);
-        let typed = self.typed(CONNECTIONS_TYPE, now_unix_ns);
+        let typed = self.connections_type(now_unix_ns);
         let subjects = [
             format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"),
             format!("$SYS.ACCOUNT.{account}.SERVER.CONNS"),
         ];
         subjects.map(|subject| {
-            let stat = AccountStat::new(account, &figures);
             let typed = typed.clone();
-            let body = AccountConns { typed, server: self.server(now_unix_ns), stat };
-            Saying::new(subject.into_bytes(), json::compact(&body))
+            self.conns(account, subject.into_bytes(), typed, &figures, now_unix_ns)
         })
+    }
+
+    pub(super) fn connections_type(&mut self, now_unix_ns: u64) -> Typed {
+        self.typed(CONNECTIONS_TYPE, now_unix_ns)
+    }
+
+    /// How many connections an account has, said there.
+    pub(super) fn conns(
+        &mut self,
+        account: &str,
+        subject: Vec<u8>,
+        typed: Typed,
+        figures: &Figures,
+        now_unix_ns: u64,
+    ) -> Saying {
+        let stat = AccountStat::new(account, figures);
+        let body = AccountConns { typed, server: self.server(now_unix_ns), stat };
+        Saying::new(subject, json::compact(&body))
     }
 
     /// The accounts whose connections are counted and that have some.

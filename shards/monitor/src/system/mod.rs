@@ -20,7 +20,7 @@ use crate::query::Query;
 use crate::{Endpoint, Monitor, ProcessFigures};
 
 pub use claims::ClaimsAnswer;
-use shapes::{AccountConns, Allowed, Fault, Idz, Profilez, Server, Statsz, UserInfo};
+use shapes::{Allowed, Fault, Idz, Profilez, Server, Statsz, UserInfo};
 
 /// How an answer is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,10 +227,8 @@ impl Monitor {
         if figures.connections == 0 {
             return None;
         }
-        let typed = self.typed(events::CONNECTIONS_TYPE, now_unix_ns);
-        let stat = crate::accountz::AccountStat::new(name, &figures);
-        let body = AccountConns { typed, server: self.server(now_unix_ns), stat };
-        Some(Saying::new(subject, json::compact(&body)))
+        let typed = self.connections_type(now_unix_ns);
+        Some(self.conns(name, subject, typed, &figures, now_unix_ns))
     }
 }
 
