@@ -151,7 +151,8 @@ pub fn monitor_address(server: &mut Server) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(|| panic!("no monitor port in:\n{log}"))))
 }
 
-fn ask(monitor: SocketAddr, target: &str) -> String {
+/// The whole response.
+pub fn ask(monitor: SocketAddr, target: &str) -> String {
     let mut stream = TcpStream::connect_timeout(&monitor, WAIT_MAX).expect("the monitor listens");
     stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout can be set");
     // Of HTTP/1.0, so that the answer is not in chunks.

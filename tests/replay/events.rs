@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::peer::{Message, Peer, both, signal};
+use super::peer::{Message, Peer, both};
 use super::shape;
 use crate::harness::server::Server;
 
@@ -95,7 +95,13 @@ fn a_client_is_sent_away_and_kicked_on_demand() {
         let body = format!("{{\"cid\":{}}}", number(&mut sys));
         let id = sys.server_id.clone();
         let mut answers = vec![sys.ask(&format!("$SYS.REQ.SERVER.{id}.LDM"), "", &body).text()];
-        while !app.wait_for("INFO").contains("\"ldm\":true") {}
+        loop {
+            let info = app.wait_for("INFO");
+            assert_ne!(info, "(closed)\r\n", "it is only told to go");
+            if info.contains("\"ldm\":true") {
+                break;
+            }
+        }
         assert_eq!(app.ping(), [], "it stays");
         answers.push(sys.ask(&format!("$SYS.REQ.SERVER.{id}.KICK"), "", &body).text());
         assert_eq!(app.wait_for("(closed)"), "(closed)\r\n");
@@ -113,7 +119,7 @@ fn the_end_of_a_server_is_told() {
     for name in ["TERM", "USR2"] {
         let [theirs, ours] = both().map(|server| {
             let mut sys = listener(&server);
-            signal(&server, name);
+            server.signal(name);
             let mut events = Events::new();
             hear(&mut sys, 1, &mut events);
             if name == "TERM" {

@@ -1,12 +1,9 @@
 //! What `nats server …` and `nats account info` ask, and nats-top, word by word as recorded.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use super::peer::{Message, Peer, both};
 use super::shape;
 use crate::harness::server::Server;
-use crate::monitoring::monitor_address;
+use crate::monitoring::{ask, monitor_address};
 
 const SNAPPY: &str = "Accept-Encoding: snappy";
 const EXACT: &str = "{\"exact_match\":true}";
@@ -144,10 +141,7 @@ fn nats_top_gets_what_nats_server_gives() {
         let monitor = monitor_address(&mut server);
         let _app = Peer::log_in(&server, "app");
         let fetch = |target: &String| {
-            let mut stream = TcpStream::connect(monitor).expect("the monitor listens");
-            write!(stream, "GET {target} HTTP/1.0\r\n\r\n").expect("it reads");
-            let mut text = String::new();
-            stream.read_to_string(&mut text).expect("an answer");
+            let text = ask(monitor, target);
             let (_, body) = text.split_once("\r\n\r\n").expect("a head and a body");
             shape::of(body)
         };

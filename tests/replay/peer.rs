@@ -1,12 +1,14 @@
 //! A client that asks, and the servers it asks: both with the accounts of the recording.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::frame;
 use crate::harness::server::{Program, Server, Setup};
+
+/// What is read where the server has closed.
+const CLOSED: &str = "(closed)\r\n";
 
 /// For one frame.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -34,11 +36,6 @@ pub fn both() -> [Server; 2] {
         let setup = Setup { conf, args, shards: 2, ..Setup::default() };
         Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"))
     })
-}
-
-pub fn signal(server: &Server, name: &str) {
-    let command = format!("kill -{name} {}", server.process_id());
-    assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
 }
 
 pub struct Peer {
@@ -115,21 +112,33 @@ impl Peer {
                 return std::mem::replace(&mut self.unread, rest);
             }
             let mut buffer = [0; 16 * 1024];
-            match self.stream.read(&mut buffer).expect("a frame in time") {
-                0 => return b"(closed)\r\n".to_vec(),
-                read => self.unread.extend_from_slice(&buffer[..read]),
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return CLOSED.as_bytes().to_vec(),
+                Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What was unread of ours has made the close a reset.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return CLOSED.as_bytes().to_vec();
+                }
+                Err(error) => panic!("no frame in time: {error}"),
             }
         }
     }
 
-    /// The next frame that begins so; others are left out.
+    /// The next frame that begins so, or the end; others are left out.
     pub fn wait_for(&mut self, start: &str) -> String {
         loop {
             let frame = self.frame();
-            if frame.starts_with(start.as_bytes()) || frame.starts_with(b"(closed)") {
+            if frame.starts_with(start.as_bytes()) || frame == CLOSED.as_bytes() {
                 return String::from_utf8_lossy(&frame).into_owned();
             }
         }
+    }
+
+    fn frame_while_open(&mut self) -> Vec<u8> {
+        let frame = self.frame();
+        assert_ne!(frame, CLOSED.as_bytes(), "the server closed");
+        frame
     }
 
     /// What comes before its PONG.
@@ -137,7 +146,7 @@ impl Peer {
         self.say("PING\r\n");
         let mut messages = Vec::new();
         loop {
-            let frame = self.frame();
+            let frame = self.frame_while_open();
             match message(&frame) {
                 Some(message) => messages.push(message),
                 None if frame.starts_with(b"PONG") => return messages,
@@ -149,8 +158,7 @@ impl Peer {
     /// The next message.
     pub fn message(&mut self) -> Message {
         loop {
-            let frame = self.frame();
-            assert!(!frame.starts_with(b"(closed)"), "the server closed");
+            let frame = self.frame_while_open();
             if let Some(message) = message(&frame) {
                 return message;
             }
