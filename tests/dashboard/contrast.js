@@ -16,9 +16,11 @@ function behind(node) {
 }
 
 const bad = [];
+let looked_at = 0;
 for (const node of document.querySelectorAll("body *")) {
   const own = [...node.childNodes].some((it) => it.nodeType === 3 && it.data.trim());
   if (!own || node.closest("[hidden], .hidden, :disabled, script, noscript") || !node.getClientRects().length) continue;
+  looked_at += 1;
   const style = getComputedStyle(node);
   const color = numbers(node.closest("svg") ? style.fill : style.color);
   const [a, b] = [light(color), light(behind(node))].sort((x, y) => y - x);
@@ -29,4 +31,4 @@ for (const node of document.querySelectorAll("body *")) {
     bad.push(`${node.tagName}.${node.getAttribute("class")} “${node.textContent.trim().slice(0, 30)}” ${ratio.toFixed(2)}`);
   }
 }
-return bad;
+return { bad, looked_at };

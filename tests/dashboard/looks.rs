@@ -4,11 +4,11 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{SOON, client, look_at, serve_with};
+use super::{SOON, client, look_at, say, serve_with};
 use crate::harness::browser::Browser;
 use crate::harness::server::Program;
 
-/// Gives what is wrong, as a list.
+/// Gives what is wrong, as a list, and how many texts it has looked at.
 const CONTRAST: &str = include_str!("contrast.js");
 const TAB: &str = "\u{e004}";
 /// What a keyboard gets to before the table of connections, at most.
@@ -23,20 +23,16 @@ fn it_is_readable_reachable_and_calm() {
     let browser = look_at(&mut server);
     let mut listener = client(&server, "a-listener-with-a-name-that-goes-on-and-on-for-long");
     listener.write_all(b"SUB > 1\r\n").expect("the server reads");
+    std::thread::spawn(move || std::io::copy(&mut listener, &mut std::io::sink()));
     let mut talker = client(&server, "talker");
     let long = format!("a.subject.of.many.tokens.{}", "x".repeat(120));
     let says = format!("PUB {long} 2\r\nhi\r\n").repeat(50);
-    let end = std::time::Instant::now() + SOON;
-    while browser.eval("document.querySelectorAll('tr.share').length > 0") != json!(true) {
-        assert!(std::time::Instant::now() < end, "no subject is shown");
-        talker.write_all(says.as_bytes()).expect("the server reads");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let mut talk = || say(&mut talker, says.as_bytes());
+    browser.until("document.querySelectorAll('tr.share').length > 0", SOON, &mut talk);
     for width in [360, 400, 760, 1100, 1400, 1920, 2560] {
         browser.resize(width, 900);
         let wide = "document.documentElement.scrollWidth <= innerWidth";
-        browser.wait(wide, SOON);
-        assert_eq!(browser.eval("innerWidth"), json!(width));
+        browser.wait(&format!("innerWidth === {width} && {wide}"), SOON);
     }
     browser.resize(1400, 1000);
     let shards = "document.getElementById('shards').parentElement";
@@ -44,11 +40,14 @@ fn it_is_readable_reachable_and_calm() {
     assert_eq!(browser.eval(&fits), json!(true), "all columns of the shards are seen at once");
     for theme in ["light", "dark"] {
         browser.run(&format!("document.querySelector('#theme input[value={theme}]').click();"));
-        assert_eq!(browser.run(CONTRAST), json!([]), "in the {theme} theme");
+        let seen = browser.run(CONTRAST);
+        assert_eq!(seen["bad"], json!([]), "in the {theme} theme");
+        assert!(seen["looked_at"].as_u64().is_some_and(|nodes| nodes > 50), "{seen}");
     }
     is_reached_by_keyboard(&browser);
-    browser.calm();
     let moving = "document.getAnimations().filter(it => it.playState === 'running').length";
+    browser.until(&format!("{moving} > 0"), SOON, &mut talk);
+    browser.calm();
     browser.wait(&format!("{moving} === 0"), SOON);
     assert_eq!(browser.complaints(), [""; 0]);
 }

@@ -2,24 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{SOON, client, look_at, serve_with};
+use super::{SOON, client, look_at, say, serve_with};
 use crate::harness::browser::Browser;
 use crate::harness::server::Program;
-
-/// Lets `act` happen again and again until the page shows something.
-fn until(browser: &Browser, shown: &str, mut act: impl FnMut()) {
-    let end = Instant::now() + SOON;
-    while browser.eval(&format!("Boolean({shown})")) != json!(true) {
-        let text = || browser.eval("document.body.innerText");
-        assert!(Instant::now() < end, "not shown: {shown}\n{}", text());
-        act();
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 #[test]
 fn it_shows_where_messages_go_how_long_they_take_and_who_is_slow() {
@@ -48,25 +36,22 @@ fn it_shows_where_messages_go_how_long_they_take_and_who_is_slow() {
     let traffic = || {
         let (one, two) = ("PUB busy.a 2\r\nhi\r\n", "PUB busy.b 2\r\nhi\r\n");
         let says = one.repeat(40) + &two.repeat(20) + "PUB calm 2\r\nhi\r\n";
-        talker.write_all(says.as_bytes()).expect("the server reads");
+        say(talker, says.as_bytes());
     };
     let subjects = "[...document.querySelectorAll('#subjects-body tbody tr')]\
         .map(row => row.cells[0].textContent).join(' ')";
-    until(&browser, &format!("{subjects} === 'busy.a busy.b'"), traffic);
+    browser.until(&format!("{subjects} === 'busy.a busy.b'"), SOON, traffic);
     let rates = "[...document.querySelectorAll('#latency-body tbody tr')]\
         .map(row => row.cells[1].textContent).filter(text => /\\d (µs|ms|s)$/.test(text)).length";
     browser.wait(&format!("{rates} === 5"), SOON);
     let flows = "[...document.querySelectorAll('#picture .rate.flow')]\
         .filter(text => /\\d\\/s$/.test(text.textContent)).length";
     let talker = &mut clients[0];
-    until(&browser, &format!("{flows} === 3"), || {
-        talker.write_all(&b"PUB busy.a 2\r\nhi\r\n".repeat(40)).expect("the server reads");
-    });
+    let burst = "PUB busy.a 2\r\nhi\r\n".repeat(40);
+    browser.until(&format!("{flows} === 3"), SOON, || say(talker, burst.as_bytes()));
     let batch = "[...document.querySelectorAll('#shards tbody tr')]\
         .filter(row => Number(row.cells[7].textContent) > 1).length";
-    until(&browser, &format!("{batch} === 1"), || {
-        talker.write_all(&b"PUB busy.a 2\r\nhi\r\n".repeat(40)).expect("the server reads");
-    });
+    browser.until(&format!("{batch} === 1"), SOON, || say(talker, burst.as_bytes()));
 
     shows_the_slow(&browser, &mut clients, || client(&server, "sleeper"));
     assert_eq!(browser.complaints(), [""; 0]);
@@ -82,9 +67,7 @@ fn shows_the_slow(
     let mut sleeper = sleeper();
     sleeper.write_all(b"SUB flood 1\r\n").expect("the server reads");
     let message = [b"PUB flood 60000\r\n", vec![b'x'; 60_000].as_slice(), b"\r\n"].concat();
-    until(browser, &format!("{counts} === '1'"), || {
-        clients[0].write_all(&message.repeat(8)).expect("the server reads");
-    });
+    browser.until(&format!("{counts} === '1'"), SOON, || say(&mut clients[0], &message.repeat(8)));
     let listed = "document.getElementById('slow-list').textContent";
     browser.wait(&format!("{listed}.includes('sleeper')"), SOON);
     browser.wait(&format!("{listed}.includes('Pending Bytes')"), SOON);

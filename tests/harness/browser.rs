@@ -77,6 +77,17 @@ impl Browser {
         }
     }
 
+    /// Lets `act` happen again and again until an expression is true. It comes back when the server
+    /// has taken in what it did, which is all the waiting there is between two looks.
+    pub fn until(&self, expression: &str, time_max: Duration, mut act: impl FnMut()) {
+        let end = Instant::now() + time_max;
+        while self.eval(&format!("Boolean({expression})")) != Value::Bool(true) {
+            let text = || self.eval("document.body.innerText");
+            assert!(Instant::now() < end, "not within {time_max:?}: {expression}\n{}", text());
+            act();
+        }
+    }
+
     /// Clicks as a mouse does, on what a CSS selector finds first.
     pub fn click(&self, selector: &str) {
         let element = self.find(selector);
@@ -102,7 +113,7 @@ impl Browser {
     /// What the console has been told since it was last asked, as nobody should have to read.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
-        let entries = log.as_array().cloned().unwrap_or_default();
+        let entries = log.as_array().expect("a log");
         entries.iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
     }
 
