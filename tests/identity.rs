@@ -3,24 +3,35 @@
 
 use serde_json::json;
 
+use crate::command::Scratch;
 use crate::harness::server::{Program, Server, Setup};
 use crate::harness::tokens::{Account, Conn, User, World, now_s};
 
 const VIOLATION: [&str; 2] = ["-ERR 'Authorization Violation'", "(closed)"];
 
-/// Runs `work` against both programs with this configuration; it must tell the same of both.
+/// Runs `work` with both programs; it must tell the same of both.
+fn same_of_each(work: impl Fn(&Program) -> Vec<String>) -> Vec<String> {
+    let [theirs, ours] =
+        [Program::reference(), Program::under_test()].map(|program| work(&program));
+    assert_eq!(theirs, ours, "nats-server on the left, ringbus on the right");
+    ours
+}
+
+/// As [`same_of_each`], with a server that has this configuration.
 fn same_of_both(conf: &[String], work: impl Fn(&mut Server) -> Vec<String>) -> Vec<String> {
-    let told: Vec<Vec<String>> = [Program::reference(), Program::under_test()]
-        .iter()
-        .map(|program| {
-            let setup = Setup { conf: conf.to_vec(), shards: 3, ..Setup::default() };
-            let server = Server::start(program, &setup);
-            let mut server = server.unwrap_or_else(|fault| panic!("{fault}"));
-            work(&mut server)
-        })
-        .collect();
-    assert_eq!(told[0], told[1], "nats-server on the left, ringbus on the right");
-    told.into_iter().next_back().expect("two")
+    same_of_each(|program| work(&mut start(program, conf)))
+}
+
+fn start(program: &Program, conf: &[String]) -> Server {
+    let setup = Setup { conf: conf.to_vec(), shards: 3, ..Setup::default() };
+    Server::start(program, &setup).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// Lets `work` make something that ends at this time, seconds since 1970. It gives nothing if the
+/// time had come when the last step was done that must come before it: then it gets more.
+fn before_it_ends<T>(work: impl Fn(i64) -> Option<T>) -> T {
+    let run = |life_s| work(now_s() + life_s);
+    [2, 4, 8].into_iter().find_map(run).expect("8 seconds are enough")
 }
 
 fn shown(what: &str, lines: &[String]) -> String {
@@ -199,10 +210,11 @@ fn a_connection_ends_when_its_token_does() {
     let app = Account::new("APP", none());
     // Time passes between the two servers: each gets a token of its own.
     let told = same_of_both(&world.conf(&[&app]), |server| {
-        let user = app.user(json!({ "exp": now_s() + 2 }), none());
-        let (mut conn, lines) = Conn::with(server, &user);
-        let end = conn.rest();
-        vec![shown("in", &lines), shown("out", &end)]
+        before_it_ends(|exp| {
+            let user = app.user(json!({ "exp": exp }), none());
+            let (mut conn, lines) = Conn::with(server, &user);
+            (now_s() < exp).then(|| vec![shown("in", &lines), shown("out", &conn.rest())])
+        })
     });
     assert!(told[1].contains("-ERR 'User Authentication Expired'"), "{told:?}");
 }
@@ -211,42 +223,33 @@ fn a_connection_ends_when_its_token_does() {
 fn connections_end_when_their_account_does() {
     let world = World::new();
     let system = world.system.user(none(), none());
-    let told = same_of_both(&world.conf(&[]), |server| {
+    let work = |program: &Program, exp: i64| {
         let mut app = Account::new("APP", none());
-        app.claims["exp"] = json!(now_s() + 3);
-        let dir = directory();
+        app.claims["exp"] = json!(exp);
+        // The server ends before its directory does.
+        let scratch = Scratch::new("jwt-end");
         let mut conf = world.head();
-        conf.push(format!("resolver: {{ type: full, dir: {dir:?} }}"));
+        conf.push(format!("resolver: {{ type: full, dir: {:?} }}", scratch.0.join("jwt")));
         conf.extend(world.preload(&[&app]));
         let setup = Setup { conf, shards: 3, ..Setup::default() };
-        let mut own = Server::start(&program_of(server), &setup).expect("a server");
+        let started = Server::start(program, &setup);
+        if now_s() >= exp {
+            return None;
+        }
+        let mut server = started.unwrap_or_else(|fault| panic!("{fault}"));
         let user = app.user(none(), none());
-        let (mut conn, lines) = Conn::with(&own, &user);
+        let (mut conn, lines) = Conn::with(&server, &user);
+        if now_s() >= exp {
+            return None;
+        }
         let mut told = vec![shown("in", &lines), shown("out", &conn.rest())];
-        told.push(shown("again", &Conn::with(&own, &user).1));
-        told.push(shown("system", &Conn::with(&own, &system).1));
-        assert!(own.is_running());
-        std::fs::remove_dir_all(dir).expect("a directory");
-        told
-    });
+        told.push(shown("again", &Conn::with(&server, &user).1));
+        told.push(shown("system", &Conn::with(&server, &system).1));
+        assert!(server.is_running());
+        Some(told)
+    };
+    let told = same_of_each(|program| before_it_ends(|exp| work(program, exp)));
     assert!(told[1].contains("-ERR 'Account Authentication Expired'"), "{told:?}");
-}
-
-/// The program that runs as this server.
-fn program_of(server: &Server) -> Program {
-    let path = std::fs::read_link(format!("/proc/{}/exe", server.process_id())).expect("a process");
-    let ours = Program::under_test();
-    match std::fs::canonicalize(&ours.path).is_ok_and(|known| known == path) {
-        true => ours,
-        false => Program::reference(),
-    }
-}
-
-/// A directory of its own that is not there yet.
-fn directory() -> std::path::PathBuf {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    std::env::temp_dir().join(format!("ringbus-jwt-{}-{number}", std::process::id()))
 }
 
 #[test]
@@ -368,32 +371,40 @@ fn an_import_ends_with_its_activation() {
     let mut exporter = Account::new("EXP", none());
     exporter.nats["exports"] =
         json!([{ "subject": "private.>", "type": "stream", "token_req": true }]);
-    let told = same_of_both(&world.conf(&[]), |server| {
+    let work = |program: &Program, exp: i64| {
         let mut importer = Account::new("IMP", none());
         let body = json!({ "subject": "private.a", "kind": "stream" });
-        let ends = json!({ "exp": now_s() + 3 });
+        let ends = json!({ "exp": exp });
         let token = sign(&exporter.key, "activation", &importer.id(), ends, body);
         importer.nats["imports"] = json!([{
             "subject": "private.a", "local_subject": "got", "type": "stream", "token": token,
             "account": exporter.id(),
         }]);
-        let conf = world.conf(&[&exporter, &importer]);
-        let setup = Setup { conf, shards: 2, ..Setup::default() };
-        let own = Server::start(&program_of(server), &setup).expect("a server");
-        let (mut to, _) = Conn::with(&own, &importer.user(none(), none()));
+        let setup =
+            Setup { conf: world.conf(&[&exporter, &importer]), shards: 2, ..Setup::default() };
+        let started = Server::start(program, &setup);
+        if now_s() >= exp {
+            return None;
+        }
+        let server = started.unwrap_or_else(|fault| panic!("{fault}"));
+        let (mut to, _) = Conn::with(&server, &importer.user(none(), none()));
         to.send("SUB got 1\r\n");
         to.settle();
-        let (mut from, _) = Conn::with(&own, &exporter.user(none(), none()));
+        let (mut from, _) = Conn::with(&server, &exporter.user(none(), none()));
         let mut arrives = || {
             from.send("PUB private.a 1\r\nx\r\n");
             from.settle();
             to.settle().iter().any(|line| line.starts_with("MSG"))
         };
         let before = arrives();
-        let ended = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        if now_s() >= exp {
+            return None;
+        }
+        let ended = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while arrives() && std::time::Instant::now() < ended {}
-        vec![format!("before: {before}, after: {}", arrives())]
-    });
+        Some(vec![format!("before: {before}, after: {}", arrives())])
+    };
+    let told = same_of_each(|program| before_it_ends(|exp| work(program, exp)));
     assert_eq!(told, ["before: true, after: false"]);
 }
 
@@ -442,13 +453,13 @@ fn ask(conn: &mut Conn, subject: &str, payload: &str) -> String {
 fn a_token_that_changes_takes_effect_everywhere() {
     let world = World::new();
     let system = world.system.user(none(), none());
-    let told = same_of_both(&world.conf(&[]), |server| {
-        let dir = directory();
+    let told = same_of_each(|program| {
+        let scratch = Scratch::new("jwt-change");
+        let dir = scratch.0.join("jwt");
         let mut conf = world.head();
         conf.push(format!("resolver: {{ type: full, dir: {dir:?}, allow_delete: true }}"));
         conf.extend(world.preload(&[]));
-        let setup = Setup { conf, shards: 3, ..Setup::default() };
-        let own = Server::start(&program_of(server), &setup).expect("a server");
+        let own = start(program, &conf);
         let mut admin = Conn::with(&own, &system).0;
         let mut app = Account::new("APP", none());
         let (one, two) = (app.user(none(), none()), app.user(none(), none()));
@@ -479,7 +490,6 @@ fn a_token_that_changes_takes_effect_everywhere() {
         told.extend(deletions(&mut admin, &world, &app).into_iter().map(mask));
         told.push(shown("deleted", &first.rest()));
         told.push(shown("deleted", &Conn::with(&own, &one).1));
-        std::fs::remove_dir_all(dir).expect("a directory");
         told
     });
     assert!(told.iter().any(|line| line.contains("User Authentication Revoked")), "{told:#?}");
@@ -512,13 +522,11 @@ fn deletions(admin: &mut Conn, world: &World, app: &Account) -> Vec<String> {
 fn a_signing_key_that_goes_takes_its_users_with_it() {
     let world = World::new();
     let system = world.system.user(none(), none());
-    same_of_both(&world.conf(&[]), |server| {
+    same_of_each(|program| {
         let signing = nkeys::KeyPair::new_account();
         let mut app = Account::new("APP", none());
         app.nats["signing_keys"] = json!([signing.public_key()]);
-        let conf = world.conf(&[&app]);
-        let setup = Setup { conf, shards: 3, ..Setup::default() };
-        let own = Server::start(&program_of(server), &setup).expect("a server");
+        let own = start(program, &world.conf(&[&app]));
         let user = User::signed_by(&signing, none(), json!({ "issuer_account": app.id() }));
         let (mut conn, lines) = Conn::with(&own, &user);
         let mut stays = Conn::with(&own, &app.user(none(), none())).0;
@@ -597,8 +605,10 @@ fn serve_tokens(tokens: Vec<(String, String)>) -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
+            let patience = std::time::Duration::from_secs(20);
+            stream.set_read_timeout(Some(patience)).expect("a timeout");
             let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
-            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            let Some(Ok(first)) = lines.next() else { continue };
             while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
             let path = first.split(' ').nth(1).unwrap_or_default();
             let key = path.rsplit('/').next().unwrap_or_default();
@@ -658,9 +668,11 @@ fn a_storm_of_logins_of_unknown_accounts_keeps_nobody_out() {
     let user = app.user(none(), none());
     let setup = Setup { conf: world.conf(&[&app]), shards: 3, ..Setup::default() };
     let server = Server::start(&Program::under_test(), &setup).expect("a server");
-    let mut strangers: Vec<Conn> = (0..300).map(|_| Conn::open(&server)).collect();
-    for conn in &mut strangers {
-        let stranger = Account::new("X", none()).user(none(), none());
+    // Their time to log in runs from when they connect.
+    let users: Vec<User> =
+        (0..300).map(|_| Account::new("X", none()).user(none(), none())).collect();
+    let mut strangers: Vec<Conn> = users.iter().map(|_| Conn::open(&server)).collect();
+    for (conn, stranger) in strangers.iter_mut().zip(&users) {
         let sig = conn.signature(&stranger.key);
         let words = json!({ "jwt": stranger.token, "sig": sig, "verbose": false });
         conn.send(&format!("CONNECT {words}\r\n"));
@@ -686,7 +698,8 @@ fn accounts_of_a_file_that_is_read_again() {
     let other_operator = world.conf(&[&late]);
     let of_late = late.user(none(), none());
     for shards in [1, 3] {
-        let path = directory().with_extension("conf");
+        let scratch = Scratch::new("jwt-again");
+        let path = scratch.0.join("c.conf");
         let write = |lines: &[String]| std::fs::write(&path, lines.join("\n")).expect("a file");
         write(&first);
         let args = ["-c".to_string(), path.display().to_string()];
@@ -707,6 +720,5 @@ fn accounts_of_a_file_that_is_read_again() {
         let refused = "config reload not supported for TrustedOperators";
         server.wait_log(refused, wait).expect("it is refused");
         assert_eq!(Conn::with(&server, &of_late).1, [""; 0]);
-        std::fs::remove_file(path).expect("a file");
     }
 }
