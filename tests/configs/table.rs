@@ -18,6 +18,8 @@ pub enum Verdict {
 
 use Verdict::{Elsewhere, Ours, Same, Stricter, Unsupported};
 
+const FLAG: &str = "feature flag \"js_ack_fc_v2\"";
+
 pub const CASES: &[(&str, Verdict)] = &[
     // Keys, separators and entries
     ("port: 4222", Same),
@@ -402,7 +404,8 @@ pub const CASES: &[(&str, Verdict)] = &[
     // What ringbus refuses by name
     ("disable_sublist_cache: true", Same),
     ("no_sublist_cache: 1", Elsewhere),
-    ("feature_flags: { js_ack_fc_v2: true, other: off }", Same),
+    ("feature_flags: { js_ack_fc_v2: true, other: off }", Unsupported(FLAG)),
+    ("feature_flags: { js_ack_fc_v2: false, other: on }", Same),
     ("feature_flags: { js_ack_fc_v2: 1 }", Same),
     ("feature_flags: true", Same),
     ("reconnect_error_reports: x", Elsewhere),
@@ -439,7 +442,7 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("client_advertise: \"a\"", Same),
     ("client_advertise: 4222", Elsewhere),
     ("client_advertise: \"a:b\"", Stricter("nats-server finds out when it starts")),
-    ("write_timeout: close", Same),
+    ("write_timeout: close", Unsupported("write_timeout close")),
     ("write_timeout: never", Same),
     ("write_timeout: 5", Elsewhere),
     ("log_file: \"x\"\nsyslog: yes\nremote_syslog: \"\"", Same),
@@ -725,7 +728,8 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("mappings = [ a ]", Same),
     ("mappings: x", Same),
     ("mappings = { a: [ { dest: b, weight: 10, cluster: c } ] }", Unsupported("cluster")),
-    ("connect_error_reports: 5", Same),
+    ("connect_error_reports: 5", Unsupported("connect_error_reports")),
+    ("reconnect_error_reports: 5", Unsupported("reconnect_error_reports")),
     ("trace_verbose: true", Same),
     // ringbus's own key
     ("shards: 2", Ours),
