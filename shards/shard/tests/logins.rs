@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bus::{Bus, Id};
 use shard::access::{
-    Access, ConnectionTypes, Permissions, Proof, Rule, RuleSet, Rules, Secret, User,
+    Access, ConnectionTypes, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret, User,
 };
 use shard::limits::{CHECKS_MAX, MILLIS, SECONDS};
 use shard::report::Ask;
@@ -159,8 +159,12 @@ fn allowed(patterns: &[&str], denied: &[&str]) -> Rules {
 }
 
 fn restricted(publish: Rules, subscribe: Rules) -> Access {
+    bound_by(Permissions { publish, subscribe, responses: None })
+}
+
+/// `a` is, `free` is not.
+fn bound_by(permissions: Permissions) -> Access {
     let mut access = access(&[("free", "p", "$G")]);
-    let permissions = Permissions { publish, subscribe, responses: None };
     let bound = User { permissions: Some(Arc::new(permissions)), ..user("a", "p", AccountId(0)) };
     access.add_user(bound);
     access
@@ -178,6 +182,38 @@ fn a_subscription_no_wider_than_what_is_allowed_gets_no_more() {
         assert_eq!(bus.take(bound), "PONG\r\n");
         bus.send(free, "PUB a.b 0\r\n\r\nPUB a.b.c 0\r\n\r\nPUB a.no 0\r\n\r\n");
         assert_eq!(bus.take(bound), "MSG a.b 1 0\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_request_may_be_answered_until_its_time_is_over() {
+    for shards in [1, 2] {
+        let mut bus = with(
+            shards,
+            bound_by(Permissions {
+                publish: allowed(&["nothing"], &[]),
+                subscribe: Rules::default(),
+                responses: Some(Responses { max: None, expires_ns: Some(2 * MILLIS) }),
+            }),
+        );
+        let (bound, free) =
+            (login(&mut bus, shards - 1, "a", "p"), login(&mut bus, 0, "free", "p"));
+        bus.send(bound, "SUB svc 1\r\n");
+        bus.send(free, "SUB r 2\r\n");
+        let answer = "PUB r 1\r\nx\r\n";
+        for _ in 0..2 {
+            bus.send(free, "PUB svc r 0\r\n\r\n");
+            assert_eq!(bus.take(bound), "MSG svc 1 r 0\r\n\r\n");
+            bus.pass(2 * MILLIS);
+            bus.send(bound, answer);
+            assert_eq!(bus.take(free), "MSG r 2 1\r\nx\r\n");
+            assert_eq!(bus.take(bound), "");
+            bus.pass(1);
+            bus.send(bound, answer);
+            let refused = "-ERR 'Permissions Violation for Publish to \"r\"'\r\n";
+            assert_eq!(bus.take(bound), refused);
+            assert_eq!(bus.take(free), "");
+        }
     }
 }
 

@@ -176,19 +176,24 @@ fn more_accounts_concern_nobody_and_other_access_no_login_under_way() {
     bus.assert_replicated();
 }
 
-#[test]
-fn a_seat_is_asked_for_and_given_back_once() {
-    let mut access = Access::default();
-    let account = access.account("A");
-    access.bind(account, Ties::default(), Limits { connections_max: Some(1), ..Limits::default() });
-    access.add_user(User {
+/// With a password.
+fn member(account: AccountId) -> User {
+    User {
         name: "a".into(),
         proof: Proof::Password(Secret::new("p")),
         account,
         permissions: None,
         connection_types: ConnectionTypes::ANY,
         limits: Limits::default(),
-    });
+    }
+}
+
+#[test]
+fn a_seat_is_asked_for_and_given_back_once() {
+    let mut access = Access::default();
+    let account = access.account("A");
+    access.bind(account, Ties::default(), Limits { connections_max: Some(1), ..Limits::default() });
+    access.add_user(member(account));
     access.let_in_as("a");
     let mut bus = with(&access);
     let words = "CONNECT {\"user\":\"a\",\"pass\":\"p\",\"verbose\":false}\r\nPING\r\n";
@@ -223,14 +228,7 @@ fn a_seat_is_asked_for_and_given_back_once() {
 fn those_who_are_there_count_when_a_limit_comes() {
     let mut access = Access::default();
     let account = access.account("A");
-    access.add_user(User {
-        name: "a".into(),
-        proof: Proof::Password(Secret::new("p")),
-        account,
-        permissions: None,
-        connection_types: ConnectionTypes::ANY,
-        limits: Limits::default(),
-    });
+    access.add_user(member(account));
     let mut bus = with(&access);
     let id = bus.connect(0);
     bus.send(id, "CONNECT {\"user\":\"a\",\"pass\":\"p\",\"verbose\":false}\r\nPING\r\n");
