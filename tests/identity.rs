@@ -722,3 +722,83 @@ fn accounts_of_a_file_that_is_read_again() {
         assert_eq!(Conn::with(&server, &of_late).1, [""; 0]);
     }
 }
+
+/// A server that reads these lines from the file.
+fn with_file(program: &Program, path: &std::path::Path, lines: &[String]) -> Server {
+    std::fs::write(path, lines.join("\n")).expect("a file");
+    let args = ["-c".to_string(), path.display().to_string()];
+    let setup = Setup { args: args.to_vec(), shards: 3, ..Setup::default() };
+    Server::start(program, &setup).expect("a server")
+}
+
+/// Has it read these; the file is of no use afterwards.
+fn read_again(server: &mut Server, path: &std::path::Path, lines: &[String]) {
+    std::fs::write(path, lines.join("\n")).expect("a file");
+    server.signal("HUP");
+    let wait = std::time::Duration::from_secs(10);
+    server.wait_log("Reloaded server configuration", wait).expect("it is reloaded");
+    std::fs::remove_file(path).expect("a file");
+}
+
+#[test]
+fn an_account_that_is_taken_out_of_the_file() {
+    let world = World::new();
+    let (app, stays) = (Account::new("APP", none()), Account::new("STAYS", none()));
+    let (user, other) = (app.user(none(), none()), stays.user(none(), none()));
+    let first = world.conf(&[&app, &stays]);
+    let mut second = world.conf(&[&stays]);
+    second[0] = first[0].clone();
+    let told = same_of_both(&world.conf(&[]), |server| {
+        let path = directory().with_extension("conf");
+        let mut own = with_file(&program_of(server), &path, &first);
+        let (mut conn, lines) = Conn::with(&own, &user);
+        let mut there = Conn::with(&own, &other).0;
+        read_again(&mut own, &path, &second);
+        vec![
+            shown("in", &lines),
+            shown("taken out", &conn.rest()),
+            shown("again", &Conn::with(&own, &user).1),
+            shown("stays", &there.settle()),
+            shown("stays", &Conn::with(&own, &other).1),
+        ]
+    });
+    assert!(told[1].ends_with("(closed)") && told[3] == "stays: ", "{told:#?}");
+}
+
+#[test]
+fn a_token_that_was_pushed_outlives_a_reload() {
+    let world = World::new();
+    let system = world.system.user(none(), none());
+    let mut app = Account::new("APP", none());
+    let user = app.user(none(), none());
+    let deny = |subject: &str| json!({ "pub": { "deny": [subject] }, "sub": {} });
+    let mut of_time = |at: i64, denied: &str| {
+        app.claims["iat"] = json!(now_s() + at);
+        app.nats["default_permissions"] = deny(denied);
+        (world.preload(&[&app]), world.token_of(&app))
+    };
+    let (old, pushed) = (of_time(-100, "old").0, of_time(-50, "pushed").1);
+    let update = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", app.id());
+    let told = same_of_both(&world.conf(&[]), |server| {
+        let dir = directory();
+        let mut head = world.head();
+        head.push(format!("resolver: {{ type: full, dir: {dir:?}, allow_delete: true }}"));
+        let file = [head, old.clone()].concat();
+        let path = dir.with_extension("conf");
+        let mut own = with_file(&program_of(server), &path, &file);
+        let mut admin = Conn::with(&own, &system).0;
+        let mut conn = Conn::with(&own, &user).0;
+        let mut told = vec![ask(&mut admin, &update, &pushed).replace(&app.id(), "APP")];
+        read_again(&mut own, &path, &file);
+        let publish = "PUB old 0\r\n\r\nPUB pushed 0\r\n\r\n";
+        conn.send(publish);
+        told.push(shown("stays", &conn.settle()));
+        let mut again = Conn::with(&own, &user).0;
+        again.send(publish);
+        told.push(shown("comes", &again.settle()));
+        std::fs::remove_dir_all(dir).expect("a directory");
+        told
+    });
+    let denied = told.iter().filter(|line| line.contains("Publish to \"pushed\""));
+    assert_eq!(denied.count(), 2, "{told:#?}");
+}

@@ -100,12 +100,14 @@ impl Answers {
         Arc::clone(&self.arrived)
     }
 
-    /// Leaves news; dropped if too much is unread.
-    pub fn tell(&self, news: News) {
-        if self.news.try_send(news).is_err() {
+    /// Leaves news. False if it is dropped because too much is unread.
+    pub fn tell(&self, news: News) -> bool {
+        let left = self.news.try_send(news).is_ok();
+        if !left {
             log::debug!("The system account has more to hear than it can take");
         }
         strike(&self.arrived);
+        left
     }
 
     /// Leaves a report.
@@ -145,6 +147,8 @@ pub(crate) struct Commons {
     pub mailboxes: Vec<Mailbox>,
     /// By shard: connections it has or has been given, refused ones apart.
     pub open: Vec<Padded<Counter>>,
+    /// Messages from and to the system account that were dropped outside the shards.
+    pub dropped: Arc<Padded<Counter>>,
     pub answers: Answers,
     pub proofs: Proofs,
     pub logins: Logins,

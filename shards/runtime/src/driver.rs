@@ -472,7 +472,9 @@ impl<E: Engine> Driver<E> {
             notes::write(&note);
         }
         for news in self.effects.news.drain(..) {
-            self.commons.answers.tell(news);
+            if !self.commons.answers.tell(news) {
+                self.commons.dropped.add(1);
+            }
         }
         self.post_reports(now);
     }
@@ -506,6 +508,10 @@ impl<E: Engine> Driver<E> {
                 latency: report.driver.latency.map(|_| self.latency.report(now)),
                 lanes: self.outbound.figures(&self.effects, now),
             };
+            // Of the whole server: one shard tells them.
+            if self.id.0 == 0 {
+                report.figures.dropped_internal += self.commons.dropped.value();
+            }
             self.commons.answers.post(report);
         }
     }

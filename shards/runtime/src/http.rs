@@ -133,6 +133,8 @@ pub(crate) struct Desk {
     /// Requests to the system account that wait; somebody is about to answer them.
     pub questions: VecDeque<SystemQuestion>,
     pub answering: bool,
+    /// Requests to read the configuration anew that are being answered, each by a task.
+    pub reloads: usize,
     /// Told when the system account knows of the end.
     pub farewell: Option<Sender<()>>,
     /// Where to ask for the configuration to be read anew, and who waits for the outcome.
@@ -192,6 +194,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         serving: http.serves,
         questions: VecDeque::new(),
         answering: false,
+        reloads: 0,
         farewell: None,
         pleads,
         pleading: VecDeque::new(),

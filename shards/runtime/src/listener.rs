@@ -200,6 +200,7 @@ mod tests {
             origin: Instant::now(),
             mailboxes: Vec::new(),
             open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
+            dropped: Arc::default(),
             answers,
             proofs: Proofs::start(&[]).unwrap(),
             logins: Logins::start(Desk::open(Default::default(), Default::default()).unwrap(), &[])

@@ -2,9 +2,11 @@
 //! each account has. It alone changes what shards know of accounts, so they all hear of it in one
 //! order.
 //!
-//! Tokens are fetched by other threads, since that may take seconds. The queue has no bound of its
-//! own: shards have at most [`CHECKS_MAX`] checks each out, and a seat is given back once.
+//! Tokens are fetched by other threads, since that may take seconds. Messages about tokens wait in a
+//! queue of [`CLAIMS_MAX`]. That of all other work has no bound of its own: shards have at most
+//! [`CHECKS_MAX`] checks each out, and a seat is given back once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -13,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use claims::Trust;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use mesh::{Counter, Padded};
 use monitor::ClaimsAnswer;
-use shard::access::{Access, Check, Outcome};
+use shard::access::{Access, Account, Check, Outcome};
 use shard::limits::CHECKS_MAX;
 use shard::report::{Ask, Request};
 use shard::{ConnId, Seat, ShardId};
@@ -26,6 +29,8 @@ use crate::lanes::strike;
 
 /// Places that take long to answer are asked for so many accounts at once.
 const FETCHERS: usize = 4;
+/// Messages about accounts' tokens that may wait; further ones are dropped.
+const CLAIMS_MAX: usize = 1024;
 /// Logins and the like done before what came of them is told.
 const BATCH_MAX: usize = 64;
 /// An account whose time is over is found so soon at the latest.
@@ -41,8 +46,6 @@ pub(crate) enum Work {
     Access(Sender<Arc<Access>>),
     /// The operator's words have changed.
     Reload(Box<Reload>),
-    /// A message about accounts' tokens came to the system account.
-    Claims(Box<Claims>),
 }
 
 /// A message about accounts' tokens.
@@ -52,6 +55,8 @@ pub(crate) struct Claims {
     pub told: Sender<Told>,
     /// Struck when there is something to tell.
     pub arrived: Arc<File>,
+    /// Counts what can't be told.
+    pub dropped: Arc<Padded<Counter>>,
 }
 
 /// Where to, and what.
@@ -63,7 +68,7 @@ pub(crate) struct Reload {
     /// Made from what shards go by now.
     pub base: Arc<Access>,
     /// Tells shards of what comes of it.
-    pub tell: Box<dyn FnOnce(Arc<Access>) -> Arc<Access> + Send>,
+    pub tell: Box<dyn FnOnce(&Arc<Access>) + Send>,
     /// Told when they have been.
     pub done: Sender<Result<Arc<Access>, String>>,
 }
@@ -72,6 +77,7 @@ pub(crate) struct Reload {
 #[derive(Clone)]
 pub(crate) struct Logins {
     work: Sender<Work>,
+    claims: Sender<Claims>,
     services: Arc<[String]>,
 }
 
@@ -82,8 +88,10 @@ impl Logins {
     /// A thread could not be started.
     pub fn start(desk: Desk, mailboxes: &[Mailbox]) -> io::Result<Logins> {
         let (work, asked) = unbounded();
+        let (claims, heard) = bounded(CLAIMS_MAX);
         let services = desk.services().into();
-        let (fetches, fetched) = fetchers(CHECKS_MAX * mailboxes.len())?;
+        // An account is asked for once at a time; somebody waits for each, or few are under way.
+        let (fetches, fetched) = fetchers(CHECKS_MAX * mailboxes.len() + FETCHERS)?;
         let thread = Thread {
             desk,
             mailboxes: mailboxes.to_vec(),
@@ -94,8 +102,8 @@ impl Logins {
         };
         std::thread::Builder::new()
             .name("logins".to_owned())
-            .spawn(move || thread.run(&asked, &fetched))?;
-        Ok(Logins { work, services })
+            .spawn(move || thread.run(&asked, &heard, &fetched))?;
+        Ok(Logins { work, claims, services })
     }
 
     /// What is listened to in the system account, about accounts' tokens.
@@ -107,6 +115,11 @@ impl Logins {
     pub fn leave(&self, work: Work) {
         // Fails if the thread has panicked: then nobody is let in any more.
         let _ = self.work.send(work);
+    }
+
+    /// Leaves a message about accounts' tokens. False if it is dropped because too many wait.
+    pub fn hear(&self, claims: Claims) -> bool {
+        self.claims.try_send(claims).is_ok()
     }
 }
 
@@ -121,9 +134,8 @@ struct Fetch {
 type Fetched = (String, Result<Vec<Found>, String>);
 
 fn fetchers(max: usize) -> io::Result<(Sender<Fetch>, Receiver<Fetched>)> {
-    // An account is asked for once at a time, and somebody waits for each.
-    let (fetches, wanted) = bounded::<Fetch>(max.max(1));
-    let (found, fetched) = bounded(max.max(1));
+    let (fetches, wanted) = bounded::<Fetch>(max);
+    let (found, fetched) = bounded(max);
     for fetcher in 0..FETCHERS {
         let (wanted, found) = (wanted.clone(), found.clone());
         std::thread::Builder::new().name(format!("accounts-{fetcher}")).spawn(move || {
@@ -147,7 +159,8 @@ struct Waiting {
 struct Thread {
     desk: Desk,
     mailboxes: Vec<Mailbox>,
-    /// Logins that wait for the token of an account.
+    /// Logins that wait for the token of an account. None may wait for one that is fetched because
+    /// others import from it.
     waiting: BTreeMap<String, Vec<Waiting>>,
     /// Of those, accounts of which what is being fetched may be out of date.
     stale: BTreeSet<String>,
@@ -157,7 +170,12 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, asked: &Receiver<Work>, fetched: &Receiver<Fetched>) {
+    fn run(
+        mut self,
+        asked: &Receiver<Work>,
+        heard: &Receiver<Claims>,
+        fetched: &Receiver<Fetched>,
+    ) {
         let mut look = Instant::now() + EXPIRY_LOOK;
         loop {
             let pause = match self.desk.roll.next_expiry_s() {
@@ -172,6 +190,11 @@ impl Thread {
                     }
                     Err(_) => return,
                 },
+                // One at a time, so that logins need not wait for all of them.
+                recv(heard) -> claims => match claims {
+                    Ok(claims) => self.hear(&claims),
+                    Err(_) => return,
+                },
                 recv(fetched) -> first => {
                     let more = fetched.try_iter().take(BATCH_MAX);
                     let all: Vec<Fetched> = first.into_iter().chain(more).collect();
@@ -179,12 +202,16 @@ impl Thread {
                 }
                 recv(pause) -> _ => {}
             }
-            // However much there is to do.
-            if Instant::now() >= look {
-                self.news |= self.desk.roll.expire(desk::now_s());
-                look = Instant::now() + EXPIRY_LOOK;
-            }
+            self.look_for_ends(&mut look);
             self.tell();
+        }
+    }
+
+    /// When it is time for that, however much else there is to do.
+    fn look_for_ends(&mut self, at: &mut Instant) {
+        if Instant::now() >= *at {
+            self.news |= self.desk.roll.expire(desk::now_s());
+            *at = Instant::now() + EXPIRY_LOOK;
         }
     }
 
@@ -197,13 +224,12 @@ impl Thread {
             Work::Seat(Seat::Left(account)) => self.desk.free_seat(account),
             // Fails if whoever asked has lost patience.
             Work::Access(answer) => drop(answer.send(self.desk.access())),
-            Work::Claims(claims) => self.hear(&claims),
             Work::Reload(reload) => {
                 let Reload { words, base, tell, done } = *reload;
                 let access = self.desk.reload(words, &base);
                 self.doubt_fetches();
                 // As above.
-                let _ = done.send(access.map(tell));
+                let _ = done.send(access.inspect(tell));
             }
         }
     }
@@ -214,18 +240,22 @@ impl Thread {
         let subject = &claims.request.subject;
         if subject.ends_with(b"UPDATE") || subject.ends_with(b"DELETE") {
             self.doubt_fetches();
+            self.news = true;
         }
-        self.news = true;
         self.tell();
+        self.fetch_wanted();
         if claims.request.reply.is_empty() {
             return;
         }
+        let mut left = answers.len();
         for answer in answers {
             let told = claims.told.try_send((claims.request.reply.clone(), answer));
             if told.is_err() {
-                log::debug!("Answers about accounts' tokens are dropped");
+                log::debug!("{left} answers about accounts' tokens are dropped");
+                claims.dropped.add(left as u64);
                 break;
             }
+            left -= 1;
         }
         strike(&claims.arrived);
     }
@@ -241,26 +271,43 @@ impl Thread {
         let Some(shown) = login.check.shown() else { return };
         match self.desk.admit(shown, fresh) {
             Answer::Is(outcome) => self.answer(&login, outcome),
-            Answer::Needs(account) => {
-                let others = self.waiting.entry(account.clone()).or_default();
-                others.push(login);
-                if others.len() == 1 {
+            Answer::Needs(account) => match self.waiting.entry(account.clone()) {
+                Entry::Occupied(mut others) => others.get_mut().push(login),
+                Entry::Vacant(place) => {
+                    place.insert(vec![login]);
                     self.fetch(account);
                 }
+            },
+        }
+    }
+
+    /// Accounts that others import from, as long as logins need not wait for them.
+    fn fetch_wanted(&mut self) {
+        while self.fetches.len() < FETCHERS {
+            let Some(account) = self.desk.wanted.pop_first() else { return };
+            if self.desk.roll.find(&account).is_none()
+                && let Entry::Vacant(place) = self.waiting.entry(account.clone())
+            {
+                place.insert(Vec::new());
+                self.fetch(account);
             }
         }
     }
 
+    /// Of an account that is in `waiting` from now on. If there is no room, it is not any more.
     fn fetch(&mut self, account: String) {
         let fetch = Fetch {
             resolver: self.desk.resolver(),
             trust: self.desk.trust().clone(),
-            account,
+            account: account.clone(),
             known: self.desk.roll.keys(),
         };
-        // There is room: somebody waits for each, and so many may wait.
-        let left = self.fetches.try_send(fetch);
-        debug_assert!(left.is_ok(), "more accounts are waited for than may be");
+        if self.fetches.try_send(fetch).is_err() {
+            log::error!("Account JWT lookup error: {account}: too many are under way");
+            for login in self.waiting.remove(&account).unwrap_or_default() {
+                self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
+            }
+        }
     }
 
     /// Tokens may have changed behind those that are being fetched.
@@ -277,22 +324,26 @@ impl Thread {
     fn take_in(&mut self, all: Vec<Fetched>) {
         let mut asked_for = Vec::new();
         for (account, found) in all {
-            if self.stale.remove(&account) {
-                self.fetch(account);
-                continue;
-            }
+            let fresh = !self.stale.remove(&account);
             match found {
+                _ if !fresh => {}
                 Ok(found) => self.news |= self.desk.take_in(found),
                 Err(why) => log::debug!("Account JWT lookup error: {account}: {why}"),
             }
-            asked_for.push(account);
+            asked_for.push((account, fresh));
         }
         self.tell();
-        for account in asked_for {
-            for login in self.waiting.remove(&account).unwrap_or_default() {
-                self.look_at(login, true);
+        for (account, fresh) in asked_for {
+            let logins = self.waiting.remove(&account).unwrap_or_default();
+            if logins.is_empty() && !fresh {
+                self.desk.want(account);
+            }
+            // They ask again if what is held by now is not enough.
+            for login in logins {
+                self.look_at(login, fresh);
             }
         }
+        self.fetch_wanted();
     }
 
     fn tell(&mut self) {
@@ -301,7 +352,10 @@ impl Thread {
         }
         let before = self.desk.access();
         let (access, concerns) = self.desk.update();
-        if *access == *before {
+        // What has not changed is the very same.
+        let is_same = |(old, new): (&Arc<Account>, &Arc<Account>)| Arc::ptr_eq(old, new);
+        let (old, new) = (before.accounts(), access.accounts());
+        if old.len() == new.len() && old.iter().zip(new).all(is_same) {
             return;
         }
         for mailbox in &self.mailboxes {
@@ -311,5 +365,142 @@ impl Thread {
                 false => Ask::MoreAccounts(access),
             }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use claims::decode_account;
+
+    use super::*;
+    use crate::identity::desk::now_s;
+    use crate::identity::tests::{token, words};
+    use crate::lanes;
+
+    /// A thread's part without the thread: what is to be fetched can be looked at.
+    fn thread() -> (Thread, Receiver<Fetch>) {
+        let desk = Desk::open(words(), Arc::default()).expect("all goes together");
+        let (fetches, wanted) = bounded(8);
+        let (waiting, stale) = (BTreeMap::new(), BTreeSet::new());
+        (Thread { desk, mailboxes: Vec::new(), waiting, stale, fetches, news: false }, wanted)
+    }
+
+    fn found(name: &str) -> Found {
+        (decode_account(&token(name)).expect("a token"), token(name))
+    }
+
+    fn key() -> String {
+        found("account").0.claims.subject
+    }
+
+    fn claims(subject: &str, payload: &str) -> (Claims, Receiver<Told>) {
+        let (told, telling) = bounded(1);
+        let request = Request {
+            subject: subject.into(),
+            reply: b"r".to_vec(),
+            header: Vec::new(),
+            payload: payload.into(),
+        };
+        let arrived = Arc::new(lanes::eventfd().expect("a descriptor"));
+        (Claims { request, told, arrived, dropped: Arc::default() }, telling)
+    }
+
+    fn push(thread: &mut Thread, payload: &str) {
+        let subject = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", key());
+        thread.hear(&claims(&subject, payload).0);
+    }
+
+    #[test]
+    fn what_was_fetched_before_a_change_is_not_held() {
+        let (mut thread, fetches) = thread();
+        thread.waiting.insert(key(), Vec::new());
+        push(&mut thread, &token("account_no_bearer"));
+        thread.take_in(vec![(key(), Ok(vec![found("account")]))]);
+        assert!(thread.desk.roll.find(&key()).is_none());
+        assert_eq!(fetches.try_recv().map(|fetch| fetch.account), Ok(key()), "others import of it");
+        thread.take_in(vec![(key(), Ok(vec![found("account_no_bearer")]))]);
+        let held = thread.desk.roll.find(&key()).expect("it has not changed since");
+        assert_eq!(held.token, token("account_no_bearer"));
+        assert!(fetches.is_empty() && thread.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_was_pushed_is_not_replaced_by_what_was_fetched_before() {
+        let (mut thread, fetches) = thread();
+        let (account, late) = found("account_expired");
+        thread.desk.roll.put(account, late, now_s());
+        assert!(thread.desk.roll.find(&key()).expect("it is held").has_expired());
+        thread.waiting.insert(key(), Vec::new());
+        push(&mut thread, &token("account"));
+        thread.take_in(vec![(key(), Ok(vec![found("account_expired")]))]);
+        assert_eq!(thread.desk.roll.find(&key()).expect("it is held").token, token("account"));
+        assert!(thread.waiting.is_empty());
+        thread.desk.wanted.clear();
+        assert!(fetches.is_empty());
+    }
+
+    #[test]
+    fn accounts_that_others_import_from_are_fetched_once_and_in_turn() {
+        let (mut thread, fetches) = thread();
+        let others: Vec<String> = (0..10).map(|at| format!("A{at}")).collect();
+        others.iter().for_each(|other| thread.desk.want(other.clone()));
+        thread.waiting.insert(others[0].clone(), Vec::new());
+        push(&mut thread, "");
+        let account = |fetch: Fetch| fetch.account;
+        let first: Vec<String> = fetches.try_iter().map(account).collect();
+        assert_eq!(first, others[1..=FETCHERS], "logins do not wait for all of them");
+        let fruitless = first.iter().map(|other| (other.clone(), Err("x".to_string())));
+        thread.take_in(fruitless.collect());
+        let second: Vec<String> = fetches.try_iter().map(account).collect();
+        assert_eq!(second, others[1 + FETCHERS..=2 * FETCHERS]);
+        assert!(first.iter().all(|other| !thread.waiting.contains_key(other)));
+    }
+
+    #[test]
+    fn an_account_that_can_not_be_fetched_is_not_waited_for() {
+        let (mut thread, fetches) = thread();
+        drop(fetches);
+        thread.desk.want(key());
+        thread.fetch_wanted();
+        assert!(thread.waiting.is_empty());
+    }
+
+    /// However busy the server is.
+    #[test]
+    fn an_account_ends_when_it_is_time_to_look() {
+        let (mut thread, _fetches) = thread();
+        let (account, token) = found("account_expired");
+        let end = account.claims.expires_s;
+        thread.desk.roll.put(account, token, end - 1);
+        thread.desk.update();
+        let has_expired =
+            |thread: &Thread| thread.desk.roll.find(&key()).expect("it is held").has_expired();
+        assert_eq!(thread.desk.roll.next_expiry_s(), Some(end));
+        let mut look = Instant::now() + Duration::from_secs(60);
+        thread.look_for_ends(&mut look);
+        assert!(!has_expired(&thread) && !thread.news);
+        look = Instant::now();
+        thread.look_for_ends(&mut look);
+        assert!(has_expired(&thread) && thread.news);
+        assert!(look > Instant::now(), "and looks again later");
+        assert_eq!(thread.desk.roll.next_expiry_s(), None);
+    }
+
+    #[test]
+    fn messages_and_answers_beyond_bounds_are_counted() {
+        let (claims_of_thread, heard) = bounded(CLAIMS_MAX);
+        let (work, _asked) = unbounded();
+        let logins = Logins { work, claims: claims_of_thread, services: Arc::default() };
+        let left = (0..CLAIMS_MAX).filter(|_| logins.hear(claims("x", "").0)).count();
+        assert_eq!(left, CLAIMS_MAX);
+        assert!(!logins.hear(claims("x", "").0));
+        drop(heard);
+
+        let (mut thread, _fetches) = thread();
+        let (update, telling) = claims(&format!("$SYS.ACCOUNT.{}.CLAIMS.UPDATE", key()), "");
+        thread.hear(&update);
+        assert_eq!((telling.len(), update.dropped.value()), (1, 0));
+        thread.hear(&update);
+        assert_eq!((telling.len(), update.dropped.value()), (1, 1));
     }
 }

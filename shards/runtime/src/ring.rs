@@ -265,12 +265,12 @@ impl Ring {
         let submission = self.io.submission();
         let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
         drop(submission);
-        if idle { Ok(()) } else { self.enter(0, None) }
+        if idle { Ok(()) } else { self.gather(0, 0, None) }
     }
 
     /// As [`Ring::submit`], then sleeps until something has completed or the time is over.
     pub fn wait(&mut self, time: Option<Duration>) -> io::Result<()> {
-        self.enter(1, time)
+        self.gather(1, 0, time)
     }
 
     /// Is there anything to look at, or that the kernel would finish if it were entered?
@@ -286,14 +286,6 @@ impl Ring {
     /// As [`Ring::wait`], but a first completion ends it only after `least_us`, or when there are
     /// `want` of them.
     pub fn gather(&mut self, want: u32, least_us: u32, time: Option<Duration>) -> io::Result<()> {
-        self.enter_for(want, least_us, time)
-    }
-
-    fn enter(&mut self, want: u32, time: Option<Duration>) -> io::Result<()> {
-        self.enter_for(want, 0, time)
-    }
-
-    fn enter_for(&mut self, want: u32, least_us: u32, time: Option<Duration>) -> io::Result<()> {
         let queued = self.io.submission().len() as u32;
         let timespec = time.map(Timespec::from);
         let args = SubmitArgs::new().min_wait_usec(least_us);

@@ -166,9 +166,6 @@ pub struct Server {
     host_and_port: (String, u16),
 }
 
-/// An order whose access is not known yet, and whose it is.
-type Draft = (Mailbox, Reload, Option<Arc<Tls>>, Sender<()>);
-
 /// What an operator changes in a running server.
 #[derive(Clone, Debug, Default)]
 pub struct Changed {
@@ -255,7 +252,9 @@ impl Server {
             let share = excess.min(open.value());
             excess -= share;
             reload.excess = usize::try_from(share).unwrap_or(usize::MAX);
-            orders.push((mailbox.clone(), reload.clone(), tls.clone(), done.clone()));
+            let (tls, done) = (tls.clone(), done.clone());
+            let order = Order { reload: Arc::new(reload.clone()), tls, done };
+            orders.push((mailbox.clone(), order));
         }
         drop(done);
         reload.options.access =
@@ -289,16 +288,14 @@ impl Server {
         &self,
         words: Words,
         base: &Arc<Access>,
-        orders: Vec<Draft>,
+        orders: Vec<(Mailbox, Order)>,
     ) -> Result<Arc<Access>, String> {
         let (done, answer) = bounded(1);
-        let tell = move |access: Arc<Access>| {
-            for (mailbox, mut reload, tls, done) in orders {
-                reload.options.access = Arc::clone(&access);
-                let order = Order { reload: Arc::new(reload), tls, done };
+        let tell = move |access: &Arc<Access>| {
+            for (mailbox, mut order) in orders {
+                Arc::make_mut(&mut order.reload).options.access = Arc::clone(access);
                 mailbox.post(Message::Reload(Box::new(order)));
             }
-            access
         };
         let (base, tell) = (Arc::clone(base), Box::new(tell));
         let reload = logins::Reload { words, base, tell, done };
@@ -563,6 +560,7 @@ fn commons(settings: &Settings, desk: Desk) -> io::Result<Channels> {
         origin: Instant::now(),
         mailboxes,
         open: (0..shards).map(|_| Padded(Counter::new(0))).collect(),
+        dropped: Arc::default(),
         answers,
         spin_ns: settings.spin_ns,
         gather_ns: settings.gather_ns,

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -14,7 +15,7 @@ use shard::report::{Ask, News, Report, Saying, Wanted};
 use crate::control::{Message, PLEAS_MAX, Plea};
 use crate::http::{Desk, collect, now_unix_ns};
 use crate::identity::claims_update;
-use crate::logins::{Claims, Told, Work};
+use crate::logins::{Claims, Told};
 
 /// The shard that holds the services.
 const HOME: usize = 0;
@@ -29,6 +30,8 @@ const TOLD_AT_ONCE: usize = 128;
 const PLEA_TIME_MAX: Duration = Duration::from_secs(30);
 /// Requests that may wait for an answer; further ones are dropped.
 const QUESTIONS_MAX: usize = 4096;
+/// Why something can't be told.
+const UNREPORTED: &str = "The shards do not report in time";
 
 /// Has the services held, by one shard; all may speak.
 pub(crate) fn serve(desk: &Desk) {
@@ -59,18 +62,26 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
                 request,
                 told: at_desk.told.clone(),
                 arrived: at_desk.commons.answers.arrived(),
+                dropped: Arc::clone(&at_desk.commons.dropped),
             };
-            at_desk.commons.logins.leave(Work::Claims(Box::new(claims)));
+            if !at_desk.commons.logins.hear(claims) {
+                drop_messages(&at_desk, 1, "Too many messages about accounts' tokens at once");
+            }
         }
         News::Request(request) => {
             let Some(question) = at_desk.monitor.hear(&request) else { return };
             // Who reads the configuration may take long; nobody else waits for that.
             let alone = question.deed() == Some(Deed::Reload);
-            if at_desk.questions.len() >= QUESTIONS_MAX {
-                log::debug!("Too many requests to the system account at once");
-                return;
+            let is_full = match alone {
+                true => at_desk.reloads >= PLEAS_MAX,
+                false => at_desk.questions.len() >= QUESTIONS_MAX,
+            };
+            if is_full {
+                return drop_messages(&at_desk, 1, "Too many requests to the system account");
             }
-            if !alone {
+            if alone {
+                at_desk.reloads += 1;
+            } else {
                 at_desk.questions.push_back(question.clone());
                 if std::mem::replace(&mut at_desk.answering, true) {
                     return;
@@ -80,10 +91,11 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
             drop(at_desk);
             let desk = Rc::clone(desk);
             glommio::spawn_local(async move {
-                match alone {
-                    true => answer(&desk, &question).await,
-                    false => answer_all(&desk).await,
+                if !alone {
+                    return answer_all(&desk).await;
                 }
+                answer(&desk, &question).await;
+                desk.borrow_mut().reloads -= 1;
             })
             .detach();
         }
@@ -123,7 +135,9 @@ async fn answer_all(desk: &Rc<RefCell<Desk>>) {
 }
 
 async fn answer(desk: &Rc<RefCell<Desk>>, question: &SystemQuestion) {
-    let Some(reports) = collect(question.wanted(), desk).await else { return };
+    let Some(reports) = collect(question.wanted(), desk).await else {
+        return drop_messages(&desk.borrow(), 1, UNREPORTED);
+    };
     let done = match question.deed() {
         Some(deed) => carry_out(desk, deed).await,
         None => Ok(()),
@@ -190,8 +204,11 @@ async fn recount(desk: Rc<RefCell<Desk>>) {
             return;
         }
         let wanted = Wanted { accounts: true, ..Wanted::default() };
-        if let Some(reports) = collect(wanted, &desk).await {
-            accounts.iter().for_each(|account| tell_counted(&desk, account, &reports));
+        match collect(wanted, &desk).await {
+            Some(reports) => {
+                accounts.iter().for_each(|account| tell_counted(&desk, account, &reports));
+            }
+            None => drop_messages(&desk.borrow(), accounts.len() as u64, UNREPORTED),
         }
     }
 }
@@ -225,8 +242,13 @@ fn say(desk: &Desk, saying: Saying) {
     let ask = Message::Ask(Ask::Say(Box::new(saying)));
     let mailbox = desk.commons.mailboxes.get(place);
     if mailbox.is_none_or(|mailbox| mailbox.try_post(ask).is_err()) {
-        log::debug!("A message to the system account was dropped");
+        drop_messages(desk, 1, "A shard has too much to do");
     }
+}
+
+fn drop_messages(desk: &Desk, count: u64, why: &str) {
+    log::debug!("{count} messages from or to the system account are dropped: {why}");
+    desk.commons.dropped.add(count);
 }
 
 /// Tells the figures of the server from time to time, for ever.
@@ -236,7 +258,10 @@ pub(crate) async fn beat(desk: Rc<RefCell<Desk>>) {
         timer::sleep(pause).await;
         pause = (pause * 2).min(BEAT_MAX);
         let wanted = Wanted { accounts: true, ..Wanted::default() };
-        let Some(reports) = collect(wanted, &desk).await else { continue };
+        let Some(reports) = collect(wanted, &desk).await else {
+            drop_messages(&desk.borrow(), 1, UNREPORTED);
+            continue;
+        };
         let mut desk = desk.borrow_mut();
         let process = desk.process.figures();
         let saying = desk.monitor.tell_statsz(&reports, &process, now_unix_ns());

@@ -288,7 +288,7 @@ pub struct Figures {
     pub dropped_no_member: u64,
     /// Requests of other accounts forgotten because too many waited for a response.
     pub dropped_responses: u64,
-    /// Messages of the server itself dropped because a ring was full.
+    /// Messages from and to the server itself dropped because too much waited.
     pub dropped_internal: u64,
     /// Publications carried to other shards, counted once per shard.
     pub forwarded_msgs: u64,

@@ -29,8 +29,17 @@ pub fn services(place: &Place) -> Vec<String> {
 
 /// Is this one of [`services`]?
 pub fn concerns(subject: &[u8]) -> bool {
-    let tokens: Vec<&[u8]> = subject.split(|byte| *byte == b'.').collect();
-    tokens.iter().rev().nth(1) == Some(&&b"CLAIMS"[..])
+    let mut tokens = subject.split(|byte| *byte == b'.').skip(1);
+    let of_account = match tokens.next() {
+        Some(b"ACCOUNT") => true,
+        Some(b"REQ") => match tokens.next() {
+            Some(b"CLAIMS") => return true,
+            next => next == Some(b"ACCOUNT"),
+        },
+        _ => false,
+    };
+    // An account may have any name.
+    of_account && tokens.nth(1) == Some(b"CLAIMS")
 }
 
 impl Desk {
@@ -137,10 +146,17 @@ impl Desk {
         self.take_in(vec![(account, token.to_string())]);
         for exporter in exporters {
             let known = self.roll.keys();
-            if !known.contains(&exporter)
-                && let Ok(found) = gather(&self.resolver(), self.trust(), &exporter, &known)
-            {
-                self.take_in(found);
+            if known.contains(&exporter) {
+                continue;
+            }
+            match &*self.resolver() {
+                // Nobody is to be kept waiting by a network.
+                Resolver::Url(_) => self.want(exporter),
+                at_hand => {
+                    if let Ok(found) = gather(at_hand, self.trust(), &exporter, &known) {
+                        self.take_in(found);
+                    }
+                }
             }
         }
         Ok(())
@@ -256,4 +272,29 @@ fn failed(account: &str, message: &str, why: &str) -> Answer {
         false => log::error!("{message} - {account} - {why}"),
     }
     Answer::Failed { account: account.to_string(), description: format!("{message} - {why}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_tokens_whatever_an_account_is_called() {
+        let path = std::path::PathBuf::new();
+        let directory = Place::Directory { path, tokens_max: 0, deletion: Deletion::Refused };
+        for subject in [services(&directory), services(&Place::Memory)].concat() {
+            assert!(concerns(subject.as_bytes()), "{subject}");
+        }
+        for subject in [
+            "$SYS.REQ.ACCOUNT.CLAIMS.CONNZ",
+            "$SYS.REQ.ACCOUNT.CLAIMS.INFO",
+            "$SYS.REQ.ACCOUNT.NSUBS",
+            "$SYS.ACCOUNT.CLAIMS.CONNECT",
+            "$SYS.REQ.SERVER.CLAIMS.VARZ",
+            "$SYS.REQ",
+            "CLAIMS",
+        ] {
+            assert!(!concerns(subject.as_bytes()), "{subject}");
+        }
+    }
 }

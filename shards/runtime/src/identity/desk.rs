@@ -13,12 +13,14 @@ use shard::{AccountId, Nanos};
 
 use super::rights::{connection_types, limit, permissions};
 use super::roll::{Held, Roll, fingerprint};
-use super::{Believed, Resolver, Words, claims_update};
+use super::{Believed, Place, Resolver, Words, claims_update};
 
 /// An expired account is asked for again after that many seconds.
 const ASK_AGAIN_S: i64 = 1;
 /// Accounts that are fetched for one: those it imports from, and so on.
 const GATHERED_MAX: usize = 256;
+/// Accounts that are still to be fetched because others import from them.
+const WANTED_MAX: usize = 1024;
 const SECOND_NS: Nanos = 1_000_000_000;
 
 /// All that is known of operators, accounts and their users, and what shards have been told of it.
@@ -28,6 +30,8 @@ pub struct Desk {
     believed: Believed,
     resolver: Arc<Resolver>,
     pub roll: Roll,
+    /// Accounts that others import from, and nobody has fetched yet.
+    pub wanted: BTreeSet<String>,
     access: Arc<Access>,
     /// Connections of the accounts that limit them.
     seats: BTreeMap<AccountId, u32>,
@@ -60,23 +64,19 @@ impl Desk {
             believed,
             resolver: Arc::new(resolver),
             roll: Roll::default(),
+            wanted: BTreeSet::new(),
             access,
             seats: BTreeMap::new(),
         };
         desk.warn_of_preloaded();
-        if let Some(key) = desk.system_account() {
-            let found = gather(&desk.resolver, &desk.believed.trust, &key, &BTreeSet::new())
+        // Its token has to be there from the start.
+        if let Some(key) = desk.words.system_account.as_ref().filter(|_| !desk.words.is_empty()) {
+            let found = gather(&desk.resolver, &desk.believed.trust, key, &BTreeSet::new())
                 .map_err(|why| format!("Can't set system account: {why}"))?;
             desk.take_in(found);
             desk.update();
         }
         Ok(desk)
-    }
-
-    /// Of an account whose token has to be there from the start.
-    fn system_account(&self) -> Option<String> {
-        let key = self.words.system_account.as_ref().filter(|_| !self.words.is_empty())?;
-        Some(key.clone())
     }
 
     fn warn_of_preloaded(&self) {
@@ -138,18 +138,38 @@ impl Desk {
         if !words.is_empty() {
             self.resolver = Arc::new(words.resolver_again(&believed.place)?);
         }
-        for (key, token) in &words.preload {
-            if self.roll.find(key).is_none() {
-                continue;
-            }
-            match believed.trust.account(key, token, now_s()) {
-                Ok(account) => drop(self.roll.put(account, token.clone(), now_s())),
-                Err(why) => log::warn!("Account [{key}] has validation issues: {why}"),
-            }
-        }
         (self.words, self.believed) = (words, believed);
+        // Elsewhere they may have changed since, and what was pushed counts.
+        if self.believed.place == Place::Memory {
+            self.go_by_preloaded();
+        }
         self.access = Arc::new(self.roll.enter(base, &self.believed.trust, now_s()));
         Ok(self.access())
+    }
+
+    /// Holds those of the accounts it held that the words have.
+    fn go_by_preloaded(&mut self) {
+        for key in self.roll.keys() {
+            let Some(token) = self.words.preload.get(&key) else {
+                self.roll.take(&key);
+                continue;
+            };
+            match self.believed.trust.account(&key, token, now_s()) {
+                Ok(account) => drop(self.roll.put(account, token.clone(), now_s())),
+                Err(why) => {
+                    log::warn!("Account [{key}] has validation issues: {why}");
+                    self.roll.take(&key);
+                }
+            }
+        }
+    }
+
+    /// An account that another imports from is to be fetched.
+    pub fn want(&mut self, account: String) {
+        match self.wanted.len() < WANTED_MAX {
+            true => drop(self.wanted.insert(account)),
+            false => log::warn!("Account [{account}] is not fetched: too many are wanted"),
+        }
     }
 
     /// Holds what was fetched. Call [`Desk::update`] for it to take effect. False if it is nothing
@@ -371,4 +391,107 @@ fn local_time(zone: &str) -> Option<LocalTime> {
         u32::try_from(i32::from(hour) * 3600 + i32::from(minute) * 60 + i32::from(second)).ok()
     };
     of_day(now.hour(), now.minute(), now.second()).map(LocalTime)
+}
+
+#[cfg(test)]
+mod tests {
+    use claims::decode_account;
+    use shard::report::Request;
+
+    use super::*;
+    use crate::identity::tests::{token, words};
+    use crate::identity::{Deletion, FETCH_TIMEOUT, Url};
+
+    fn key() -> String {
+        decode_account(&token("account")).expect("a token").claims.subject
+    }
+
+    fn preloaded(name: &str) -> Words {
+        Words { preload: BTreeMap::from([(key(), token(name))]), ..words() }
+    }
+
+    /// One that holds this token.
+    fn desk(words: Words, name: &str) -> Desk {
+        let mut desk = Desk::open(words, Arc::default()).expect("all goes together");
+        desk.take_in(vec![(decode_account(&token(name)).expect("a token"), token(name))]);
+        desk.update();
+        desk
+    }
+
+    fn push(desk: &mut Desk, name: &str) -> Vec<monitor::ClaimsAnswer> {
+        let subject = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", key()).into_bytes();
+        let payload = token(name).into_bytes();
+        desk.hear(&Request { subject, reply: Vec::new(), header: Vec::new(), payload })
+    }
+
+    fn held(desk: &Desk) -> Option<&str> {
+        desk.roll.find(&key()).map(|held| held.token.as_str())
+    }
+
+    #[test]
+    fn a_reload_starts_from_the_accounts_there_are() {
+        let mut desk = desk(preloaded("account"), "account");
+        let number = desk.access().find_account(&key()).expect("it is known");
+        let early = Access::default();
+        let mut other = Access::default();
+        other.account("X");
+        assert_eq!(other.accounts().len(), desk.access().accounts().len());
+        for base in [early, other] {
+            let refused = desk.reload(preloaded("account"), &base);
+            assert!(refused.is_err_and(|why| why.contains("meanwhile")));
+            assert_eq!(desk.access().find_account(&key()), Some(number), "all is as it was");
+        }
+        let base = Access::after(&desk.access());
+        let access = desk.reload(preloaded("account"), &base).expect("it knows all");
+        assert_eq!(access.find_account(&key()), Some(number));
+    }
+
+    #[test]
+    fn tokens_in_memory_are_those_of_the_file_that_was_read_last() {
+        let mut desk = desk(preloaded("account"), "account");
+        let mut reload = |words| {
+            let base = Access::after(&desk.access());
+            let access = desk.reload(words, &base).expect("it knows all");
+            (held(&desk).map(str::to_string), access.find_account(&key()).is_some())
+        };
+        let other = token("account_no_bearer");
+        assert_eq!(reload(preloaded("account_no_bearer")), (Some(other), true));
+        assert_eq!(reload(preloaded("account_by_stranger")), (None, false));
+        assert_eq!(reload(preloaded("account")), (None, false), "nobody has asked for it");
+        desk.take_in(vec![(decode_account(&token("account")).expect("one"), token("account"))]);
+        let base = Access::after(&desk.access());
+        let access = desk.reload(words(), &base).expect("it knows all");
+        assert_eq!((held(&desk), access.find_account(&key())), (None, None), "it is gone");
+    }
+
+    #[test]
+    fn a_token_that_was_pushed_into_a_directory_outlives_a_reload() {
+        let path = std::env::temp_dir().join(format!("ringbus-pushed-{}", std::process::id()));
+        let place =
+            Place::Directory { path: path.clone(), tokens_max: 0, deletion: Deletion::Refused };
+        let words = Words { place: Some(place), ..preloaded("account") };
+        let mut desk = desk(words.clone(), "account");
+        assert!(matches!(
+            push(&mut desk, "account_no_bearer")[..],
+            [monitor::ClaimsAnswer::Done { .. }]
+        ));
+        let base = Access::after(&desk.access());
+        desk.reload(words, &base).expect("it knows all");
+        assert_eq!(held(&desk), Some(token("account_no_bearer").as_str()));
+        assert_eq!(desk.resolver().fetch(&key()), Ok(token("account_no_bearer")));
+        std::fs::remove_dir_all(path).expect("ours");
+    }
+
+    /// Nobody is kept waiting for a network: nothing listens there.
+    #[test]
+    fn accounts_that_a_pushed_token_imports_from_are_wanted() {
+        let mut desk = desk(preloaded("account"), "account_no_bearer");
+        desk.resolver = Arc::new(Resolver::Url(Url::new("http://127.0.0.1:1", FETCH_TIMEOUT)));
+        push(&mut desk, "account");
+        assert_eq!(held(&desk), Some(token("account").as_str()));
+        let held = desk.roll.find(&key()).expect("it is held");
+        let exporters = held.account.imports().iter().map(|import| import.account.clone());
+        assert_eq!(desk.wanted, exporters.collect());
+        assert_eq!(desk.wanted.len(), 1);
+    }
 }

@@ -279,18 +279,18 @@ fn check_sentinel(token: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const VERSION: Version = (2, 15, 1);
 
-    fn token(name: &str) -> String {
+    pub(crate) fn token(name: &str) -> String {
         let vectors = include_str!("../../../claims/tests/vectors.json");
         let text = vectors.split(&format!("\"{name}\": \"")).nth(1).expect(name);
         text.split('"').next().expect("a token").to_string()
     }
 
-    fn words() -> Words {
+    pub(crate) fn words() -> Words {
         Words { operators: vec![token("operator")], place: Some(Place::Memory), ..Words::default() }
     }
 

@@ -17,6 +17,8 @@ use super::rights::{limit, permissions};
 #[derive(Debug, Default)]
 pub struct Roll {
     held: BTreeMap<String, Held>,
+    /// No account's time is over before, and no activation's.
+    next_s: Option<i64>,
 }
 
 /// One account.
@@ -48,6 +50,13 @@ impl Held {
     pub fn has_expired(&self) -> bool {
         self.terms.has_expired
     }
+
+    /// When its time, or that of one of its activations, is over.
+    fn next_s(&self) -> Option<i64> {
+        let end = Some(self.account.claims.expires_s);
+        let end = end.filter(|end| *end > 0 && !self.has_expired());
+        end.into_iter().chain(self.ends.iter().copied()).min()
+    }
 }
 
 impl Roll {
@@ -71,7 +80,9 @@ impl Roll {
             known.fetched_s = now_s;
             return false;
         }
-        self.held.insert(key, Held::new(account, token, now_s));
+        let held = Held::new(account, token, now_s);
+        self.next_s = self.next_s.into_iter().chain(held.next_s()).min();
+        self.held.insert(key, held);
         true
     }
 
@@ -80,15 +91,17 @@ impl Roll {
         self.held.remove(key);
     }
 
-    /// When the time of some account or activation is over next, seconds since 1970.
+    /// No account's time is over before, and no activation's; seconds since 1970. None if they have
+    /// no end.
     pub fn next_expiry_s(&self) -> Option<i64> {
-        let there = self.held.values().filter(|held| !held.has_expired());
-        let ends = there.map(|held| held.account.claims.expires_s).filter(|end| *end > 0);
-        ends.chain(self.held.values().flat_map(|held| held.ends.iter().copied())).min()
+        self.next_s
     }
 
     /// Marks accounts whose time is over. False if there is none, and no activation either.
     pub fn expire(&mut self, now_s: i64) -> bool {
+        if self.next_s.is_none_or(|next| next > now_s) {
+            return false;
+        }
         let mut any = false;
         for held in self.held.values_mut() {
             let before = held.ends.len();
@@ -102,6 +115,7 @@ impl Roll {
                 any = true;
             }
         }
+        self.next_s = self.held.values().filter_map(Held::next_s).min();
         any
     }
 
@@ -115,11 +129,8 @@ impl Roll {
                 access.end_account(AccountId(at as u32));
             }
         }
-        let numbered = |access: &mut Access| {
-            self.held.values().map(|held| access.account(&held.account.claims.subject)).collect()
-        };
-        let ids: Vec<AccountId> = numbered(&mut access);
-        let mut all: Vec<(AccountId, &Held)> = ids.into_iter().zip(self.held.values()).collect();
+        let mut all: Vec<(AccountId, &Held)> =
+            self.held.iter().map(|(key, held)| (access.account(key), held)).collect();
         all.sort_by_key(|(id, _)| *id);
         let mut ties = self.agree(&access, &all, trust, now_s);
         for (id, held) in all {

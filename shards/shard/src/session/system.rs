@@ -111,8 +111,9 @@ impl Shard {
     /// The server has something to say.
     pub(crate) fn say(&mut self, saying: Box<Saying>, out: &mut Effects) {
         let Some(system) = &mut self.system else { return };
-        if system.waiting.len() < SAYINGS_MAX {
-            system.waiting.push_back(saying);
+        match system.waiting.len() < SAYINGS_MAX {
+            true => system.waiting.push_back(saying),
+            false => self.figures.dropped_internal += 1,
         }
         self.go_on_saying(out);
     }
