@@ -748,9 +748,10 @@ fn an_account_that_is_taken_out_of_the_file() {
     let first = world.conf(&[&app, &stays]);
     let mut second = world.conf(&[&stays]);
     second[0] = first[0].clone();
-    let told = same_of_both(&world.conf(&[]), |server| {
-        let path = directory().with_extension("conf");
-        let mut own = with_file(&program_of(server), &path, &first);
+    let told = same_of_each(|program| {
+        let scratch = Scratch::new("jwt-taken");
+        let path = scratch.0.join("c.conf");
+        let mut own = with_file(program, &path, &first);
         let (mut conn, lines) = Conn::with(&own, &user);
         let mut there = Conn::with(&own, &other).0;
         read_again(&mut own, &path, &second);
@@ -779,13 +780,14 @@ fn a_token_that_was_pushed_outlives_a_reload() {
     };
     let (old, pushed) = (of_time(-100, "old").0, of_time(-50, "pushed").1);
     let update = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", app.id());
-    let told = same_of_both(&world.conf(&[]), |server| {
-        let dir = directory();
+    let told = same_of_each(|program| {
+        let scratch = Scratch::new("jwt-pushed");
+        let dir = scratch.0.join("tokens");
         let mut head = world.head();
         head.push(format!("resolver: {{ type: full, dir: {dir:?}, allow_delete: true }}"));
         let file = [head, old.clone()].concat();
-        let path = dir.with_extension("conf");
-        let mut own = with_file(&program_of(server), &path, &file);
+        let path = scratch.0.join("c.conf");
+        let mut own = with_file(program, &path, &file);
         let mut admin = Conn::with(&own, &system).0;
         let mut conn = Conn::with(&own, &user).0;
         let mut told = vec![ask(&mut admin, &update, &pushed).replace(&app.id(), "APP")];
@@ -796,7 +798,6 @@ fn a_token_that_was_pushed_outlives_a_reload() {
         let mut again = Conn::with(&own, &user).0;
         again.send(publish);
         told.push(shown("comes", &again.settle()));
-        std::fs::remove_dir_all(dir).expect("a directory");
         told
     });
     let denied = told.iter().filter(|line| line.contains("Publish to \"pushed\""));

@@ -16,7 +16,7 @@ use futures_rustls::TlsAcceptor;
 use glommio::channels::local_channel::{self, LocalSender};
 use glommio::io::BufferedFile;
 use glommio::net::{TcpListener as Listener, TcpStream};
-use glommio::{GlommioError, timer};
+use glommio::{GlommioError, Task, timer};
 use monitor::{
     Framing, Monitor, Next, Question, Request, Requests, Response, Shared, Site, Step,
     SystemQuestion,
@@ -208,19 +208,9 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         secure: http.secure,
         glances: Glances::new(),
     }));
-    let mut tasks = Vec::new();
-    if let Some(socket) = http.socket {
-        // SAFETY: the descriptor is nobody else's any more.
-        let listener = unsafe { Listener::from_raw_fd(socket.into_raw_fd()) };
-        tasks.push(glommio::spawn_local(accept(listener, Rc::clone(&desk))));
-    }
-    if desk.borrow().serving.is_some() {
-        system::serve(&desk.borrow());
-        tasks.push(glommio::spawn_local(system::beat(Rc::clone(&desk))));
-        tasks.push(glommio::spawn_local(system::recount_all(Rc::clone(&desk))));
-    }
+    let tasks = start(http.socket, &desk);
     let fd = news.try_clone()?.into_raw_fd();
-    // SAFETY: as above.
+    // SAFETY: the descriptor is nobody else's.
     let news = unsafe { BufferedFile::from_raw_fd(fd) };
     loop {
         match changes.try_recv() {
@@ -251,6 +241,22 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         task.cancel().await;
     }
     news.close().await.map_err(io::Error::from)
+}
+
+/// Starts what goes on beside the loop.
+fn start(socket: Option<TcpListener>, desk: &Rc<RefCell<Desk>>) -> Vec<Task<()>> {
+    let mut tasks = Vec::new();
+    if let Some(socket) = socket {
+        // SAFETY: the descriptor is nobody else's any more.
+        let listener = unsafe { Listener::from_raw_fd(socket.into_raw_fd()) };
+        tasks.push(glommio::spawn_local(accept(listener, Rc::clone(desk))));
+    }
+    if desk.borrow().serving.is_some() {
+        system::serve(&desk.borrow());
+        tasks.push(glommio::spawn_local(system::beat(Rc::clone(desk))));
+        tasks.push(glommio::spawn_local(system::recount_all(Rc::clone(desk))));
+    }
+    tasks
 }
 
 async fn accept(listener: Listener, desk: Rc<RefCell<Desk>>) {

@@ -2,8 +2,8 @@
 //! each account has. It alone changes what shards know of accounts, so they all hear of it in one
 //! order.
 //!
-//! Tokens are fetched by other threads, since that may take seconds. Messages about tokens wait in a
-//! queue of [`CLAIMS_MAX`]. That of all other work has no bound of its own: shards have at most
+//! Tokens are fetched by other threads, since that may take seconds. Messages about tokens wait in
+//! a queue of [`CLAIMS_MAX`]. That of all other work has no bound of its own: shards have at most
 //! [`CHECKS_MAX`] checks each out, and a seat is given back once.
 
 use std::collections::btree_map::Entry;
@@ -59,6 +59,9 @@ pub(crate) struct Claims {
     pub dropped: Arc<Padded<Counter>>,
 }
 
+/// Tells shards of what they go by from now on.
+pub(crate) type Tell = Box<dyn FnOnce(&Arc<Access>) + Send>;
+
 /// Where to, and what.
 pub(crate) type Told = (Vec<u8>, ClaimsAnswer);
 
@@ -68,7 +71,7 @@ pub(crate) struct Reload {
     /// Made from what shards go by now.
     pub base: Arc<Access>,
     /// Tells shards of what comes of it.
-    pub tell: Box<dyn FnOnce(&Arc<Access>) + Send>,
+    pub tell: Tell,
     /// Told when they have been.
     pub done: Sender<Result<Arc<Access>, String>>,
 }

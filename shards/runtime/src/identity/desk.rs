@@ -143,7 +143,9 @@ impl Desk {
         if self.believed.place == Place::Memory {
             self.go_by_preloaded();
         }
-        self.access = Arc::new(self.roll.enter(base, &self.believed.trust, now_s()));
+        let mut access = self.roll.enter(base, &self.believed.trust, now_s());
+        access.forget_ended();
+        self.access = Arc::new(access);
         Ok(self.access())
     }
 

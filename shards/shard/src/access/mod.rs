@@ -259,6 +259,14 @@ impl Access {
         }
     }
 
+    /// Who came in by the token of an account that has ended is turned away as one who is not
+    /// known, not as one whose time is over.
+    pub fn forget_ended(&mut self) {
+        for known in self.accounts.iter_mut().filter(|account| account.is_gone) {
+            *known = Arc::new(Account { terms: None, ..(**known).clone() });
+        }
+    }
+
     /// Do connections have to be looked at anew, that were looked at under `before`?
     pub fn concerns_those_of(&self, before: &Access) -> bool {
         let differs = |(old, new): (&Arc<Account>, &Arc<Account>)| {

@@ -180,10 +180,11 @@ impl Shard {
             CloseReason::AuthenticationExpired,
         );
         let access = self.options.access.clone();
-        let account = access.account_at(user.account).filter(|account| !account.is_gone);
-        let Some(terms) = account.and_then(|account| account.terms.as_ref()) else {
+        let Some(account) = access.account_at(user.account) else { return expired };
+        let Some(terms) = &account.terms else { return Fate::TurnedAway };
+        if account.is_gone {
             return expired;
-        };
+        }
         match terms.voids(&user.name, token) {
             Some(Void::Expired) => return expired,
             Some(Void::Violation) => return Fate::TurnedAway,
