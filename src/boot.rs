@@ -91,15 +91,15 @@ fn serve(command: Command, options: Options, source: Option<&Source>) -> Result<
         Failure::Logged
     };
     let placement = cores::place(options.shards, options.pin);
-    let id = nkeys::KeyPair::new_server().public_key();
-    banner(&options, source, &id);
+    let key = nkeys::KeyPair::new_server();
+    banner(&options, source, &key.public_key());
     if let Some(path) = &options.pid_file {
         files::write_pid(path)
             .map_err(|error| fail(format!("Could not write pidfile: {error}")))?;
     }
     engine::preflight(&placement).map_err(fail)?;
     let digest = source.map(|source| source.digest.as_str()).unwrap_or_default();
-    let server = engine::start(&options, digest, placement, id).map_err(fail)?;
+    let server = engine::start(&options, digest, placement, &key).map_err(fail)?;
     let ports_file = announce(&options, server.client_addr(), server.http_addr());
     notify::ready();
     let life = Life { command, options, logging, server, ports_file };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use runtime::access::Secret;
 use runtime::tls::Tls;
 use runtime::{Changed, HttpSettings, Identity, Server, Settings};
 
@@ -28,12 +29,20 @@ pub fn start(
     options: &Options,
     digest: &str,
     placement: Placement,
-    id: String,
+    id: &nkeys::KeyPair,
 ) -> Result<Server, String> {
     runtime::start(settings(options, digest, placement, id)).map_err(|error| error.to_string())
 }
 
-fn settings(options: &Options, digest: &str, placement: Placement, id: String) -> Settings {
+fn settings(
+    options: &Options,
+    digest: &str,
+    placement: Placement,
+    key: &nkeys::KeyPair,
+) -> Settings {
+    let (id, xkey) = (key.public_key(), nkeys::XKey::new());
+    let seeds = key.seed().ok().zip(xkey.seed().ok());
+    let seeds = seeds.map(|(seed, xkey)| (Secret::new(seed), Secret::new(xkey)));
     let mut settings = Settings {
         listen_host: options.host.clone(),
         listen_port: options.port,
@@ -47,7 +56,8 @@ fn settings(options: &Options, digest: &str, placement: Placement, id: String) -
             server_id: id,
             version: cli::NATS_VERSION.to_string(),
             git_commit: GIT_COMMIT.unwrap_or_default().to_string(),
-            xkey: nkeys::XKey::new().public_key(),
+            xkey: xkey.public_key(),
+            seeds,
             go: format!("rust{}", env!("CARGO_PKG_RUST_VERSION")),
             command_line: cli::redact::shown(std::env::args_os()),
         },

@@ -1,5 +1,6 @@
 //! One integration binary; each room judges the server from outside, over its sockets.
 
+mod callout;
 mod clients;
 mod command;
 mod configs;

@@ -136,6 +136,11 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
         let account = options.access.system;
         account.map_or("", |account| options.access.name_of(account)).to_string()
     };
+    let callout = |options: &Options| {
+        let callout = options.access.callout.as_ref();
+        callout.map_or("", |callout| options.access.name_of(callout.account)).to_string()
+    };
+    same("AuthCallout", &callout(old), &callout(new))?;
     same_operators(&old.operators, &new.operators)?;
     same("SystemAccount", &system(old), &system(new))?;
     same("MaxSubs", &was.subscriptions_max, &is.subscriptions_max)?;

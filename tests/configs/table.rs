@@ -377,8 +377,26 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("authorization { user: a, proxy_required: true }", Unsupported("proxy_required")),
     (
         "authorization { auth_callout { issuer: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA, auth_users: [a] } }",
-        Unsupported("auth_callout"),
+        Same,
     ),
+    (
+        "authorization { auth_callout { issuer: AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV, auth_users: [a] } }",
+        Same,
+    ),
+    ("authorization { auth_callout { auth_users: [a] } }", Same),
+    (
+        "authorization { auth_callout { issuer: AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV } }",
+        Same,
+    ),
+    (
+        "authorization { auth_callout { issuer: AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV, auth_users: [a], xkey: x } }",
+        Same,
+    ),
+    (
+        "authorization { auth_callout { issuer: AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV, auth_users: [a], nonsense: x } }",
+        Same,
+    ),
+    ("authorization { auth_callout: 1 }", Same),
     ("accounts { A { users: [ { user: a, password: b } ] } }", Same),
     ("accounts: [A, B]", Same),
     ("accounts: [A, A]", Same),

@@ -234,6 +234,34 @@ impl Conn {
         self.until("(nothing is like this)")
     }
 
+    /// The next message: its reply subject, its header and its payload.
+    pub fn request(&mut self) -> Option<(String, String, Vec<u8>)> {
+        let line = loop {
+            match self.line()? {
+                line if line.starts_with("MSG ") || line.starts_with("HMSG ") => break line,
+                line if line == "PING" => self.send("PONG\r\n"),
+                _ => {}
+            }
+        };
+        let words: Vec<&str> = line.split(' ').collect();
+        let with_header = words[0] == "HMSG";
+        let number = |at: usize| words[words.len() - at].parse::<usize>().expect("a number");
+        let (header, all) = (if with_header { number(2) } else { 0 }, number(1));
+        let reply = words.len() - if with_header { 2 } else { 1 } > 3;
+        let reply = if reply { words[3].to_string() } else { String::new() };
+        while self.read.len() < all + 2 {
+            self.fill()?;
+        }
+        let body: Vec<u8> = self.read.drain(..all + 2).collect();
+        let text = String::from_utf8_lossy(&body[..header]).into_owned();
+        Some((reply, text, body[header..all].to_vec()))
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        // As in `send`.
+        let _ = self.stream.write_all(bytes);
+    }
+
     /// The payload of the next message.
     pub fn message(&mut self) -> String {
         while let Some(line) = self.line() {
@@ -250,14 +278,22 @@ impl Conn {
                 let line = self.read.drain(..at + 2).collect::<Vec<u8>>();
                 return Some(String::from_utf8_lossy(&line).trim_end().to_string());
             }
-            let mut bytes = [0; 4096];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(count) => self.read.extend_from_slice(&bytes[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => panic!("nothing came: {error}; unread {:?}", self.read),
+            self.fill()?;
+        }
+    }
+
+    /// None: the server has closed.
+    fn fill(&mut self) -> Option<()> {
+        let mut bytes = [0; 4096];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => None,
+            Ok(count) => {
+                self.read.extend_from_slice(&bytes[..count]);
+                Some(())
             }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Some(()),
+            Err(error) => panic!("nothing came: {error}; unread {:?}", self.read),
         }
     }
 }

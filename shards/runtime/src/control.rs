@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use mesh::{Counter, Padded};
 use shard::access::Outcome;
 use shard::report::{Ask, News, Reload, Report};
-use shard::{ConnId, Nanos};
+use shard::{AccountId, ConnId, Nanos};
 
 use crate::lanes::{Bell, Peer, strike};
 use crate::listener::Listener;
@@ -32,7 +32,7 @@ pub(crate) enum Message {
     /// Accept connections, for all shards.
     Listen(Box<Listener>),
     /// Hold the services of the system account.
-    Serve { subjects: Vec<String> },
+    Serve { subjects: Vec<String>, elsewhere: Vec<(AccountId, String)> },
     /// What came of a check.
     Checked { conn: ConnId, outcome: Outcome },
     /// Other options from here on.

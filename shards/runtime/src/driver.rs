@@ -316,9 +316,9 @@ impl<E: Engine> Driver<E> {
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
                 Ok(Message::Listen(listener)) => self.listen(*listener),
-                Ok(Message::Serve { subjects }) => {
+                Ok(Message::Serve { subjects, elsewhere }) => {
                     let conn = self.sockets.reserve();
-                    let ask = Ask::Serve { conn, subjects };
+                    let ask = Ask::Serve { conn, subjects, elsewhere };
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
                 Ok(Message::Checked { conn, outcome }) => {
@@ -486,7 +486,7 @@ impl<E: Engine> Driver<E> {
             commons.logins.leave(Work::Seat(seat));
         }
         for (conn, check) in self.effects.checks.drain(..) {
-            match check.shown().is_some() || check.wanted_seat().is_some() {
+            match check.is_for_others() {
                 true => commons.logins.leave(Work::Check { shard: self.id, conn, check }),
                 false => commons.proofs.leave(self.id, conn, check),
             }

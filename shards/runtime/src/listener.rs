@@ -203,8 +203,12 @@ mod tests {
             dropped: Arc::default(),
             answers,
             proofs: Proofs::start(&[]).unwrap(),
-            logins: Logins::start(Desk::open(Default::default(), Default::default()).unwrap(), &[])
-                .unwrap(),
+            logins: Logins::start(
+                Desk::open(Default::default(), Default::default()).unwrap(),
+                None,
+                &[],
+            )
+            .unwrap(),
             spin_ns: 0,
             gather_ns: 0,
         }

@@ -2,9 +2,10 @@
 //! each account has. It alone changes what shards know of accounts, so they all hear of it in one
 //! order.
 //!
-//! Tokens are fetched by other threads, since that may take seconds. Messages about tokens wait in
-//! a queue of [`CLAIMS_MAX`]. That of all other work has no bound of its own: shards have at most
-//! [`CHECKS_MAX`] checks each out, and a seat is given back once.
+//! Tokens are fetched by other threads, since that may take seconds. Messages about tokens and a
+//! service's answers wait in a queue of [`HEARD_MAX`]. That of all other work has no bound of its
+//! own: shards have at most [`CHECKS_MAX`] checks of a kind each out, and a seat is given back
+//! once.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,20 +18,22 @@ use claims::Trust;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mesh::{Counter, Padded};
 use monitor::ClaimsAnswer;
-use shard::access::{Access, Account, Check, Outcome};
+use shard::access::{Access, Account, Applicant, Check, Outcome};
 use shard::limits::CHECKS_MAX;
 use shard::report::{Ask, Request};
-use shard::{ConnId, Seat, ShardId};
+use shard::{AccountId, ConnId, Seat, ShardId};
 
 use crate::control::{Mailbox, Message};
+use crate::identity::callout::{Answered, Caller};
 use crate::identity::desk::{self, Answer, Desk, Found};
 use crate::identity::{Resolver, Words};
 use crate::lanes::strike;
+use crate::system::HOME;
 
 /// Places that take long to answer are asked for so many accounts at once.
 const FETCHERS: usize = 4;
-/// Messages about accounts' tokens that may wait; further ones are dropped.
-const CLAIMS_MAX: usize = 1024;
+/// Messages about accounts' tokens, and answers of a service, that may wait; others are dropped.
+const HEARD_MAX: usize = 1024;
 /// Logins and the like done before what came of them is told.
 const BATCH_MAX: usize = 64;
 /// An account whose time is over is found so soon at the latest.
@@ -46,6 +49,14 @@ pub(crate) enum Work {
     Access(Sender<Arc<Access>>),
     /// The operator's words have changed.
     Reload(Box<Reload>),
+}
+
+/// A message to the server itself.
+pub(crate) enum Heard {
+    /// About accounts' tokens.
+    Claims(Claims),
+    /// A service has said who somebody is.
+    Answer(Request),
 }
 
 /// A message about accounts' tokens.
@@ -80,8 +91,9 @@ pub(crate) struct Reload {
 #[derive(Clone)]
 pub(crate) struct Logins {
     work: Sender<Work>,
-    claims: Sender<Claims>,
+    heard: Sender<Heard>,
     services: Arc<[String]>,
+    callout_inbox: Vec<(AccountId, String)>,
 }
 
 impl Logins {
@@ -89,14 +101,17 @@ impl Logins {
     ///
     /// # Errors
     /// A thread could not be started.
-    pub fn start(desk: Desk, mailboxes: &[Mailbox]) -> io::Result<Logins> {
+    pub fn start(desk: Desk, caller: Option<Caller>, mailboxes: &[Mailbox]) -> io::Result<Logins> {
         let (work, asked) = unbounded();
-        let (claims, heard) = bounded(CLAIMS_MAX);
+        let (tell, heard) = bounded(HEARD_MAX);
         let services = desk.services().into();
+        let callout = desk.access().callout.clone().filter(|_| caller.is_some());
+        let callout_inbox = callout.map(|it| (it.account, Caller::inbox())).into_iter().collect();
         // An account is asked for once at a time; somebody waits for each, or few are under way.
         let (fetches, fetched) = fetchers(CHECKS_MAX * mailboxes.len() + FETCHERS)?;
         let thread = Thread {
             desk,
+            caller,
             mailboxes: mailboxes.to_vec(),
             waiting: BTreeMap::new(),
             stale: BTreeSet::new(),
@@ -106,7 +121,12 @@ impl Logins {
         std::thread::Builder::new()
             .name("logins".to_owned())
             .spawn(move || thread.run(&asked, &heard, &fetched))?;
-        Ok(Logins { work, claims, services })
+        Ok(Logins { work, heard: tell, services, callout_inbox })
+    }
+
+    /// What is listened to in the account of a service that lets clients in.
+    pub fn callout_inbox(&self) -> Vec<(AccountId, String)> {
+        self.callout_inbox.clone()
     }
 
     /// What is listened to in the system account, about accounts' tokens.
@@ -120,9 +140,9 @@ impl Logins {
         let _ = self.work.send(work);
     }
 
-    /// Leaves a message about accounts' tokens. False if it is dropped because too many wait.
-    pub fn hear(&self, claims: Claims) -> bool {
-        self.claims.try_send(claims).is_ok()
+    /// Leaves a message. False if it is dropped because too many wait.
+    pub fn hear(&self, heard: Heard) -> bool {
+        self.heard.try_send(heard).is_ok()
     }
 }
 
@@ -161,6 +181,8 @@ struct Waiting {
 
 struct Thread {
     desk: Desk,
+    /// Asks a service about clients, if there is one.
+    caller: Option<Caller>,
     mailboxes: Vec<Mailbox>,
     /// Logins that wait for the token of an account. None may wait for one that is fetched because
     /// others import from it.
@@ -173,17 +195,13 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(
-        mut self,
-        asked: &Receiver<Work>,
-        heard: &Receiver<Claims>,
-        fetched: &Receiver<Fetched>,
-    ) {
+    fn run(mut self, asked: &Receiver<Work>, heard: &Receiver<Heard>, fetched: &Receiver<Fetched>) {
         let mut look = Instant::now() + EXPIRY_LOOK;
         loop {
-            let pause = match self.desk.roll.next_expiry_s() {
-                Some(_) => crossbeam_channel::at(look),
-                None => crossbeam_channel::never(),
+            let waits = self.caller.as_ref().is_some_and(Caller::waits);
+            let pause = match waits || self.desk.roll.next_expiry_s().is_some() {
+                true => crossbeam_channel::at(look),
+                false => crossbeam_channel::never(),
             };
             crossbeam_channel::select! {
                 recv(asked) -> work => match work {
@@ -194,8 +212,9 @@ impl Thread {
                     Err(_) => return,
                 },
                 // One at a time, so that logins need not wait for all of them.
-                recv(heard) -> claims => match claims {
-                    Ok(claims) => self.hear(&claims),
+                recv(heard) -> heard => match heard {
+                    Ok(Heard::Claims(claims)) => self.hear(&claims),
+                    Ok(Heard::Answer(request)) => self.called_back(&request),
                     Err(_) => return,
                 },
                 recv(fetched) -> first => {
@@ -214,6 +233,8 @@ impl Thread {
     fn look_for_ends(&mut self, at: &mut Instant) {
         if Instant::now() >= *at {
             self.news |= self.desk.roll.expire(desk::now_s());
+            let late = self.caller.as_mut().map(Caller::too_late).unwrap_or_default();
+            late.into_iter().for_each(|late| self.answer_to(late));
             *at = Instant::now() + EXPIRY_LOOK;
         }
     }
@@ -271,6 +292,13 @@ impl Thread {
             };
             return self.answer(&login, outcome);
         }
+        if let Some(applicant) = login.check.applicant() {
+            let asked = self.call_out(&login, applicant);
+            if let Err(why) = asked {
+                self.answer(&login, Outcome::Failed(why.into()));
+            }
+            return;
+        }
         let Some(shown) = login.check.shown() else { return };
         match self.desk.admit(shown, fresh) {
             Answer::Is(outcome) => self.answer(&login, outcome),
@@ -295,6 +323,33 @@ impl Thread {
                 self.fetch(account);
             }
         }
+    }
+
+    /// Has a service asked who somebody is.
+    fn call_out(&mut self, login: &Waiting, applicant: &Applicant) -> Result<(), String> {
+        let access = self.desk.access();
+        let (Some(caller), Some(callout)) = (&mut self.caller, &access.callout) else {
+            return Err("there is nobody to ask".to_string());
+        };
+        let who = (login.shard, login.conn);
+        let saying = caller.ask(callout, who, applicant, access.auth_timeout_ns)?;
+        self.mailboxes[HOME].post(Message::Ask(Ask::Say(Box::new(saying))));
+        Ok(())
+    }
+
+    fn called_back(&mut self, request: &Request) {
+        let access = self.desk.access();
+        let (Some(caller), Some(callout)) = (&mut self.caller, &access.callout) else { return };
+        let Some((shard, conn, outcome)) = caller.hear(callout, &access, request) else { return };
+        let outcome = match outcome {
+            Outcome::Admitted(admission) => self.desk.seat(*admission),
+            other => other,
+        };
+        self.answer_to((shard, conn, outcome));
+    }
+
+    fn answer_to(&self, (shard, conn, outcome): Answered) {
+        self.mailboxes[shard.index()].post(Message::Checked { conn, outcome });
     }
 
     /// Of an account that is in `waiting` from now on. If there is no room, it is not any more.
@@ -385,7 +440,18 @@ mod tests {
         let desk = Desk::open(words(), Arc::default()).expect("all goes together");
         let (fetches, wanted) = bounded(8);
         let (waiting, stale) = (BTreeMap::new(), BTreeSet::new());
-        (Thread { desk, mailboxes: Vec::new(), waiting, stale, fetches, news: false }, wanted)
+        (
+            Thread {
+                desk,
+                caller: None,
+                mailboxes: Vec::new(),
+                waiting,
+                stale,
+                fetches,
+                news: false,
+            },
+            wanted,
+        )
     }
 
     fn found(name: &str) -> Found {
@@ -491,12 +557,14 @@ mod tests {
 
     #[test]
     fn messages_and_answers_beyond_bounds_are_counted() {
-        let (claims_of_thread, heard) = bounded(CLAIMS_MAX);
+        let (tell, heard) = bounded(HEARD_MAX);
         let (work, _asked) = unbounded();
-        let logins = Logins { work, claims: claims_of_thread, services: Arc::default() };
-        let left = (0..CLAIMS_MAX).filter(|_| logins.hear(claims("x", "").0)).count();
-        assert_eq!(left, CLAIMS_MAX);
-        assert!(!logins.hear(claims("x", "").0));
+        let logins =
+            Logins { work, heard: tell, services: Arc::default(), callout_inbox: Vec::new() };
+        let hear = || logins.hear(Heard::Claims(claims("x", "").0));
+        let left = (0..HEARD_MAX).filter(|_| hear()).count();
+        assert_eq!(left, HEARD_MAX);
+        assert!(!hear());
         drop(heard);
 
         let (mut thread, _fetches) = thread();

@@ -9,9 +9,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use claims::ServerId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use mesh::{Counter, Padded, Rate};
-use shard::access::Access;
+use shard::access::{Access, Secret};
 use shard::limits::SHARDS_MAX;
 use shard::report::{Ask, LameDuck, News, Reload, Report};
 use shard::{Nanos, ServerInfo, Shard, ShardId};
@@ -24,6 +25,7 @@ use crate::engine::Engine;
 use crate::executor::{self, Birth, Farewell, Handle};
 use crate::http::{self, Http, Inputs, REPORTS_MAX};
 use crate::identity::Words;
+use crate::identity::callout::Caller;
 use crate::identity::desk::Desk;
 use crate::lanes::{self, Bell, Peer, strike};
 use crate::listener::{self, Listener};
@@ -101,6 +103,8 @@ pub struct Identity {
     pub xkey: String,
     /// How it was called, without the secrets; monitoring shows it.
     pub command_line: Vec<String>,
+    /// What the id and the curve key were made of: what signs and seals in their name.
+    pub seeds: Option<(Secret, Secret)>,
 }
 
 /// How long the news of a shutdown may take to reach the system account.
@@ -553,7 +557,8 @@ fn commons(settings: &Settings, desk: Desk) -> io::Result<Channels> {
     let arrived = Arc::new(lanes::eventfd()?);
     let (answers, reports, news) = Answers::new(REPORTS_MAX * shards, arrived);
     let proofs = Proofs::start(&mailboxes)?;
-    let logins = Logins::start(desk, &mailboxes)?;
+    let caller = caller(settings, &desk).map_err(io::Error::other)?;
+    let logins = Logins::start(desk, caller, &mailboxes)?;
     let commons = Commons {
         proofs,
         logins,
@@ -566,6 +571,23 @@ fn commons(settings: &Settings, desk: Desk) -> io::Result<Channels> {
         gather_ns: settings.gather_ns,
     };
     Ok((Arc::new(commons), receivers, (reports, news)))
+}
+
+/// Who asks a service about clients, if there is one.
+fn caller(settings: &Settings, desk: &Desk) -> Result<Option<Caller>, String> {
+    let (identity, access) = (&settings.identity, desk.access());
+    let Some((seed, xkey)) = identity.seeds.as_ref().filter(|_| access.callout.is_some()) else {
+        return Ok(None);
+    };
+    let about = ServerId {
+        name: identity.server_name.clone(),
+        host: settings.listen_host.clone(),
+        id: identity.server_id.clone(),
+        version: identity.version.clone(),
+        tags: settings.tags.clone(),
+        ..ServerId::default()
+    };
+    Caller::new(seed, xkey, about).map(Some)
 }
 
 /// Starts all shards: first every thread makes its ring, then each is told of all.

@@ -10,15 +10,16 @@ use glommio::channels::local_channel;
 use glommio::{GlommioError, timer};
 use monitor::{Deed, SystemQuestion};
 use shard::ShardId;
-use shard::report::{Ask, News, Report, Saying, Wanted};
+use shard::report::{Ask, News, Report, Request, Saying, Wanted};
 
 use crate::control::{Message, PLEAS_MAX, Plea};
 use crate::http::{Desk, collect, now_unix_ns};
+use crate::identity::callout::Caller;
 use crate::identity::claims_update;
-use crate::logins::{Claims, Told};
+use crate::logins::{Claims, Heard, Told};
 
 /// The shard that holds the services.
-const HOME: usize = 0;
+pub(crate) const HOME: usize = 0;
 /// Figures are told this soon after the start, then half as often each time.
 const FIRST_BEAT: Duration = Duration::from_millis(250);
 /// As seldom as they get.
@@ -36,12 +37,13 @@ const UNREPORTED: &str = "The shards do not report in time";
 /// Has the services held, by one shard; all may speak.
 pub(crate) fn serve(desk: &Desk) {
     for (shard, mailbox) in desk.commons.mailboxes.iter().enumerate() {
-        let mut subjects = Vec::new();
+        let (mut subjects, mut elsewhere) = (Vec::new(), Vec::new());
         if shard == HOME {
             subjects = desk.monitor.services();
             subjects.extend(desk.commons.logins.services().iter().cloned());
+            elsewhere = desk.commons.logins.callout_inbox();
         }
-        mailbox.post(Message::Serve { subjects });
+        mailbox.post(Message::Serve { subjects, elsewhere });
     }
 }
 
@@ -57,17 +59,7 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
                 (None, None) => Ok(()),
             };
         }
-        News::Request(request) if claims_update::concerns(&request.subject) => {
-            let claims = Claims {
-                request,
-                told: at_desk.told.clone(),
-                arrived: at_desk.commons.answers.arrived(),
-                dropped: Arc::clone(&at_desk.commons.dropped),
-            };
-            if !at_desk.commons.logins.hear(claims) {
-                drop_messages(&at_desk, 1, "Too many messages about accounts' tokens at once");
-            }
-        }
+        News::Request(request) if is_for_logins(&request.subject) => hand_on(&at_desk, request),
         News::Request(request) => {
             let Some(question) = at_desk.monitor.hear(&request) else { return };
             // Who reads the configuration may take long; nobody else waits for that.
@@ -125,6 +117,26 @@ pub(crate) fn tell(desk: &Rc<RefCell<Desk>>, (reply, answer): Told) {
 }
 
 /// In the order they came, as nats-server does.
+fn is_for_logins(subject: &[u8]) -> bool {
+    Caller::concerns(subject) || claims_update::concerns(subject)
+}
+
+/// Leaves it to the thread that knows who is who.
+fn hand_on(desk: &Desk, request: Request) {
+    let heard = match Caller::concerns(&request.subject) {
+        true => Heard::Answer(request),
+        false => Heard::Claims(Claims {
+            request,
+            told: desk.told.clone(),
+            arrived: desk.commons.answers.arrived(),
+            dropped: Arc::clone(&desk.commons.dropped),
+        }),
+    };
+    if !desk.commons.logins.hear(heard) {
+        drop_messages(desk, 1, "Too many messages about tokens and logins at once");
+    }
+}
+
 async fn answer_all(desk: &Rc<RefCell<Desk>>) {
     loop {
         let question = desk.borrow_mut().questions.pop_front();

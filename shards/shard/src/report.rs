@@ -8,7 +8,7 @@ pub use wire::CloseReason;
 
 use crate::access::{Access, Permissions};
 use crate::account::response::ReplyId;
-use crate::ids::{ConnId, Nanos, ShardId};
+use crate::ids::{AccountId, ConnId, Nanos, ShardId};
 use crate::security::TlsFacts;
 
 /// A request of the control plane. Every ask for a report is answered by exactly one [`Report`].
@@ -34,6 +34,8 @@ pub enum Ask {
         conn: ConnId,
         /// What is listened to.
         subjects: Vec<String>,
+        /// What is listened to in other accounts.
+        elsewhere: Vec<(AccountId, String)>,
     },
     /// Publish something the server says itself, in the system account; for one shard, see
     /// [`Saying::place`].
@@ -96,8 +98,12 @@ pub struct Request {
 /// A message of the server itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saying {
+    /// The system account if none.
+    pub account: Option<AccountId>,
     /// Where to.
     pub subject: Vec<u8>,
+    /// Where answers go; empty for none.
+    pub reply: Vec<u8>,
     /// With its version line; empty for none.
     pub header: Vec<u8>,
     /// Without the header.
@@ -107,7 +113,7 @@ pub struct Saying {
 impl Saying {
     /// Without a header.
     pub fn new(subject: Vec<u8>, payload: Vec<u8>) -> Saying {
-        Saying { subject, header: Vec::new(), payload }
+        Saying { account: None, subject, reply: Vec::new(), header: Vec::new(), payload }
     }
 
     /// Who has to say it, if it answers a request of another account: the shard that keeps the

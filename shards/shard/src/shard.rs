@@ -75,6 +75,8 @@ pub struct Shard {
     pub(crate) castings: Vec<Casting>,
     pub(crate) cast_bytes_max: usize,
     pub(crate) checks: Checks,
+    /// Of those that a service has to judge.
+    pub(crate) callouts: Checks,
     pub(crate) recheck: Option<Recheck>,
     /// Nonces given out.
     pub(crate) nonces: u64,
@@ -143,6 +145,7 @@ impl Shard {
             castings: Vec::new(),
             cast_bytes_max,
             checks: Checks::default(),
+            callouts: Checks::default(),
             recheck: None,
             nonces: 0,
             seed,
@@ -316,7 +319,9 @@ impl Shard {
             Ask::MoreAccounts(access) => self.grow_access(access),
             Ask::Reload(reload) => self.reload(&reload, out),
             Ask::LameDuck(how) => self.lame_duck(how),
-            Ask::Serve { conn, subjects } => self.serve(conn, &subjects, out),
+            Ask::Serve { conn, subjects, elsewhere } => {
+                self.serve(conn, &subjects, &elsewhere, out);
+            }
             Ask::Say(saying) => self.say(saying, out),
             Ask::Settle => self.wait_for_peers(out),
             Ask::Kick { cid } => self.kick(cid, out),

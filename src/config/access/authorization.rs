@@ -2,6 +2,7 @@
 
 use runtime::access::Secret;
 
+use super::callout;
 use super::users::{self, Entry};
 use super::{Reader, Shared, expected, in_order, not_behind_proxies, permissions, secret, text};
 use crate::config::duration;
@@ -16,6 +17,7 @@ pub struct Authorization {
     /// None said, not none there.
     pub users: Option<Vec<Entry>>,
     pub timeout_ns: Option<u64>,
+    pub callout: Option<callout::Said>,
 }
 
 const KEYS: [&str; 7] =
@@ -59,9 +61,7 @@ impl Authorization {
                 }
                 "proxy_required" => not_behind_proxies(key, value)?,
                 "auth_callout" | "auth_hook" => {
-                    return Err(value.fault(format!(
-                        "{key} is not supported yet: write users, with passwords or nkeys"
-                    )));
+                    found.callout = Some(callout::read(value, reader.errors)?);
                 }
                 _ if value.referenced.get() => {}
                 _ => reader.errors.push(value.fault(unknown("field", key, KEYS.into_iter()))),

@@ -2,6 +2,7 @@
 //! `system_account`, and what comes of them together.
 
 mod authorization;
+mod callout;
 mod permissions;
 mod routes;
 mod users;
@@ -228,6 +229,7 @@ impl Said {
             beside: Beside {
                 accounts: !self.accounts.is_empty(),
                 users: of_accounts || users.is_some_and(|users| !users.is_empty()),
+                callout: self.authorization.as_ref().is_some_and(|it| it.callout.is_some()),
                 nobody: self.no_auth_user.as_ref().is_some_and(|name| !name.is_empty()),
             },
             ..tokens.clone()
@@ -267,6 +269,10 @@ impl Said {
         access.required |= access.token.is_some() || access.single.is_some();
         if let Some(ns) = authorization.timeout_ns {
             access.auth_timeout_ns = ns;
+        }
+        if let Some(said) = &authorization.callout {
+            let callout = said.of(&access)?;
+            access.leave_to(callout);
         }
         self.resolve_nobody(&mut access)?;
         self.bind(&mut access)?;

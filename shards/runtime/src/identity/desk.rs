@@ -283,7 +283,8 @@ impl Desk {
         }
     }
 
-    fn seat(&mut self, mut admission: Admission) -> Outcome {
+    /// Counts somebody among its account's connections, if that counts them.
+    pub fn seat(&mut self, mut admission: Admission) -> Outcome {
         let account = admission.user.account;
         let limits = self.access.account_at(account).map(|account| account.limits);
         if let Some(max) = limits.and_then(|limits| limits.connections_max) {

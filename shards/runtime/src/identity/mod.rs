@@ -1,6 +1,7 @@
 //! Operators, accounts and users that prove who they are with tokens: where the tokens are, and
 //! whom to believe.
 
+pub(crate) mod callout;
 pub(crate) mod claims_update;
 pub(crate) mod desk;
 mod directory;
@@ -47,6 +48,8 @@ pub struct Beside {
     pub users: bool,
     /// Somebody that clients are who say nothing of themselves.
     pub nobody: bool,
+    /// A service that lets clients in.
+    pub callout: bool,
 }
 
 /// Where accounts' tokens are.
@@ -157,6 +160,10 @@ impl Words {
         }
         if !self.trusted_keys.is_empty() {
             return Err("conflicting options for 'TrustedKeys' and 'TrustedOperators'".to_string());
+        }
+        if self.beside.callout {
+            return Err("operators do not allow authorization callouts to be configured directly"
+                .to_string());
         }
         if self.beside.nobody {
             return Err("no_auth_user not compatible with Trusted Operator".to_string());

@@ -5,6 +5,7 @@ use std::fmt;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signature, VerifyingKey};
 
+use super::callout::Applicant;
 use super::secret::Secret;
 use super::token::{Outcome, Shown};
 use crate::ids::AccountId;
@@ -18,6 +19,7 @@ enum What {
     Hash { hash: Secret, presented: Secret },
     Signature { key: [u8; 32], nonce: Box<str>, signature: Box<str> },
     Token(Shown),
+    Callout(Applicant),
     Seat { account: AccountId, max: u32 },
 }
 
@@ -34,6 +36,10 @@ impl Check {
         Check(What::Token(shown))
     }
 
+    pub(crate) fn callout(applicant: Applicant) -> Check {
+        Check(What::Callout(applicant))
+    }
+
     pub(crate) fn seat(account: AccountId, max: u32) -> Check {
         Check(What::Seat { account, max })
     }
@@ -46,7 +52,7 @@ impl Check {
             What::Signature { key, nonce, signature } => {
                 is_signed(key, nonce, signature).unwrap_or(false)
             }
-            What::Token(_) | What::Seat { .. } => false,
+            What::Token(_) | What::Callout(_) | What::Seat { .. } => false,
         };
         match passes {
             true => Outcome::Passed,
@@ -60,6 +66,19 @@ impl Check {
             What::Token(shown) => Some(shown),
             _ => None,
         }
+    }
+
+    /// Somebody whom a service has to judge.
+    pub fn applicant(&self) -> Option<&Applicant> {
+        match &self.0 {
+            What::Callout(applicant) => Some(applicant),
+            _ => None,
+        }
+    }
+
+    /// Others than [`Check::outcome`] have to tell.
+    pub fn is_for_others(&self) -> bool {
+        matches!(self.0, What::Token(_) | What::Callout(_) | What::Seat { .. })
     }
 
     /// An account and how many connections it may have: whoever counts them has to say whether
@@ -78,6 +97,7 @@ impl fmt::Debug for Check {
             What::Hash { .. } => "Check(hash)",
             What::Signature { .. } => "Check(signature)",
             What::Token(_) => "Check(token)",
+            What::Callout(_) => "Check(callout)",
             What::Seat { .. } => "Check(seat)",
         })
     }

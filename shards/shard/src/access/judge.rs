@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::check::Check;
 use super::secret::Secret;
 use super::{Access, ConnectionTypes, Proof, Shown, User};
+use wire::Connect;
+
 use crate::input::Name;
 use crate::security::TlsFacts;
 
@@ -21,7 +23,10 @@ pub(crate) struct Presented<'a> {
     pub jwt: &'a str,
     pub address: IpAddr,
     pub kind: ConnectionTypes,
-    pub tls: Option<&'a TlsFacts>,
+    pub tls: Option<&'a Arc<TlsFacts>>,
+    /// The whole of its CONNECT.
+    pub connect: &'a Connect,
+    pub cid: u64,
 }
 
 impl Presented<'_> {
@@ -52,6 +57,10 @@ const UNKNOWN: Verdict = Verdict::Out("unknown user, or not by this kind of conn
 impl Access {
     /// Decides, or says what has to be looked at first.
     pub(crate) fn judge(&self, shown: &Presented<'_>) -> Verdict {
+        self.or_callout(shown, self.judge_alone(shown))
+    }
+
+    fn judge_alone(&self, shown: &Presented<'_>) -> Verdict {
         if !self.required {
             return Verdict::In(None);
         }

@@ -4,6 +4,7 @@
 //! A shard is given another [`Access`] as a whole ([`crate::report::Ask::Access`]). Accounts keep
 //! their numbers from one to the next, so frames under way keep their meaning.
 
+mod callout;
 mod check;
 mod dn;
 mod judge;
@@ -20,6 +21,7 @@ use crate::account::{Limits, Ties, standing};
 use crate::ids::{AccountId, Nanos};
 use crate::limits::SECONDS;
 
+pub use callout::{Applicant, CALLOUT_SUBJECT, Callout};
 pub use check::Check;
 pub use dn::{DistinguishedName, Part};
 pub(crate) use judge::{Presented, Verdict};
@@ -54,6 +56,8 @@ pub struct Access {
     no_auth_user: Option<Arc<User>>,
     /// Clients show users' tokens, and nothing else counts.
     believes_tokens: bool,
+    /// A service that lets in whom it will.
+    pub callout: Option<Arc<Callout>>,
     /// INFO does not ask for credentials, because a client without is let in.
     pub is_open: bool,
     /// A client is the user that its certificate names.
@@ -162,6 +166,7 @@ impl Default for Access {
             required: false,
             token: None,
             believes_tokens: false,
+            callout: None,
             single: None,
             no_auth_user: None,
             is_open: false,
@@ -225,6 +230,16 @@ impl Access {
     pub fn believe_tokens(&mut self) {
         self.believes_tokens = true;
         self.required = true;
+    }
+
+    /// A service lets in whom it will from now on. Nobody in its account may ask it.
+    pub fn leave_to(&mut self, callout: Callout) {
+        for user in self.users.iter_mut().filter(|user| user.account == callout.account) {
+            let permissions = Permissions::all_but(user.permissions.as_deref(), CALLOUT_SUBJECT);
+            *user = Arc::new(User { permissions: Some(Arc::new(permissions)), ..(**user).clone() });
+        }
+        self.required = true;
+        self.callout = Some(Arc::new(callout));
     }
 
     /// Do they have to?
@@ -376,7 +391,7 @@ impl Access {
 
     /// Clients have to be able to sign a nonce.
     pub fn needs_nonce(&self) -> bool {
-        self.believes_tokens || !self.by_key.is_empty()
+        self.believes_tokens || self.callout.is_some() || !self.by_key.is_empty()
     }
 
     /// Who a client is that begins with another verb than CONNECT.

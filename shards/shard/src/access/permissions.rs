@@ -148,6 +148,16 @@ impl RuleSet {
         all
     }
 
+    fn rules(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (_, pattern, queues) in self.table.iter() {
+            let rule = |queue: Option<Box<[u8]>>| Rule { pattern: pattern.into(), queue };
+            rules.extend(queues.any.then(|| rule(None)));
+            rules.extend(queues.named.iter().map(|name| rule(Some(name.clone()))));
+        }
+        rules
+    }
+
     /// Is a subject, taken byte by byte, under a rule that is not about a queue group?
     fn has(&self, subject: &[u8]) -> bool {
         self.table.has_match(subject)
@@ -194,6 +204,23 @@ impl Rules {
 }
 
 impl Permissions {
+    /// As `own`, or all if that is none, but for one subject to publish to.
+    pub(crate) fn all_but(own: Option<&Permissions>, subject: &str) -> Permissions {
+        let copy = |rules: &Rules| Rules {
+            allow: rules.allow.as_ref().map(|set| RuleSet::new(&set.rules())),
+            deny: rules.deny.as_ref().map(|set| RuleSet::new(&set.rules())),
+        };
+        let mut made = own.map_or_else(Permissions::default, |own| Permissions {
+            publish: copy(&own.publish),
+            subscribe: copy(&own.subscribe),
+            responses: own.responses,
+        });
+        let mut denied = made.publish.deny.as_ref().map(RuleSet::rules).unwrap_or_default();
+        denied.push(Rule { pattern: subject.as_bytes().into(), queue: None });
+        made.publish.deny = Some(RuleSet::new(&denied));
+        made
+    }
+
     /// May it publish to this subject? Responses apart.
     pub(crate) fn may_publish(&self, subject: &[u8]) -> bool {
         let rules = &self.publish;

@@ -51,6 +51,8 @@ pub(crate) struct Claimed {
     check: Option<Box<Check>>,
     /// It has not said CONNECT.
     is_silent: bool,
+    /// A service has to say, until then; 0 is none.
+    called_out_until: Nanos,
 }
 
 /// Who a connection is, and what it has shown of itself apart from secrets.
@@ -70,14 +72,16 @@ pub(crate) struct Identity {
     pub seat: Option<AccountId>,
 }
 
-/// Checks that are out, and connections whose turn has not come.
+/// Checks that are out, and connections whose turn has not come. What a service is asked is apart,
+/// so that whoever needs none does not wait for it.
 #[derive(Default)]
 pub(crate) struct Checks {
-    out: usize,
+    out: Vec<ConnId>,
     waiting: VecDeque<ConnId>,
 }
 
 const TOKEN: &str = "[REDACTED]";
+const TOO_LATE: &str = "authorization callout response not received in time";
 
 impl Client {
     #[inline]
@@ -125,8 +129,18 @@ impl Shard {
 
     /// Is this connection late?
     pub(crate) fn login_due(&mut self, conn: ConnId, out: &mut Effects) {
-        if self.client(conn).is_none_or(|client| client.is_in()) {
+        let Some(client) = self.client(conn).filter(|client| !client.is_in()) else { return };
+        let until = match &client.standing {
+            Standing::Checking(claimed) => claimed.called_out_until,
+            _ => 0,
+        };
+        if until > self.now {
             return;
+        }
+        if until > 0 {
+            // It has said who it is; who should know was too slow.
+            self.note(conn, Event::TurnedAway(TOO_LATE.into()), out);
+            return self.turn_away(conn, out);
         }
         self.note(conn, Event::Late, out);
         self.send_err(conn, error_text::AUTHENTICATION_TIMEOUT, out);
@@ -167,7 +181,9 @@ impl Shard {
             jwt: secrets.jwt.as_deref().unwrap_or_default(),
             address: client.addr.ip(),
             kind: ConnectionTypes::STANDARD,
-            tls: identity.tls.as_deref(),
+            tls: identity.tls.as_ref(),
+            connect,
+            cid: client.cid,
         })
     }
 
@@ -210,7 +226,7 @@ impl Shard {
                 }
             }
             Verdict::Check(check, user) => {
-                if check.shown().is_some() {
+                if check.shown().is_some() || check.applicant().is_some() {
                     // It is given a seat with the answer.
                     self.stand_up(conn, out);
                 }
@@ -224,25 +240,34 @@ impl Shard {
     }
 
     /// Gives out checks, as many as may be out at once.
-    fn give_checks(&mut self, out: &mut Effects) {
-        while self.checks.out < CHECKS_MAX
-            && let Some(conn) = self.checks.waiting.pop_front()
+    fn give_checks(&mut self, called_out: bool, out: &mut Effects) {
+        while self.checks(called_out).out.len() < CHECKS_MAX
+            && let Some(conn) = self.checks(called_out).waiting.pop_front()
         {
             let Some(client) = self.client(conn) else { continue };
             let Standing::Checking(claimed) = &mut client.standing else { continue };
             let Some(check) = claimed.check.take() else { continue };
-            self.checks.out += 1;
+            self.checks(called_out).out.push(conn);
             out.checks.push((conn, check));
         }
-        let clients = &self.clients;
-        self.checks
-            .prune(|conn| clients[conn.index()].as_ref().is_some_and(|client| client.conn == conn));
+        let mut checks = std::mem::take(self.checks(called_out));
+        checks.prune(|conn| self.client(conn).is_some());
+        *self.checks(called_out) = checks;
+    }
+
+    fn checks(&mut self, called_out: bool) -> &mut Checks {
+        match called_out {
+            true => &mut self.callouts,
+            false => &mut self.checks,
+        }
     }
 
     /// A check has come back.
     pub(crate) fn checked(&mut self, conn: ConnId, outcome: Outcome, out: &mut Effects) {
-        self.checks.out = self.checks.out.saturating_sub(1);
-        self.give_checks(out);
+        for called_out in [false, true] {
+            self.checks(called_out).out.retain(|it| *it != conn);
+            self.give_checks(called_out, out);
+        }
         let Some(claimed) = self.claimed(conn) else {
             // It did not wait for the answer.
             return free_seat(&outcome, out);
@@ -295,12 +320,18 @@ impl Shard {
         user: Option<Arc<User>>,
         out: &mut Effects,
     ) {
+        let called_out = check.applicant().is_some();
+        let mut called_out_until = 0;
+        if called_out {
+            called_out_until = self.now + self.options.access.auth_timeout_ns;
+            self.timers.set(called_out_until, Due::Login, conn);
+        }
         let Some(client) = self.client(conn) else { return };
-        client.standing =
-            Standing::Checking(Box::new(Claimed { user, check: Some(check), is_silent: false }));
+        let claimed = Claimed { user, check: Some(check), is_silent: false, called_out_until };
+        client.standing = Standing::Checking(Box::new(claimed));
         client.wait = Wait::Check;
-        self.checks.wait(conn);
-        self.give_checks(out);
+        self.checks(called_out).waiting.push_back(conn);
+        self.give_checks(called_out, out);
     }
 
     /// The connection is this user, once there is room in the account. False if that is not known
@@ -428,12 +459,8 @@ fn free_seat(outcome: &Outcome, out: &mut Effects) {
 }
 
 impl Checks {
-    fn wait(&mut self, conn: ConnId) {
-        self.waiting.push_back(conn);
-    }
-
     /// Drops those that are gone, when they may be the larger part.
-    fn prune(&mut self, is_open: impl Fn(ConnId) -> bool) {
+    fn prune(&mut self, mut is_open: impl FnMut(ConnId) -> bool) {
         if self.waiting.len() > 1024 && self.waiting.len() == self.waiting.capacity() {
             self.waiting.retain(|conn| is_open(*conn));
             self.waiting.shrink_to(2 * self.waiting.len());

@@ -132,7 +132,9 @@ impl Shard {
         if !matches!(client.standing, Standing::In) {
             // It is measured by what it shows next; what is being looked at is out of date, unless
             // by those who made the new access.
-            let stays = matches!(client.standing, Standing::Greeting) || access.believes_tokens();
+            let stays = matches!(client.standing, Standing::Greeting)
+                || access.believes_tokens()
+                || access.callout.is_some();
             return if stays { Fate::Stays } else { Fate::TurnedAway };
         }
         let (before, account) = (client.identity.user.clone(), client.account);
@@ -181,7 +183,11 @@ impl Shard {
         );
         let access = self.options.access.clone();
         let Some(account) = access.account_at(user.account) else { return expired };
-        let Some(terms) = &account.terms else { return Fate::TurnedAway };
+        let Some(terms) = &account.terms else {
+            // Whom a service has let in can't be asked about again without what was shown.
+            let stays = access.callout.is_some() && !account.is_gone;
+            return if stays { Fate::Stays } else { Fate::TurnedAway };
+        };
         if account.is_gone {
             return expired;
         }

@@ -39,7 +39,13 @@ impl System {
 impl Shard {
     /// Holds the services from now on; none without a system account. [`News::Settled`] tells when
     /// all shards know of them.
-    pub(crate) fn serve(&mut self, conn: ConnId, subjects: &[String], out: &mut Effects) {
+    pub(crate) fn serve(
+        &mut self,
+        conn: ConnId,
+        subjects: &[String],
+        elsewhere: &[(AccountId, String)],
+        out: &mut Effects,
+    ) {
         let Some(account) = self.options.access.system else {
             out.news.push(News::Settled);
             return;
@@ -54,7 +60,9 @@ impl Shard {
             // No write deadline: it takes everything at once.
             receiver.watched = true;
         }
-        for (at, subject) in subjects.iter().enumerate() {
+        let own = subjects.iter().map(|subject| (account, subject));
+        let all = own.chain(elsewhere.iter().map(|(account, subject)| (*account, subject)));
+        for (at, (account, subject)) in all.enumerate() {
             let table = &mut self.accounts[account.0 as usize];
             let pattern = table.intern(subject.as_bytes());
             let sid = Sid::new(at.to_string().as_bytes());
@@ -126,6 +134,7 @@ impl Shard {
             let Some(system) = &mut self.system else { return };
             let (conn, account) = (system.conn, system.account);
             let Some(saying) = system.waiting.pop_front() else { return };
+            let account = saying.account.unwrap_or(account);
             self.publish_saying(conn, account, *saying, out);
         }
     }
@@ -138,7 +147,7 @@ impl Shard {
         saying: Saying,
         out: &mut Effects,
     ) {
-        let Saying { subject, header, payload } = saying;
+        let Saying { subject, reply, header, payload, .. } = saying;
         let mut ways = vec![(account, subject)];
         if ReplyId::shard(&ways[0].1) == Some(self.id) {
             let answer = self.resolve(account, &ways[0].1, payload.is_empty());
@@ -150,12 +159,12 @@ impl Shard {
         let header_len = header.len();
         let body = [header, payload].concat();
         let mut tail = Vec::new();
-        emit::canonical_tail(&mut tail, b"", header_len, &body);
+        emit::canonical_tail(&mut tail, &reply, header_len, &body);
         for (hops, (account, subject)) in ways.iter().enumerate() {
             let publication = Publication {
                 account: *account,
                 subject,
-                reply: b"",
+                reply: &reply,
                 header_len,
                 payload: &body,
                 tail: &tail,

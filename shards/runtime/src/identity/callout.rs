@@ -1,0 +1,261 @@
+//! Asks a service of the operator's who a client is, and judges what it says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use claims::{ClientInfo, ConnectOptions, Request as Asked, ServerId, decode_user, read_response};
+use nkeys::{KeyPair, XKey};
+use shard::access::{
+    Access, Admission, Applicant, CALLOUT_SUBJECT, Callout, Outcome, Proof, Secret, Token, User,
+};
+use shard::account::Limits;
+use shard::report::{Request, Saying};
+use shard::{ConnId, Nanos, ShardId};
+
+use super::desk::now_s;
+use super::rights::{connection_types, permissions};
+
+/// What answers come to begins with this.
+const INBOX: &str = "$SYS._INBOX.callout";
+/// What every token begins with; sealed answers do not.
+const TOKEN_START: &[u8] = b"eyJ";
+
+/// The server's own keys, and what it says of itself to the service.
+pub struct Caller {
+    server: KeyPair,
+    xkey: XKey,
+    about: ServerId,
+    asked: HashMap<String, Waiting>,
+    count: u64,
+}
+
+/// One client that the service was asked about.
+struct Waiting {
+    shard: ShardId,
+    conn: ConnId,
+    /// Made for this request alone: the answer's user must have it.
+    user: String,
+    until: Instant,
+}
+
+/// Whom an answer is about, and what comes of it.
+pub type Answered = (ShardId, ConnId, Outcome);
+
+impl Caller {
+    /// # Errors
+    /// The seeds are none.
+    pub fn new(seed: &Secret, xkey: &Secret, about: ServerId) -> Result<Caller, String> {
+        Ok(Caller {
+            server: KeyPair::from_seed(seed.expose()).map_err(|error| error.to_string())?,
+            xkey: XKey::from_seed(xkey.expose()).map_err(|error| error.to_string())?,
+            about,
+            asked: HashMap::new(),
+            count: 0,
+        })
+    }
+
+    /// What is listened to in the service's account.
+    pub fn inbox() -> String {
+        format!("{INBOX}.*")
+    }
+
+    /// Is this an answer?
+    pub fn concerns(subject: &[u8]) -> bool {
+        subject.starts_with(INBOX.as_bytes())
+    }
+
+    /// The question about a client; its answer comes in `patience_ns`, or it is turned away.
+    ///
+    /// # Errors
+    /// It can't be asked.
+    pub fn ask(
+        &mut self,
+        callout: &Callout,
+        (shard, conn): (ShardId, ConnId),
+        applicant: &Applicant,
+        patience_ns: Nanos,
+    ) -> Result<Saying, String> {
+        let user = KeyPair::new_user().public_key();
+        let patience = Duration::from_nanos(patience_ns);
+        let expires_s = now_s() + i64::try_from(patience.as_secs()).unwrap_or(0);
+        let mut about = self.about.clone();
+        if callout.xkey.is_some() {
+            about.xkey = self.xkey.public_key();
+        }
+        let asked = question(about, &user, applicant);
+        let text = claims::request(&self.server, &callout.issuer, &asked, now_s(), expires_s)
+            .map_err(|why| why.to_string())?;
+        let (mut payload, mut header) = (text.into_bytes(), Vec::new());
+        if let Some(key) = &callout.xkey {
+            let service = XKey::from_public_key(key).map_err(|error| error.to_string())?;
+            payload = self.xkey.seal(&payload, &service).map_err(|error| error.to_string())?;
+            let own = self.xkey.public_key();
+            header = format!("NATS/1.0\r\nNats-Server-Xkey: {own}\r\n\r\n").into_bytes();
+        }
+        self.count += 1;
+        let name = format!("{}{}", KeyPair::new_user().public_key(), self.count);
+        let reply = format!("{INBOX}.{name}").into_bytes();
+        let until = Instant::now() + patience;
+        self.asked.insert(name, Waiting { shard, conn, user, until });
+        Ok(Saying {
+            account: Some(callout.account),
+            reply,
+            header,
+            ..Saying::new(CALLOUT_SUBJECT.into(), payload)
+        })
+    }
+
+    /// Those whose answer has not come in time.
+    pub fn too_late(&mut self) -> Vec<Answered> {
+        let now = Instant::now();
+        let late = self.asked.extract_if(|_, waiting| waiting.until <= now);
+        let why = "authorization callout response not received in time";
+        late.map(|(_, it)| (it.shard, it.conn, Outcome::Failed(why.into()))).collect()
+    }
+
+    /// Is anybody waited for?
+    pub fn waits(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// An answer has come. None if nobody waits for it any more.
+    pub fn hear(
+        &mut self,
+        callout: &Callout,
+        access: &Access,
+        request: &Request,
+    ) -> Option<Answered> {
+        let subject = std::str::from_utf8(&request.subject).ok()?;
+        let Waiting { shard, conn, user, .. } = self.asked.remove(subject.rsplit('.').next()?)?;
+        let outcome = match self.judge(callout, access, &user, &request.payload) {
+            Ok(admission) => Outcome::Admitted(Box::new(admission)),
+            Err(why) => {
+                log::warn!("{why}");
+                Outcome::Failed(why.into())
+            }
+        };
+        Some((shard, conn, outcome))
+    }
+
+    fn judge(
+        &self,
+        callout: &Callout,
+        access: &Access,
+        user: &str,
+        payload: &[u8],
+    ) -> Result<Admission, String> {
+        let name = access.name_of(callout.account);
+        if payload.is_empty() {
+            return Err(format!(
+                "Auth callout violation: \"no reason supplied\" on account {name:?}"
+            ));
+        }
+        let (text, is_sealed) = self.unsealed(callout, payload)?;
+        let response = read_response(&text, &self.about.id, user, now_s())?;
+        if !is_sealed && response.claims.issuer != *callout.issuer {
+            return Err("Auth callout signing key is unknown".to_string());
+        }
+        let claimant = decode_user(response.user_token()?).map_err(|why| why.to_string())?;
+        claimant.check(now_s()).map_err(|why| format!("Error validating user JWT: {why}"))?;
+        if claimant.claims.subject != user {
+            let found = &claimant.claims.subject;
+            return Err(format!("Expected authorized user of {user:?} but got {found:?}"));
+        }
+        if !claimant.issuer_account().is_empty() {
+            return Err("attempted to use issuer_account".to_string());
+        }
+        if claimant.claims.issuer != *callout.issuer {
+            let found = &claimant.claims.issuer;
+            return Err(format!("Wrong issuer for auth callout response: {found:?}"));
+        }
+        let limits = claimant.limits();
+        if limits.proxy_required {
+            return Err("Proxy connection required".to_string());
+        }
+        if !limits.hours.ranges.is_empty() {
+            return Err("hours of users that a service lets in are not supported yet".to_string());
+        }
+        let kinds = connection_types(&limits.allowed_connection_types)
+            .ok_or("Authorized user using invalid connection type")?;
+        let placement = &claimant.claims.audience;
+        let account = access
+            .find_account(placement)
+            .ok_or_else(|| format!("No valid account {placement:?} for auth callout response"))?;
+        let (key, called) = (&claimant.claims.subject, &claimant.claims.name);
+        let expires_s = claimant.claims.expires_s;
+        Ok(Admission {
+            user: Arc::new(User {
+                name: if called.is_empty() { key } else { called }.as_str().into(),
+                proof: Proof::Token(Token {
+                    issued_at_s: claimant.claims.issued_at_s,
+                    ..Token::default()
+                }),
+                account,
+                permissions: match account == callout.account {
+                    true => Some(super::rights::not_asking(&limits.permissions)),
+                    false => permissions(&limits.permissions),
+                },
+                connection_types: kinds,
+                limits: Limits::default(),
+            }),
+            expires_in_ns: (expires_s > 0).then(|| {
+                u64::try_from(expires_s - now_s()).unwrap_or(0).saturating_mul(1_000_000_000)
+            }),
+            is_seated: false,
+        })
+    }
+
+    fn unsealed(&self, callout: &Callout, payload: &[u8]) -> Result<(String, bool), String> {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "no token".to_string());
+        match &callout.xkey {
+            Some(key) if !payload.starts_with(TOKEN_START) => {
+                let service = XKey::from_public_key(key).map_err(|error| error.to_string())?;
+                let opened = self
+                    .xkey
+                    .open(payload, &service)
+                    .map_err(|_| "error decrypting auth callout response".to_string())?;
+                Ok((text(opened)?, true))
+            }
+            _ => Ok((text(payload.to_vec())?, false)),
+        }
+    }
+}
+
+fn question(about: ServerId, user: &str, applicant: &Applicant) -> Asked {
+    let (name, lang, version, protocol) = &applicant.about;
+    let secret = |secret: &Secret| secret.expose().to_string();
+    let who = [&*applicant.nkey, &*applicant.user];
+    Asked {
+        server_id: about,
+        user_nkey: user.to_string(),
+        client_info: ClientInfo {
+            host: applicant.address.to_string(),
+            id: applicant.cid,
+            user: who.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_string(),
+            name: name.to_string(),
+            kind: "Client",
+            transport: "nats",
+            nonce: match applicant.signature.is_empty() {
+                true => String::new(),
+                false => applicant.nonce.to_string(),
+            },
+        },
+        connect_opts: ConnectOptions {
+            jwt: secret(&applicant.jwt),
+            nkey: applicant.nkey.to_string(),
+            signature: applicant.signature.to_string(),
+            token: secret(&applicant.token),
+            user: applicant.user.to_string(),
+            password: secret(&applicant.pass),
+            name: name.to_string(),
+            lang: lang.to_string(),
+            version: version.to_string(),
+            protocol: *protocol,
+        },
+        client_tls: applicant
+            .tls
+            .as_ref()
+            .map(|tls| claims::tls_facts(tls.version, tls.cipher, Vec::new(), false)),
+    }
+}
