@@ -20,6 +20,7 @@ use crate::latency::Latency;
 use crate::listener::Listener;
 use crate::logins::Work;
 use crate::notes;
+use crate::process;
 use crate::ring::{Completion, Op, Ring, Tag};
 
 /// Completions looked at in one turn.
@@ -118,7 +119,8 @@ impl<E: Engine> Driver<E> {
     pub fn new(parts: Parts, peers: Peers, engine: E, mut ring: Ring) -> Driver<E> {
         let bell = parts.commons.mailboxes[parts.id.index()].bell.clone();
         ring.watch(bell.as_raw_fd());
-        let gathers = parts.commons.gather_ns >= 1000 && ring.can_gather();
+        let wait_ns = parts.commons.gather_ns;
+        let gathers = wait_ns >= 1000 && ring.can_gather();
         Driver {
             id: parts.id,
             engine,
@@ -146,7 +148,7 @@ impl<E: Engine> Driver<E> {
             reads: (0, 0),
             writes: (0, 0),
             latency: Latency::new(),
-            gather: gathers.then(|| Gather::new(0)),
+            gather: gathers.then(|| Gather::new(wait_ns)),
             reads_seen: 0,
         }
     }
@@ -225,7 +227,7 @@ impl<E: Engine> Driver<E> {
         self.reads_seen = self.reads.0;
         let now = self.commons.now();
         if reads > 0 {
-            gather.took(reads, now);
+            gather.took(reads, now, process::thread_run_ns);
         }
         let least = Duration::from_nanos(self.commons.gather_ns);
         // The kernel looks at the time only when the least is over.

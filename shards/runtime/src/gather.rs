@@ -1,14 +1,18 @@
 //! When to let input gather before it is looked at: under load from many connections, a turn that
-//! finds more to do does it with fewer sends, because what goes to one receiver goes together.
+//! finds more to do does it with fewer sends, because what goes to one receiver goes together, and
+//! fewer turns mean fewer sleeps.
 //!
 //! Waiting pays only if more comes meanwhile. Clients that wait for answers send nothing until
 //! they have them: to keep them waiting gathers much, and slows all of them. So waiting is tried
-//! for some turns, and goes on only if it has gathered without anything coming more slowly.
+//! for some turns, and goes on only if it has gathered without anything coming more slowly. A shard
+//! that has time to spare spends it on looking at once.
 
 use shard::Nanos;
 
-/// Connections with input in a turn from which on there is a load.
-const LOAD_MIN: u32 = 4;
+/// How much of its core a shard needs without waiting for there to be a load, in percent.
+const BUSY_MIN_PERCENT: u64 = 25;
+/// Reads to be expected in a wait from which on it is tried.
+const READS_MIN: u64 = 8;
 /// Turns over which it is measured what comes by itself.
 const NATURAL_TURNS: u32 = 128;
 /// Turns after which waiting must have shown that it gathers.
@@ -22,15 +26,19 @@ const GAIN_MIN: u64 = 2;
 const RATE_MIN_PERCENT: u64 = 85;
 /// After this long without input, what was measured is of another time.
 const GAP_NS: Nanos = 5_000_000;
+const SECOND_NS: Nanos = 1_000_000_000;
 /// Completions at which a wait ends at once.
 pub(crate) const GATHERED_MAX: u32 = 256;
 
 /// One shard's judgement whether to wait.
 pub(crate) struct Gather {
+    wait_ns: Nanos,
     phase: Phase,
     turns: u32,
     reads: u64,
+    /// When the measurement began, and how long the thread had run by then.
     since: Nanos,
+    ran_ns: Nanos,
     last: Nanos,
     natural: Flow,
 }
@@ -42,6 +50,8 @@ struct Flow {
     reads: u64,
     /// Reads in a second.
     rate: u64,
+    /// How long the thread ran, in percent.
+    busy: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +67,18 @@ enum Phase {
 }
 
 impl Gather {
-    pub fn new(now: Nanos) -> Gather {
-        let natural = Flow::default();
-        Gather { phase: Phase::Measuring, turns: 0, reads: 0, since: now, last: now, natural }
+    /// Of a shard that may wait so long.
+    pub fn new(wait_ns: Nanos) -> Gather {
+        Gather {
+            wait_ns,
+            phase: Phase::Measuring,
+            turns: 0,
+            reads: 0,
+            since: 0,
+            ran_ns: 0,
+            last: 0,
+            natural: Flow::default(),
+        }
     }
 
     /// Should the shard wait before it looks for input again?
@@ -68,13 +87,14 @@ impl Gather {
             && now.saturating_sub(self.last) <= GAP_NS
     }
 
-    /// A turn after a sleep has had input from that many connections.
-    pub fn took(&mut self, reads: u64, now: Nanos) {
+    /// A turn after a sleep has had input from that many connections. `run_ns` tells how long the
+    /// thread has run; it is asked now and then.
+    pub fn took(&mut self, reads: u64, now: Nanos, run_ns: impl FnOnce() -> Nanos) {
         if now.saturating_sub(std::mem::replace(&mut self.last, now)) > GAP_NS {
             if self.phase != Phase::Resting {
                 self.phase = Phase::Measuring;
             }
-            (self.turns, self.reads, self.since) = (0, 0, now);
+            self.begin(now, run_ns());
             return;
         }
         self.turns += 1;
@@ -82,21 +102,29 @@ impl Gather {
         if self.turns < self.phase.turns() {
             return;
         }
+        let ran_ns = run_ns();
+        let time_ns = now.saturating_sub(self.since).max(1);
         let flow = Flow {
             reads: 16 * self.reads / u64::from(self.turns),
-            rate: self.reads * 1_000_000_000 / now.saturating_sub(self.since).max(1),
+            rate: self.reads * SECOND_NS / time_ns,
+            busy: 100 * ran_ns.saturating_sub(self.ran_ns) / time_ns,
         };
         self.phase = match self.phase {
             Phase::Measuring => {
                 self.natural = flow;
-                let is_load = flow.reads >= u64::from(16 * LOAD_MIN);
+                let is_load = flow.busy >= BUSY_MIN_PERCENT
+                    && flow.rate.saturating_mul(self.wait_ns) / SECOND_NS >= READS_MIN;
                 if is_load { Phase::Trying } else { Phase::Measuring }
             }
             Phase::Trying if flow.pays(&self.natural) => Phase::Waiting,
             Phase::Trying => Phase::Resting,
             Phase::Waiting | Phase::Resting => Phase::Measuring,
         };
-        (self.turns, self.reads, self.since) = (0, 0, now);
+        self.begin(now, ran_ns);
+    }
+
+    fn begin(&mut self, now: Nanos, ran_ns: Nanos) {
+        (self.turns, self.reads, self.since, self.ran_ns) = (0, 0, now, ran_ns);
     }
 }
 
@@ -121,21 +149,31 @@ impl Phase {
 mod tests {
     use super::*;
 
+    const WAIT_NS: Nanos = 500_000;
+
     /// What comes in a turn, and how long the turn takes, with and without a wait.
     struct Load {
         by_itself: (u64, Nanos),
         gathered: (u64, Nanos),
     }
 
-    /// Plays turns; gives how many of them waited.
+    fn gather() -> Gather {
+        Gather::new(WAIT_NS)
+    }
+
+    /// Plays turns of a shard that is busy half of the time; gives how many of them waited.
     fn play(gather: &mut Gather, turns: u32, load: &Load) -> u32 {
+        play_busy(50, gather, turns, load)
+    }
+
+    fn play_busy(percent: u64, gather: &mut Gather, turns: u32, load: &Load) -> u32 {
         let (mut waited, mut now) = (0, gather.last);
         for _ in 0..turns {
             let waits = gather.waits(now);
             waited += u32::from(waits);
             let (reads, ns) = if waits { load.gathered } else { load.by_itself };
             now += ns;
-            gather.took(reads, now);
+            gather.took(reads, now, || now * percent / 100);
         }
         waited
     }
@@ -145,20 +183,20 @@ mod tests {
 
     #[test]
     fn a_stream_from_many_connections_is_gathered() {
-        let waited = play(&mut Gather::new(0), 20_000, &STREAM);
+        let waited = play(&mut gather(), 20_000, &STREAM);
         assert!(waited > 18_000, "{waited}");
     }
 
     #[test]
     fn clients_that_wait_for_answers_are_not_kept_waiting() {
         let load = Load { by_itself: (10, 80_000), gathered: (50, 550_000) };
-        let waited = play(&mut Gather::new(0), 20_000, &load);
+        let waited = play(&mut gather(), 20_000, &load);
         assert!((TRIAL_TURNS..=3 * TRIAL_TURNS).contains(&waited), "tried now and then: {waited}");
     }
 
     #[test]
     fn nobody_waits_for_more_where_little_comes_after_a_load() {
-        let mut gather = Gather::new(0);
+        let mut gather = gather();
         play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &STREAM);
         assert!(gather.waits(gather.last));
         assert!(!gather.waits(gather.last + GAP_NS + 1), "an idle shard sleeps");
@@ -170,28 +208,44 @@ mod tests {
     #[test]
     fn the_time_before_a_load_is_no_part_of_it() {
         let load = Load { by_itself: (10, 80_000), gathered: (50, 550_000) };
-        let mut gather = Gather::new(0);
+        let mut gather = gather();
         play(&mut gather, NATURAL_TURNS / 2, &load);
-        gather.took(1, gather.since + 1_000_000_000);
+        let later = gather.since + SECOND_NS;
+        gather.took(1, later, || later / 2);
         assert!(play(&mut gather, 1000, &load) <= TRIAL_TURNS);
     }
 
     #[test]
     fn a_wait_that_gathers_nothing_ends() {
         let load = Load { by_itself: (50, 600_000), gathered: (50, 600_000) };
-        let waited = play(&mut Gather::new(0), 20_000, &load);
+        let waited = play(&mut gather(), 20_000, &load);
         assert!((TRIAL_TURNS..=3 * TRIAL_TURNS).contains(&waited), "{waited}");
     }
 
     #[test]
-    fn few_connections_are_never_kept_waiting() {
-        let load = Load { by_itself: (3, 100_000), gathered: (99, 600_000) };
-        assert_eq!(play(&mut Gather::new(0), 20_000, &load), 0);
+    fn what_comes_one_by_one_is_gathered_if_there_is_enough() {
+        let load =
+            |apart_ns| Load { by_itself: (1, apart_ns), gathered: (WAIT_NS / apart_ns, WAIT_NS) };
+        assert!(play(&mut gather(), 20_000, &load(30_000)) > 18_000);
+        assert_eq!(play(&mut gather(), 20_000, &load(100_000)), 0, "five reads are too few");
+    }
+
+    #[test]
+    fn one_connection_that_sends_often_is_not_kept_waiting() {
+        let load = Load { by_itself: (1, 20_000), gathered: (1, WAIT_NS) };
+        let waited = play(&mut gather(), 20_000, &load);
+        assert!((TRIAL_TURNS..=3 * TRIAL_TURNS).contains(&waited), "{waited}");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_shard_with_time_to_spare() {
+        assert_eq!(play_busy(20, &mut gather(), 20_000, &STREAM), 0);
+        assert!(play_busy(30, &mut gather(), 20_000, &STREAM) > 18_000);
     }
 
     #[test]
     fn a_load_that_ends_ends_it() {
-        let mut gather = Gather::new(0);
+        let mut gather = gather();
         play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &STREAM);
         assert!(gather.waits(gather.last));
         let quiet = Load { by_itself: (1, 100_000), gathered: (1, 600_000) };
