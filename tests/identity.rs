@@ -1,6 +1,8 @@
 //! Clients that prove who they are with tokens: nats-server and ringbus hear the same and answer the
 //! same.
 
+mod shown;
+
 use serde_json::json;
 
 use crate::command::Scratch;

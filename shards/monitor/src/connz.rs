@@ -14,7 +14,7 @@ use crate::json;
 use crate::page::{at_least_0, at_least_1_or, page};
 use crate::query::{Query, Subscriptions};
 use crate::site::Site;
-use crate::subsz::SubDetail;
+use crate::subsz::{SubDetail, or_name};
 
 /// Connections listed unless asked otherwise.
 const LIMIT: usize = 1024;
@@ -314,8 +314,14 @@ struct ConnInfo<'a> {
     subscriptions_list: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list_detail: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    jwt: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    issuer_key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_tag: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [Box<str>],
 }
 
 impl<'a> ConnInfo<'a> {
@@ -335,6 +341,8 @@ impl<'a> ConnInfo<'a> {
             }
         }
         let global = it.account == AccountId::GLOBAL_NAME;
+        let shown = query.auth || it.closed.is_some();
+        let papers = it.papers.as_deref().filter(|_| shown);
         ConnInfo {
             cid: it.cid,
             kind: "Client",
@@ -366,9 +374,23 @@ impl<'a> ConnInfo<'a> {
             account: (query.auth && !global).then_some(&it.account),
             subscriptions_list: subjects,
             subscriptions_list_detail: detail,
-            // An account without a tag is tagged with its name.
-            name_tag: (query.auth && (it.closed.is_none() || !global)).then_some(&it.account),
+            jwt: papers.map_or("", |papers| &papers.text),
+            issuer_key: if shown { &it.issuer_key } else { "" },
+            name_tag: name_tag(it, query.auth),
+            tags: papers.map_or(&[], |papers| &papers.tags),
         }
+    }
+}
+
+/// Of its account where it is asked who clients are. What is known of a closed client itself is
+/// shown in any case.
+fn name_tag(it: &Connection, auth: bool) -> Option<&str> {
+    let global = it.account == AccountId::GLOBAL_NAME;
+    match it.closed {
+        Some(_) if !auth || global => {
+            it.papers.as_ref().map(|papers| &*papers.name).filter(|name| !name.is_empty())
+        }
+        _ => auth.then(|| or_name(&it.account_tag, &it.account)),
     }
 }
 

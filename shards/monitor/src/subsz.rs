@@ -107,7 +107,6 @@ impl TableStats {
 pub(crate) struct SubDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
-    /// An account without a tag is tagged with its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     account_tag: Option<String>,
     subject: String,
@@ -124,7 +123,7 @@ impl SubDetail {
     pub(crate) fn new(subscription: &Subscription, account: bool) -> SubDetail {
         let account = account.then(|| subscription.account.clone());
         SubDetail {
-            account_tag: account.clone(),
+            account_tag: account.as_deref().map(|it| or_name(&subscription.account_tag, it).into()),
             account,
             subject: json::text(&subscription.subject),
             qgroup: subscription.queue.as_deref().map(json::text),
@@ -171,6 +170,11 @@ fn matching<'a>(query: &SubszQuery, reports: &'a [Report]) -> Vec<&'a Subscripti
         open.flat_map(|connection| &connection.subscriptions_list).filter(hit).collect();
     found.sort_by_key(|found| (found.cid, found.sid.len(), &found.sid));
     found
+}
+
+/// An account without a tag is tagged with its name.
+pub(crate) fn or_name<'a>(tag: &'a str, name: &'a str) -> &'a str {
+    if tag.is_empty() { name } else { tag }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

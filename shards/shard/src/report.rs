@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub use subject::{matches, valid_literal};
 pub use wire::CloseReason;
 
-use crate::access::{Access, Permissions};
+use crate::access::{Access, Papers, Permissions};
 use crate::account::response::ReplyId;
 use crate::ids::{AccountId, ConnId, Nanos, ShardId};
 use crate::security::TlsFacts;
@@ -355,6 +355,8 @@ pub struct Connection {
     pub subscriptions: u32,
     /// Its account's name.
     pub account: String,
+    /// What the account's token calls it; empty if that is nothing.
+    pub account_tag: String,
     /// What was agreed, if it uses TLS.
     pub tls: Option<Arc<TlsFacts>>,
     /// From its CONNECT.
@@ -366,6 +368,10 @@ pub struct Connection {
     /// Who it says it is, as /connz?auth=1 shows it: the nkey, else the user, else `[REDACTED]`
     /// if it gave a token; empty if it gave none of them.
     pub authorized_user: String,
+    /// Whose key vouches for it, if it has shown a key: a signing key's, else its account's name.
+    pub issuer_key: String,
+    /// What its token says.
+    pub papers: Option<Arc<Papers>>,
     /// What it may do; none is everything. Of open connections.
     pub permissions: Option<Arc<Permissions>>,
     /// Filled when asked for, of closed connections too.
@@ -377,6 +383,8 @@ pub struct Connection {
 pub struct Subscription {
     /// Its account's name.
     pub account: String,
+    /// What the account's token calls it; empty if that is nothing.
+    pub account_tag: String,
     /// The pattern.
     pub subject: Vec<u8>,
     /// The queue group.

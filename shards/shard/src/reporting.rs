@@ -1,5 +1,6 @@
 //! Figures and connections for monitoring, a budget at a time.
 
+use crate::access::Proof;
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
 use crate::interest::Account;
@@ -7,6 +8,7 @@ use crate::limits::REPORT_PER_TURN;
 use crate::report::{
     self, AccountFigures, Connection, DriverFigures, Figures, Report, SubjectRates, Wanted,
 };
+use crate::session::client::Client;
 use crate::shard::Shard;
 use crate::sid::SubId;
 
@@ -202,14 +204,25 @@ impl Shard {
             stalls: client.stalls,
             subscriptions: client.sids.len() as u32,
             account: self.account_name(client.account).to_owned(),
+            account_tag: self.options.access.tag_of(client.account).to_owned(),
             tls: client.identity.tls.clone(),
             name: client.connect.name.to_string(),
             lang: client.connect.lang.to_string(),
             version: client.connect.version.to_string(),
             authorized_user: client.identity.name.to_string(),
+            issuer_key: self.issuer_key(client).to_owned(),
+            papers: client.papers().cloned(),
             permissions: client.guard.as_ref().map(|guard| guard.permissions.clone()),
             subscriptions_list: list,
         })
+    }
+
+    fn issuer_key<'a>(&'a self, client: &'a Client) -> &'a str {
+        match client.identity.user.as_ref().map(|user| (&user.proof, user.account)) {
+            Some((Proof::Token(token), _)) if !token.signing_key.is_empty() => &token.signing_key,
+            Some((Proof::Token(_) | Proof::Nkey(_), account)) => self.account_name(account),
+            _ => "",
+        }
     }
 
     fn describe_sub(&self, sub: SubId) -> report::Subscription {
@@ -217,6 +230,7 @@ impl Shard {
         let account = &self.accounts[subscription.account.0 as usize];
         report::Subscription {
             account: self.account_name(subscription.account).to_owned(),
+            account_tag: self.options.access.tag_of(subscription.account).to_owned(),
             subject: account.pattern(subscription.pattern).to_vec(),
             queue: subscription.queue().map(|queue| queue.to_vec()),
             sid: subscription.sid.as_bytes().to_vec(),

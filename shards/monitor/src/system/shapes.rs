@@ -12,6 +12,7 @@ use crate::duration::rfc3339_nano;
 use crate::figures::{of_account, sum};
 use crate::json;
 use crate::site::Site;
+use crate::subsz::or_name;
 use crate::varz::ByKind;
 
 /// Who says it, in every message but the answer to IDZ.
@@ -238,13 +239,20 @@ pub(crate) struct Client<'a> {
     rtt: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    jwt: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    issuer_key: &'a str,
     name_tag: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [Box<str>],
     kind: &'static str,
     client_type: &'static str,
 }
 
 impl<'a> Client<'a> {
     pub(crate) fn new(it: &'a Connection) -> Client<'a> {
+        let papers = it.papers.as_deref();
         let stop = it.closed.map(|(_, at)| it.start_unix_ns + at.saturating_sub(it.start));
         Client {
             start: rfc3339_nano(it.start_unix_ns),
@@ -257,7 +265,10 @@ impl<'a> Client<'a> {
             ver: &it.version,
             rtt: if stop.is_some() { it.rtt } else { 0 },
             stop: stop.map(rfc3339_nano),
-            name_tag: &it.account,
+            jwt: papers.map_or("", |papers| &papers.text),
+            issuer_key: &it.issuer_key,
+            name_tag: or_name(&it.account_tag, &it.account),
+            tags: papers.map_or(&[], |papers| &papers.tags),
             kind: "Client",
             client_type: "nats",
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use claims::{Denied, LocalTime, Presented, SigningKey, Trust, User as Claimant, decode_user};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use shard::access::{Access, Admission, Outcome, Proof, Shown, Token, User};
+use shard::access::{Access, Admission, Outcome, Papers, Proof, Shown, Token, User};
 use shard::account::Limits;
 use shard::{AccountId, Nanos};
 
@@ -246,7 +246,7 @@ impl Desk {
         Ok(Admission {
             user: Arc::new(User {
                 name: claimant.claims.subject.as_str().into(),
-                proof: Proof::Token(token(&claimant, held, &admitted)),
+                proof: Proof::Token(token(&claimant, shown.token.expose(), held, &admitted)),
                 account,
                 permissions: match admitted.default_permissions {
                     true => permissions(held.account.default_permissions()),
@@ -331,7 +331,7 @@ impl From<Denied> for Refusal {
     }
 }
 
-fn token(claimant: &Claimant, held: &Held, admitted: &claims::Admitted) -> Token {
+fn token(claimant: &Claimant, text: &str, held: &Held, admitted: &claims::Admitted) -> Token {
     let issuer = &claimant.claims.issuer;
     let by_another = !claimant.issuer_account().is_empty();
     let signer = held.account.signing_keys().iter().rev().find(|known| known.key() == issuer);
@@ -341,6 +341,16 @@ fn token(claimant: &Claimant, held: &Held, admitted: &claims::Admitted) -> Token
         issued_at_s: claimant.claims.issued_at_s,
         is_bearer: admitted.limits.bearer_token,
         has_default_permissions: admitted.default_permissions,
+        papers: Arc::new(papers(claimant, text, admitted.limits.bearer_token)),
+    }
+}
+
+/// A bearer's token is not shown: whoever has it can use it.
+fn papers(claimant: &Claimant, text: &str, is_bearer: bool) -> Papers {
+    Papers {
+        text: if is_bearer { "" } else { text }.into(),
+        name: claimant.claims.name.as_str().into(),
+        tags: claimant.tags().iter().map(|tag| tag.as_str().into()).collect(),
     }
 }
 

@@ -276,6 +276,7 @@ fn terms(account: &Account, has_expired: bool) -> Terms {
         no_bearer: account.limits().no_bearer,
         default_permissions: permissions(account.default_permissions()),
         has_expired,
+        name: account.claims.name.as_str().into(),
     }
 }
 

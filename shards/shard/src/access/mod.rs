@@ -28,7 +28,7 @@ pub(crate) use judge::{Presented, Verdict};
 pub use permissions::{Permissions, Responses, Rule, RuleSet, Rules};
 pub use secret::Secret;
 pub(crate) use token::Void;
-pub use token::{Admission, Outcome, Shown, Terms, Token};
+pub use token::{Admission, Outcome, Papers, Shown, Terms, Token};
 
 /// How long a client may take to authenticate, unless the operator says otherwise.
 pub const AUTH_TIMEOUT: Nanos = 2 * SECONDS;
@@ -352,6 +352,12 @@ impl Access {
     /// The account's name.
     pub fn name_of(&self, account: AccountId) -> &str {
         self.accounts.get(account.0 as usize).map_or("", |account| &account.name)
+    }
+
+    /// What its token calls the account; empty if that is nothing.
+    pub fn tag_of(&self, account: AccountId) -> &str {
+        let terms = self.accounts.get(account.0 as usize).and_then(|it| it.terms.as_ref());
+        terms.map_or("", |terms| &terms.name)
     }
 
     /// The number of the account of this name, unless it is gone.

@@ -21,6 +21,19 @@ pub struct Token {
     pub is_bearer: bool,
     /// It said nothing of permissions: the account's defaults hold.
     pub has_default_permissions: bool,
+    /// What operators see of it.
+    pub papers: Arc<Papers>,
+}
+
+/// What a user's token says for people to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Papers {
+    /// The token, if it is worth nothing without a key; else empty.
+    pub text: Box<str>,
+    /// The user's name.
+    pub name: Box<str>,
+    /// What the user is tagged with.
+    pub tags: Vec<Box<str>>,
 }
 
 /// What an account's token says about its users.
@@ -36,6 +49,8 @@ pub struct Terms {
     pub default_permissions: Option<Arc<Permissions>>,
     /// Its time is over.
     pub has_expired: bool,
+    /// What it calls itself; may be empty.
+    pub name: Box<str>,
 }
 
 /// Why a user is no longer what it was when it came.

@@ -11,7 +11,7 @@ use wire::{CloseReason, Connect, Fault, Secrets, error_text};
 
 use super::client::{Client, Wait};
 use super::guard::Guard;
-use crate::access::{Check, ConnectionTypes, Outcome, Presented, Proof, User, Verdict};
+use crate::access::{Check, ConnectionTypes, Outcome, Papers, Presented, Proof, User, Verdict};
 use crate::effect::{Effects, Seat};
 use crate::ids::{AccountId, ConnId, Nanos};
 use crate::limits::CHECKS_MAX;
@@ -87,6 +87,14 @@ impl Client {
     #[inline]
     pub fn is_in(&self) -> bool {
         matches!(self.standing, Standing::In)
+    }
+
+    /// What its token says for people to read.
+    pub fn papers(&self) -> Option<&Arc<Papers>> {
+        match &self.identity.user.as_ref()?.proof {
+            Proof::Token(token) => Some(&token.papers),
+            _ => None,
+        }
     }
 }
 

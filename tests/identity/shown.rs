@@ -1,0 +1,170 @@
+//! What operators see of clients that came with tokens.
+
+use serde_json::{Value, json};
+
+use super::{ask, none, same_of_both};
+use crate::harness::server::Server;
+use crate::harness::tokens::{Account, Conn, User, World};
+
+const SHOWN: [&str; 8] =
+    ["acc", "account", "authorized_user", "issuer_key", "jwt", "name_tag", "tags", "user"];
+
+/// What is shown of who somebody is. A bearer's token is nobody's business.
+fn identity(of: &Value, secrets: &[&str]) -> String {
+    let shown = SHOWN.iter().filter_map(|key| Some((key, of.get(key)?)));
+    let shown = shown.filter(|(_, value)| value.as_str().is_none_or(|it| !secrets.contains(&it)));
+    shown.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Everybody in CONNZ with these options, once there are so many.
+fn connz(admin: &mut Conn, options: &str, count: usize) -> Vec<Value> {
+    for _ in 0..500 {
+        let answer = ask(admin, "$SYS.REQ.SERVER.PING.CONNZ", options);
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let all = answer["data"]["connections"].as_array().cloned().unwrap_or_default();
+        if all.len() == count {
+            return all;
+        }
+    }
+    panic!("there are never {count}: {options}");
+}
+
+fn event(admin: &mut Conn, secrets: &[&str]) -> String {
+    let event: Value = serde_json::from_str(&admin.message()).expect("JSON");
+    identity(&event["client"], secrets)
+}
+
+struct Cast {
+    world: World,
+    accounts: Vec<Account>,
+    users: Vec<User>,
+    /// Of `users`, those who are let in by their token alone.
+    bearers: Vec<usize>,
+}
+
+fn cast() -> Cast {
+    let (signing, role) = (nkeys::KeyPair::new_account(), nkeys::KeyPair::new_account());
+    let bearer_role = nkeys::KeyPair::new_account();
+    let scope = |key: &nkeys::KeyPair, bearer: bool| {
+        json!({
+            "kind": "user_scope", "key": key.public_key(), "role": "r",
+            "template": { "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1,
+                          "bearer_token": bearer },
+        })
+    };
+    let mut app = Account::new("APP", json!({ "tags": ["of:app"] }));
+    app.nats["signing_keys"] =
+        json!([signing.public_key(), scope(&role, false), scope(&bearer_role, true)]);
+    let mut nameless = Account::new("", none());
+    nameless.claims = none();
+    let tags = json!({ "tags": ["team:red", "b"] });
+    let mut by_key = tags.clone();
+    by_key["issuer_account"] = json!(app.id());
+    let users = vec![
+        app.user(json!({ "name": "ann" }), tags.clone()),
+        User::signed_by(&signing, json!({ "name": "bob" }), by_key),
+        User::scoped(&role, &app, json!({ "name": "cy" }), tags),
+        nameless.user(none(), none()),
+        app.user(json!({ "name": "bea" }), json!({ "bearer_token": true })),
+        User::scoped(&bearer_role, &app, json!({ "name": "dee" }), none()),
+    ];
+    Cast { world: World::new(), accounts: vec![app, nameless], users, bearers: vec![4, 5] }
+}
+
+#[test]
+fn who_clients_with_tokens_are() {
+    let Cast { world, accounts, users, bearers } = cast();
+    let system = world.system.user(json!({ "name": "root" }), none());
+    let secrets: Vec<&str> = bearers.iter().map(|at| &*users[*at].token).collect();
+    let secrets = &secrets[..];
+    let accounts: Vec<&Account> = accounts.iter().collect();
+    let shown = |all: Vec<Value>| all.iter().map(|it| identity(it, secrets)).collect::<Vec<_>>();
+    let told = same_of_both(&world.conf(&accounts), |server: &mut Server| {
+        let mut admin = Conn::with(server, &system).0;
+        let mut watch = Conn::with(server, &system).0;
+        watch.send("SUB $SYS.ACCOUNT.*.CONNECT 1\r\nSUB $SYS.ACCOUNT.*.DISCONNECT 2\r\n");
+        watch.settle();
+        let mut told = Vec::new();
+        let mut conns: Vec<Conn> = Vec::new();
+        for user in &users {
+            conns.push(Conn::with(server, user).0);
+            told.push(event(&mut watch, secrets));
+        }
+        let count = users.len() + 2;
+        told.push("open".to_string());
+        told.extend(shown(connz(&mut admin, r#"{"auth":true}"#, count)));
+        told.push("open, without auth".to_string());
+        told.extend(shown(connz(&mut admin, "{}", count)));
+        told.push("gone".to_string());
+        for conn in conns {
+            drop(conn);
+            told.push(event(&mut watch, secrets));
+        }
+        told.push("closed".to_string());
+        told.extend(shown(connz(&mut admin, r#"{"auth":true,"state":1}"#, users.len())));
+        told.push("closed, without auth".to_string());
+        told.extend(shown(connz(&mut admin, r#"{"state":1}"#, users.len())));
+        told
+    });
+    for user in &users[..4] {
+        let times = told.iter().filter(|line| line.contains(&user.token)).count();
+        assert_eq!(times, 5, "come, open, gone, and closed twice: {told:#?}");
+    }
+}
+
+#[test]
+fn tokens_of_bearers_are_not_shown() {
+    let Cast { world, accounts, users, bearers } = cast();
+    let system = world.system.user(none(), none());
+    let accounts: Vec<&Account> = accounts.iter().collect();
+    let program = crate::harness::server::Program::under_test();
+    let server = super::start(&program, &world.conf(&accounts));
+    let mut admin = Conn::with(&server, &system).0;
+    let mut watch = Conn::with(&server, &system).0;
+    watch.send("SUB $SYS.ACCOUNT.> 1\r\n");
+    watch.settle();
+    for at in bearers {
+        let (conn, lines) = Conn::with(&server, &users[at]);
+        assert_eq!(lines, [""; 0]);
+        drop(conn);
+    }
+    let all = connz(&mut admin, r#"{"auth":true,"state":1}"#, 2);
+    let told = watch.settle().join("\n") + &Value::from(all).to_string();
+    assert!(told.contains("DISCONNECT") && told.contains("issuer_key"), "{told}");
+    for user in &users {
+        assert!(!told.contains(&user.token), "{told}");
+    }
+}
+
+#[test]
+fn keys_of_a_file_are_vouched_for_by_their_account() {
+    let (here, there) = (nkeys::KeyPair::new_user(), nkeys::KeyPair::new_user());
+    let root = "SYS { users: [{ user: root, password: r }] }";
+    let conf = [
+        format!("accounts {{ A {{ users: [{{ nkey: {} }}] }}, {root} }}", here.public_key()),
+        "system_account: SYS".to_string(),
+        format!("authorization {{ users: [{{ nkey: {} }}] }}", there.public_key()),
+    ];
+    same_of_both(&conf, |server| {
+        let mut admin = Conn::open(server);
+        admin.connect(json!({ "user": "root", "pass": "r" }));
+        let mut told = Vec::new();
+        let mut conns = Vec::new();
+        for key in [&here, &there] {
+            let mut conn = Conn::open(server);
+            let sig = conn.signature(key);
+            told.extend(conn.connect(json!({ "nkey": key.public_key(), "sig": sig })));
+            conns.push(conn);
+        }
+        let mut see = |options: &str, count| {
+            let all = connz(&mut admin, options, count);
+            told.extend(all.iter().map(|it| identity(it, &[])));
+        };
+        see(r#"{"auth":true}"#, 3);
+        see("{}", 3);
+        drop(conns);
+        see(r#"{"auth":true,"state":1}"#, 2);
+        see(r#"{"state":1}"#, 2);
+        told
+    });
+}
