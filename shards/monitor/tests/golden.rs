@@ -479,6 +479,7 @@ fn connection(cid: u64) -> Connection {
 fn subscription(cid: u64, subject: &str, queue: Option<&str>, sid: &str) -> Subscription {
     Subscription {
         account: "$G".to_owned(),
+        account_tag: String::new(),
         subject: subject.into(),
         queue: queue.map(Into::into),
         sid: sid.into(),
