@@ -1,4 +1,5 @@
-//! The man page and the completions, made from what `ringbus -h` says.
+//! The man page and the completions, made from what `ringbus -h` says; and what the page on security
+//! names.
 
 use std::fs;
 use std::process::Command;
@@ -43,4 +44,49 @@ fn every_flag_is_in_the_man_page_and_the_completions() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.split_whitespace().any(|word| word == "--http_port"), "{text:?} {output:?}");
     let _ = fs::remove_dir_all(&directory);
+}
+
+/// Names of functions, files and directories of sources, and of scripts.
+fn names_of_proofs(directory: &std::path::Path, names: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_string();
+        if path.is_dir() {
+            names_of_proofs(&path, names);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = fs::read_to_string(&path).expect("text");
+            let functions = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
+            let until = |line: &str| line.split(['(', '<']).next().unwrap_or_default().to_string();
+            names.extend(functions.map(until));
+        }
+        names.push(stem);
+    }
+}
+
+#[test]
+fn what_the_page_on_security_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names = Vec::new();
+    for directory in ["shards", "src", "tests"] {
+        names_of_proofs(&root.join(directory), &mut names);
+    }
+    let page = fs::read_to_string(root.join("docs/security.md")).expect("the page");
+    let table = page.split("\n## The classes").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table.expect("a table").lines().filter(|line| line.starts_with("| ")).skip(1);
+    let mut count = 0;
+    for row in rows {
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        for name in shown_by.split('`').skip(1).step_by(2) {
+            let last = name.rsplit("::").next().unwrap_or_default();
+            let found = match last.split_once('*') {
+                Some((start, _)) => names.iter().any(|name| name.starts_with(start)),
+                None => names.iter().any(|name| name == last),
+            };
+            assert!(found, "docs/security.md names `{name}`, and there is no such proof");
+            count += 1;
+        }
+        let is_said = shown_by.contains('`') || shown_by.starts_with("owed");
+        assert!(is_said, "docs/security.md shows nothing: {row}");
+    }
+    assert!(count > 20, "{count}");
 }

@@ -1,7 +1,11 @@
 //! Clients that prove who they are with tokens: nats-server and ringbus hear the same and answer the
 //! same.
 
+mod advisories;
+mod changes;
+mod flood;
 mod shown;
+mod users;
 
 use serde_json::json;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::harness::cast::Cast;
 use crate::harness::compare;
 use crate::harness::differences;
 use crate::harness::player::{self, Delivery, Options, Transcript};
@@ -57,7 +58,8 @@ fn play(
     delivery: Delivery,
     shards: usize,
 ) -> Result<Transcript, String> {
-    let setup = Setup { conf: script.conf.clone(), shards, ..Setup::default() };
+    let conf = Cast::read(&script.cast)?.conf(&script.conf);
+    let setup = Setup { conf, shards, ..Setup::default() };
     let server = Server::start(program, &setup)?;
     player::play(script, &server, &Options::new(delivery))
 }

@@ -35,6 +35,7 @@ pub fn dialogue(seed: u64, case: u64) -> Script {
     generator.run();
     Script {
         name: format!("case-{case}"),
+        cast: Vec::new(),
         conf: CONF.iter().map(|line| line.to_string()).collect(),
         groups: generator.groups.into_iter().filter(|group| !group.members.is_empty()).collect(),
         acts: generator.acts,

@@ -2,6 +2,7 @@
 //! compare.
 
 pub mod browser;
+pub mod cast;
 pub mod compare;
 pub mod differences;
 pub mod frame;

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::cast::Cast;
 use super::rng::Rng;
 use super::script::{Act, Script, Step};
 use super::server::Server;
@@ -66,6 +67,7 @@ pub fn play(script: &Script, server: &Server, options: &Options) -> Result<Trans
         // Server PINGs come by the clock; only scripts about them look at them.
         show_pings: script.conf.iter().any(|line| line.starts_with("ping_interval")),
         replies: HashMap::new(),
+        cast: Cast::read(&script.cast)?,
     };
     let mut transcript = Transcript::default();
     for act in &script.acts {
@@ -89,6 +91,7 @@ struct Player<'a> {
     show_pings: bool,
     /// The last reply subject of the server's making that a connection got.
     replies: HashMap<String, Vec<u8>>,
+    cast: Cast,
 }
 
 /// Frames as received, and what ended the reading if not the frame that was waited for.
@@ -107,6 +110,7 @@ impl Player<'_> {
             self.opened.push(act.conn.clone());
             let time_max = self.options.read_time_max;
             greeting = self.conn(&act.conn).read_to(b"INFO ", time_max).frames;
+            self.conn(&act.conn).nonce = nonce(&greeting).unwrap_or_default();
         }
         if act.step == Step::Open {
             return Ok(Frames { frames: greeting, end: None });
@@ -153,6 +157,7 @@ impl Player<'_> {
     fn send(&mut self, name: &str, bytes: &[u8]) {
         let at_once = self.options.delivery == Delivery::Lines;
         let bytes = with_reply(bytes, self.replies.get(name));
+        let bytes = self.cast.expand(&bytes, &self.conns[name].nonce);
         self.conn(name).pending.extend_from_slice(&bytes);
         if at_once {
             self.flush(name);
@@ -237,6 +242,13 @@ fn with_reply(bytes: &[u8], reply: Option<&Vec<u8>>) -> Vec<u8> {
     [&bytes[..at], reply, &bytes[at + REPLY.len()..]].concat()
 }
 
+/// What INFO asks to sign.
+fn nonce(greeting: &[Vec<u8>]) -> Option<String> {
+    let info = greeting.first()?.strip_prefix(b"INFO ")?;
+    let info: serde_json::Value = serde_json::from_slice(info).ok()?;
+    info["nonce"].as_str().map(str::to_string)
+}
+
 /// The reply subject of a message, if the server made it.
 fn reply_of(bytes: &[u8]) -> Option<Vec<u8>> {
     let line = bytes.split(|byte| *byte == b'\r').next()?;
@@ -246,6 +258,7 @@ fn reply_of(bytes: &[u8]) -> Option<Vec<u8>> {
 
 struct Conn {
     stream: TcpStream,
+    nonce: String,
     pending: Vec<u8>,
     received: Vec<u8>,
     ended: bool,
@@ -257,7 +270,15 @@ struct Conn {
 impl Conn {
     fn new(stream: TcpStream) -> Conn {
         let (pending, received) = (Vec::new(), Vec::new());
-        Conn { stream, pending, received, ended: false, closed_by_us: false, stuck: false }
+        Conn {
+            stream,
+            nonce: String::new(),
+            pending,
+            received,
+            ended: false,
+            closed_by_us: false,
+            stuck: false,
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The dialogue format; `tests/README.md` describes it.
 
+use super::cast::{self, Cast};
 use super::text;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Group {
 pub struct Script {
     pub name: String,
     pub conf: Vec<String>,
+    /// Who has tokens and keys; see [`Cast`].
+    pub cast: Vec<String>,
     pub groups: Vec<Group>,
     pub acts: Vec<Act>,
     /// What the connections still open at the end have left to read: (connection, frame).
@@ -75,6 +78,7 @@ impl Script {
                 .take_line(line, number, ended)
                 .map_err(|fault| format!("{name}.script:{number}: {fault}"))?;
         }
+        Cast::read(&script.cast).map_err(|fault| format!("{name}.script: {fault}"))?;
         if script.acts.is_empty() {
             return Err(format!("{name}.script: it does nothing"));
         }
@@ -84,6 +88,10 @@ impl Script {
     fn take_line(&mut self, line: &str, number: usize, ended: bool) -> Result<(), String> {
         if let Some(conf) = line.strip_prefix("conf ") {
             self.conf.push(conf.to_string());
+            return Ok(());
+        }
+        if cast::is_member(line) {
+            self.cast.push(line.to_string());
             return Ok(());
         }
         if let Some(group) = line.strip_prefix("group ") {
@@ -127,6 +135,9 @@ impl Script {
     /// A script of the same acts as a file would hold, without what was received.
     pub fn source(&self) -> String {
         let mut out = String::new();
+        for member in &self.cast {
+            out.push_str(&format!("{member}\n"));
+        }
         for conf in &self.conf {
             out.push_str(&format!("conf {conf}\n"));
         }
@@ -211,7 +222,7 @@ fn parse_act(line: &str) -> Result<(String, Step), String> {
 
 #[test]
 fn a_script_is_read_and_written_back() {
-    let source = "conf max_payload: 8\ngroup q = a/1 b/2\na open\na> SUB foo 1\n\
+    let source = "account A\nconf max_payload: 8\ngroup q = a/1 b/2\na open\na> SUB foo 1\n\
                   a>> PUB foo 2\\r\\nhi\na ping\na wait MSG\na shut\n";
     let script = Script::parse("x", source).expect("it parses");
     assert_eq!(script.source(), source);

@@ -117,6 +117,24 @@ fn only_what_is_asked_for_is_wanted_of_the_shards() {
     }
 }
 
+/// Whatever a page and an id are, the answer is one.
+#[test]
+fn advisory_2026_28_no_number_of_a_query_is_too_large() {
+    let mut monitor = Monitor::new(site());
+    let numbers = [u64::MAX.to_string(), i64::MAX.to_string(), i64::MIN.to_string(), "-1".into()];
+    for path in ["/connz", "/connz?state=all", "/subsz?subs=1", "/accountz", "/routez"] {
+        for (first, second) in numbers.iter().flat_map(|a| numbers.iter().map(move |b| (a, b))) {
+            for key in ["limit", "cid"] {
+                let joint = if path.contains('?') { '&' } else { '?' };
+                let target = format!("{path}{joint}offset={first}&{key}={second}");
+                let answer = ask(&mut monitor, &target, &load());
+                let status = answer.split(' ').nth(1).unwrap_or_default();
+                assert!(["200", "400"].contains(&status), "{target}: {answer}");
+            }
+        }
+    }
+}
+
 #[test]
 fn pages_of_connections_and_subscriptions_fit_together() {
     let mut monitor = Monitor::new(site());

@@ -485,7 +485,7 @@ impl<E: Engine> Driver<E> {
         let commons = &self.commons;
         // Whoever asks for another seat has left the one it had.
         for seat in self.effects.seats.drain(..) {
-            commons.logins.leave(Work::Seat(seat));
+            commons.logins.leave(Work::Seat { shard: self.id, seat });
         }
         for (conn, check) in self.effects.checks.drain(..) {
             match check.is_for_others() {

@@ -4,8 +4,8 @@
 //!
 //! Tokens are fetched by other threads, since that may take seconds. Messages about tokens and a
 //! service's answers wait in a queue of [`HEARD_MAX`]. That of all other work has no bound of its
-//! own: shards have at most [`CHECKS_MAX`] checks of a kind each out, and a seat is given back
-//! once.
+//! own: shards have at most [`shard::limits::CHECKS_MAX`] checks of a kind each out, and a seat is
+//! given back once.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mesh::{Counter, Padded};
 use monitor::ClaimsAnswer;
 use shard::access::{Access, Account, Applicant, Check, Outcome};
-use shard::limits::CHECKS_MAX;
 use shard::report::{Ask, Request};
 use shard::{AccountId, ConnId, Seat, ShardId};
 
@@ -34,6 +33,8 @@ use crate::system::HOME;
 const FETCHERS: usize = 4;
 /// Messages about accounts' tokens, and answers of a service, that may wait; others are dropped.
 const HEARD_MAX: usize = 1024;
+/// Logins that may wait for the tokens of their accounts; further ones are turned away.
+const ASIDE_MAX: usize = 1024;
 /// Logins and the like done before what came of them is told.
 const BATCH_MAX: usize = 64;
 /// An account whose time is over is found so soon at the latest.
@@ -44,7 +45,7 @@ pub(crate) enum Work {
     /// Who is it that shows this, or is there room for it?
     Check { shard: ShardId, conn: ConnId, check: Box<Check> },
     /// A connection has come or gone.
-    Seat(Seat),
+    Seat { shard: ShardId, seat: Seat },
     /// What do shards go by?
     Access(Sender<Arc<Access>>),
     /// The operator's words have changed.
@@ -108,7 +109,7 @@ impl Logins {
         let callout = desk.access().callout.clone().filter(|_| caller.is_some());
         let callout_inbox = callout.map(|it| (it.account, Caller::inbox())).into_iter().collect();
         // An account is asked for once at a time; somebody waits for each, or few are under way.
-        let (fetches, fetched) = fetchers(CHECKS_MAX * mailboxes.len() + FETCHERS)?;
+        let (fetches, fetched) = fetchers(ASIDE_MAX + FETCHERS)?;
         let thread = Thread {
             desk,
             caller,
@@ -116,7 +117,9 @@ impl Logins {
             waiting: BTreeMap::new(),
             stale: BTreeSet::new(),
             fetches,
+            aside: 0,
             news: false,
+            is_crowded: false,
         };
         std::thread::Builder::new()
             .name("logins".to_owned())
@@ -152,6 +155,20 @@ struct Fetch {
     account: String,
     /// Accounts that need not be fetched.
     known: BTreeSet<String>,
+    /// Nobody waits for it any longer.
+    until: Option<Instant>,
+}
+
+impl Fetch {
+    /// May take long, unless nobody waits for it any more.
+    fn gather(self) -> Fetched {
+        let Fetch { resolver, trust, account, known, until } = self;
+        let all = match until.is_some_and(|until| until <= Instant::now()) {
+            true => Err("nobody waits for it any more".to_string()),
+            false => desk::gather(&resolver, &trust, &account, &known),
+        };
+        (account, all)
+    }
 }
 
 type Fetched = (String, Result<Vec<Found>, String>);
@@ -162,8 +179,8 @@ fn fetchers(max: usize) -> io::Result<(Sender<Fetch>, Receiver<Fetched>)> {
     for fetcher in 0..FETCHERS {
         let (wanted, found) = (wanted.clone(), found.clone());
         std::thread::Builder::new().name(format!("accounts-{fetcher}")).spawn(move || {
-            for Fetch { resolver, trust, account, known } in wanted {
-                let all = desk::gather(&resolver, &trust, &account, &known);
+            for fetch in wanted {
+                let (account, all) = fetch.gather();
                 if found.send((account, all)).is_err() {
                     return;
                 }
@@ -190,8 +207,18 @@ struct Thread {
     /// Of those, accounts of which what is being fetched may be out of date.
     stale: BTreeSet<String>,
     fetches: Sender<Fetch>,
+    /// How many logins wait.
+    aside: usize,
     /// Shards have not been told of something that is held.
     news: bool,
+    /// Accounts may have more connections than they may.
+    is_crowded: bool,
+}
+
+impl Waiting {
+    fn holder(&self) -> (ShardId, ConnId) {
+        (self.shard, self.conn)
+    }
 }
 
 impl Thread {
@@ -226,6 +253,17 @@ impl Thread {
             }
             self.look_for_ends(&mut look);
             self.tell();
+            self.make_room();
+        }
+    }
+
+    /// Those who came last go where an account may have fewer connections than it has.
+    fn make_room(&mut self) {
+        if !std::mem::take(&mut self.is_crowded) {
+            return;
+        }
+        for (shard, conn) in self.desk.crowd_out() {
+            self.mailboxes[shard.index()].post(Message::Ask(Ask::CrowdOut { conn }));
         }
     }
 
@@ -244,16 +282,23 @@ impl Thread {
             Work::Check { shard, conn, check } => {
                 self.look_at(Waiting { shard, conn, check }, false);
             }
-            Work::Seat(Seat::Taken(account)) => self.desk.add_seat(account),
-            Work::Seat(Seat::Left(account)) => self.desk.free_seat(account),
+            Work::Seat { shard, seat: Seat::Taken(account, conn, cid) } => {
+                self.desk.seats.add(account, (shard, conn), cid);
+                self.is_crowded = true;
+            }
+            Work::Seat { shard, seat: Seat::Left(account, conn) } => {
+                self.desk.seats.free(account, (shard, conn));
+            }
             // Fails if whoever asked has lost patience.
             Work::Access(answer) => drop(answer.send(self.desk.access())),
             Work::Reload(reload) => {
                 let Reload { words, base, tell, done } = *reload;
-                let access = self.desk.reload(words, &base);
+                let access = self.desk.reload(words, &base).inspect(tell);
                 self.doubt_fetches();
+                self.is_crowded = true;
+                self.make_room();
                 // As above.
-                let _ = done.send(access.inspect(tell));
+                let _ = done.send(access);
             }
         }
     }
@@ -286,7 +331,7 @@ impl Thread {
 
     fn look_at(&mut self, login: Waiting, fresh: bool) {
         if let Some((account, max)) = login.check.wanted_seat() {
-            let outcome = match self.desk.take_seat(account, max) {
+            let outcome = match self.desk.seats.take(account, max, login.holder()) {
                 true => Outcome::Seated(account),
                 false => Outcome::Full,
             };
@@ -300,16 +345,40 @@ impl Thread {
             return;
         }
         let Some(shown) = login.check.shown() else { return };
-        match self.desk.admit(shown, fresh) {
+        match self.desk.admit(shown, fresh, login.holder()) {
             Answer::Is(outcome) => self.answer(&login, outcome),
-            Answer::Needs(account) => match self.waiting.entry(account.clone()) {
-                Entry::Occupied(mut others) => others.get_mut().push(login),
-                Entry::Vacant(place) => {
-                    place.insert(vec![login]);
-                    self.fetch(account);
-                }
-            },
+            Answer::Needs(account) => self.set_aside(login, account),
         }
+    }
+
+    /// Until the token of an account is there. Its shard does not wait, so whoever needs no token
+    /// but those that are held is not kept waiting by those who do.
+    fn set_aside(&mut self, login: Waiting, account: String) {
+        if self.aside >= ASIDE_MAX {
+            let why = "too many wait for accounts' tokens";
+            return self.answer(&login, Outcome::Failed(why.into()));
+        }
+        self.aside += 1;
+        self.answer(&login, Outcome::Aside);
+        match self.waiting.entry(account.clone()) {
+            Entry::Occupied(mut others) => others.get_mut().push(login),
+            Entry::Vacant(place) => {
+                place.insert(vec![login]);
+                self.fetch(account, Some(self.patience()));
+            }
+        }
+    }
+
+    /// Nobody waits any longer to be let in.
+    fn patience(&self) -> Instant {
+        Instant::now() + Duration::from_nanos(self.desk.access().auth_timeout_ns)
+    }
+
+    /// Those who wait for this account wait no longer.
+    fn take_waiting(&mut self, account: &str) -> Vec<Waiting> {
+        let logins = self.waiting.remove(account).unwrap_or_default();
+        self.aside -= logins.len();
+        logins
     }
 
     /// Accounts that others import from, as long as logins need not wait for them.
@@ -320,7 +389,7 @@ impl Thread {
                 && let Entry::Vacant(place) = self.waiting.entry(account.clone())
             {
                 place.insert(Vec::new());
-                self.fetch(account);
+                self.fetch(account, None);
             }
         }
     }
@@ -342,7 +411,7 @@ impl Thread {
         let (Some(caller), Some(callout)) = (&mut self.caller, &access.callout) else { return };
         let Some((shard, conn, outcome)) = caller.hear(callout, &access, request) else { return };
         let outcome = match outcome {
-            Outcome::Admitted(admission) => self.desk.seat(*admission),
+            Outcome::Admitted(admission) => self.desk.seat(*admission, (shard, conn)),
             other => other,
         };
         self.answer_to((shard, conn, outcome));
@@ -353,16 +422,17 @@ impl Thread {
     }
 
     /// Of an account that is in `waiting` from now on. If there is no room, it is not any more.
-    fn fetch(&mut self, account: String) {
+    fn fetch(&mut self, account: String, until: Option<Instant>) {
         let fetch = Fetch {
             resolver: self.desk.resolver(),
             trust: self.desk.trust().clone(),
             account: account.clone(),
             known: self.desk.roll.keys(),
+            until,
         };
         if self.fetches.try_send(fetch).is_err() {
             log::error!("Account JWT lookup error: {account}: too many are under way");
-            for login in self.waiting.remove(&account).unwrap_or_default() {
+            for login in self.take_waiting(&account) {
                 self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
             }
         }
@@ -392,7 +462,7 @@ impl Thread {
         }
         self.tell();
         for (account, fresh) in asked_for {
-            let logins = self.waiting.remove(&account).unwrap_or_default();
+            let logins = self.take_waiting(&account);
             if logins.is_empty() && !fresh {
                 self.desk.want(account);
             }
@@ -423,6 +493,7 @@ impl Thread {
                 false => Ask::MoreAccounts(access),
             }));
         }
+        self.is_crowded = true;
     }
 }
 
@@ -448,7 +519,9 @@ mod tests {
                 waiting,
                 stale,
                 fetches,
+                aside: 0,
                 news: false,
+                is_crowded: false,
             },
             wanted,
         )

@@ -53,10 +53,10 @@ pub enum Reads {
 /// One connection of an account that counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seat {
-    /// It is there already, and counts from now on.
-    Taken(AccountId),
+    /// It is there already, with this number on the server, and counts from now on.
+    Taken(AccountId, ConnId, u64),
     /// It is gone.
-    Left(AccountId),
+    Left(AccountId, ConnId),
 }
 
 /// End a connection: no more input for it is wanted.

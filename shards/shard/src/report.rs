@@ -47,6 +47,11 @@ pub enum Ask {
         /// Its number on the server.
         cid: u64,
     },
+    /// Close this connection, if it is here: its account may not have so many.
+    CrowdOut {
+        /// Which.
+        conn: ConnId,
+    },
     /// Tell this connection to go elsewhere, if it is here.
     SendAway {
         /// Its number on the server.

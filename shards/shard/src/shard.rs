@@ -325,6 +325,7 @@ impl Shard {
             Ask::Say(saying) => self.say(saying, out),
             Ask::Settle => self.wait_for_peers(out),
             Ask::Kick { cid } => self.kick(cid, out),
+            Ask::CrowdOut { conn } => self.crowd_out(conn, out),
             Ask::SendAway { cid } => self.send_away(cid, out),
             Ask::Shutdown => {
                 let open: Vec<ConnId> = self.clients.iter().flatten().map(|c| c.conn).collect();

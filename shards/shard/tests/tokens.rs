@@ -10,9 +10,9 @@ use shard::access::{
     Access, Admission, ConnectionTypes, Outcome, Proof, Secret, Terms, Token, User,
 };
 use shard::account::{Limits, Ties};
-use shard::limits::SECONDS;
+use shard::limits::{CHECKS_MAX, SECONDS};
 use shard::report::Ask;
-use shard::{AccountId, Options, Seat};
+use shard::{AccountId, Input, Options, Seat};
 
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
 const SHOWN: &str = r#"CONNECT {"jwt":"t","sig":"s","verbose":false,"pedantic":false}"#;
@@ -210,7 +210,7 @@ fn a_seat_is_asked_for_and_given_back_once() {
     assert_eq!(bus.take(second), "-ERR 'maximum account active connections exceeded'\r\n");
     assert!(bus.is_closed(second) && bus.seats.is_empty());
     bus.hangup(first);
-    assert_eq!(std::mem::take(&mut bus.seats), [Seat::Left(account)]);
+    assert!(matches!(std::mem::take(&mut bus.seats)[..], [Seat::Left(it, _)] if it == account));
     let silent = bus.connect(0);
     bus.send(silent, "PING\r\n");
     assert_eq!(bus.take(silent), "");
@@ -221,7 +221,8 @@ fn a_seat_is_asked_for_and_given_back_once() {
     bus.ask(&Ask::Kick { cid: gone as u64 + 1 });
     assert!(bus.is_closed(gone));
     bus.answer(Outcome::Seated(account));
-    assert_eq!(bus.seats, [Seat::Left(account)], "nobody sits where somebody was let in too late");
+    let left = matches!(bus.seats[..], [Seat::Left(it, _)] if it == account);
+    assert!(left, "nobody sits where somebody was let in too late");
 }
 
 #[test]
@@ -236,7 +237,78 @@ fn those_who_are_there_count_when_a_limit_comes() {
     let limits = Limits { connections_max: Some(1), ..Limits::default() };
     access.bind(account, Ties::default(), limits);
     bus.ask(&Ask::Access(Arc::new(access)));
-    assert_eq!(bus.seats, [Seat::Taken(account)]);
+    let [Seat::Taken(taken, conn, 1)] = bus.seats[..] else { panic!("{:?}", bus.seats) };
+    assert_eq!(taken, account);
     bus.hangup(id);
-    assert_eq!(bus.seats, [Seat::Taken(account), Seat::Left(account)]);
+    assert_eq!(bus.seats[1..], [Seat::Left(account, conn)]);
+}
+
+#[test]
+fn who_is_crowded_out_hears_why_and_gives_back_the_seat() {
+    let mut access = Access::default();
+    let account = access.account("A");
+    access.bind(account, Ties::default(), Limits { connections_max: Some(2), ..Limits::default() });
+    access.add_user(member(account));
+    let mut bus = with(&access);
+    let words = "CONNECT {\"user\":\"a\",\"pass\":\"p\",\"verbose\":false}\r\nPING\r\n";
+    let ids = [(); 2].map(|()| {
+        let id = bus.connect(0);
+        bus.send(id, words);
+        id
+    });
+    let conn = bus.checks[1].1;
+    bus.ask(&Ask::CrowdOut { conn });
+    assert!(!bus.is_closed(ids[1]), "it has no seat yet");
+    bus.answer(Outcome::Seated(account));
+    bus.answer(Outcome::Seated(account));
+    bus.ask(&Ask::CrowdOut { conn });
+    assert_eq!(bus.take(ids[0]), "PONG\r\n");
+    let told = bus.take(ids[1]);
+    assert_eq!(told, "PONG\r\n-ERR 'maximum account active connections exceeded'\r\n");
+    assert!(bus.is_closed(ids[1]) && !bus.is_closed(ids[0]));
+    assert_eq!(bus.seats, [Seat::Left(account, conn)]);
+}
+
+#[test]
+fn a_lower_number_of_subscriptions_ends_those_who_have_as_many() {
+    let (mut access, account) = believing();
+    let mut bus = with(&access);
+    let ids = [1, 2, 3].map(|count| {
+        let id = shown(&mut bus, 0);
+        bus.answer(admitted(user(account, Token::default()), None));
+        (0..count).for_each(|sid| bus.send(id, &format!("SUB a {sid}\r\n")));
+        bus.take(id);
+        id
+    });
+    let mut allow = |max: Option<u32>, terms: Terms| {
+        let limits = Limits { subscriptions_max: max, ..Limits::default() };
+        access.set_account(account, Ties::default(), limits, Arc::new(terms));
+        bus.ask(&Ask::Access(Arc::new(access.clone())));
+        ids.map(|id| (bus.take(id), bus.is_closed(id)))
+    };
+    let open = (String::new(), false);
+    assert_eq!(allow(Some(4), Terms::default()), [open.clone(), open.clone(), open.clone()]);
+    let over = ("-ERR 'maximum subscriptions exceeded'\r\n".to_string(), true);
+    assert_eq!(allow(Some(2), Terms::default()), [open.clone(), over.clone(), over]);
+    let same = allow(Some(2), Terms { no_bearer: true, ..Terms::default() });
+    assert_eq!(same[0], open);
+}
+
+#[test]
+fn a_login_that_is_put_aside_holds_up_nobody() {
+    let (access, account) = believing();
+    let mut bus = with(&access);
+    let ids: Vec<Id> = (0..=CHECKS_MAX).map(|_| shown(&mut bus, 0)).collect();
+    assert_eq!(bus.checks.len(), CHECKS_MAX);
+    let (shard, aside, _) = bus.checks[0];
+    bus.answer(Outcome::Aside);
+    assert_eq!(bus.checks.len(), CHECKS_MAX, "the next one has its turn");
+    while !bus.checks.is_empty() {
+        bus.answer(admitted(user(account, Token::default()), None));
+    }
+    assert!(ids[1..].iter().all(|id| bus.take(*id) == "PONG\r\n"));
+    assert_eq!(bus.take(ids[0]), "");
+    bus.step(shard, Input::Checked { conn: aside, outcome: Outcome::Failed("x".into()) });
+    bus.settle();
+    assert_eq!(bus.take(ids[0]), VIOLATION);
 }

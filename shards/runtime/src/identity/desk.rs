@@ -7,12 +7,13 @@ use std::sync::Arc;
 use claims::{Denied, LocalTime, Presented, SigningKey, Trust, User as Claimant, decode_user};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use shard::Nanos;
 use shard::access::{Access, Admission, Outcome, Papers, Proof, Shown, Token, User};
 use shard::account::Limits;
-use shard::{AccountId, Nanos};
 
 use super::rights::{connection_types, limit, permissions};
 use super::roll::{Held, Roll, fingerprint};
+use super::seats::{Holder, Seats};
 use super::{Believed, Place, Resolver, Words, claims_update};
 
 /// An expired account is asked for again after that many seconds.
@@ -33,8 +34,7 @@ pub struct Desk {
     /// Accounts that others import from, and nobody has fetched yet.
     pub wanted: BTreeSet<String>,
     access: Arc<Access>,
-    /// Connections of the accounts that limit them.
-    seats: BTreeMap<AccountId, u32>,
+    pub seats: Seats,
 }
 
 /// An account and its token, as they were fetched.
@@ -66,7 +66,7 @@ impl Desk {
             roll: Roll::default(),
             wanted: BTreeSet::new(),
             access,
-            seats: BTreeMap::new(),
+            seats: Seats::default(),
         };
         desk.warn_of_preloaded();
         // Its token has to be there from the start.
@@ -194,9 +194,9 @@ impl Desk {
     }
 
     /// Who is it that shows this? `fresh`: its account was asked for just now.
-    pub fn admit(&mut self, shown: &Shown, fresh: bool) -> Answer {
+    pub fn admit(&mut self, shown: &Shown, fresh: bool, holder: Holder) -> Answer {
         match self.judge(shown, fresh) {
-            Ok(admission) => Answer::Is(self.seat(admission)),
+            Ok(admission) => Answer::Is(self.seat(admission, holder)),
             Err(Refusal::Needs(account)) => Answer::Needs(account),
             Err(Refusal::No(why)) => Answer::Is(Outcome::Failed(why.into())),
         }
@@ -284,11 +284,11 @@ impl Desk {
     }
 
     /// Counts somebody among its account's connections, if that counts them.
-    pub fn seat(&mut self, mut admission: Admission) -> Outcome {
+    pub fn seat(&mut self, mut admission: Admission, holder: Holder) -> Outcome {
         let account = admission.user.account;
         let limits = self.access.account_at(account).map(|account| account.limits);
         if let Some(max) = limits.and_then(|limits| limits.connections_max) {
-            if !self.take_seat(account, max) {
+            if !self.seats.take(account, max, holder) {
                 return Outcome::Full;
             }
             admission.is_seated = true;
@@ -296,27 +296,10 @@ impl Desk {
         Outcome::Admitted(Box::new(admission))
     }
 
-    /// Is there room for one more? Then it counts.
-    pub fn take_seat(&mut self, account: AccountId, max: u32) -> bool {
-        let taken = self.seats.entry(account).or_default();
-        let is_room = *taken < max;
-        *taken += u32::from(is_room);
-        is_room
-    }
-
-    /// One more, whether there is room or not.
-    pub fn add_seat(&mut self, account: AccountId) {
-        *self.seats.entry(account).or_default() += 1;
-    }
-
-    /// One less.
-    pub fn free_seat(&mut self, account: AccountId) {
-        if let Some(taken) = self.seats.get_mut(&account) {
-            *taken = taken.saturating_sub(1);
-            if *taken == 0 {
-                self.seats.remove(&account);
-            }
-        }
+    /// Those who have to go because their account may have fewer connections than it has.
+    pub fn crowd_out(&mut self) -> Vec<Holder> {
+        let access = &self.access;
+        self.seats.crowd_out(|account| access.account_at(account)?.limits.connections_max)
     }
 }
 

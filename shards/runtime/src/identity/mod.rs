@@ -8,6 +8,7 @@ mod directory;
 mod resolver;
 mod rights;
 mod roll;
+mod seats;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -113,4 +113,18 @@ mod tests {
             assert_eq!(DistinguishedName::parse(bad), None, "{bad}");
         }
     }
+
+    /// A separator inside a name makes no other name of it, nor do more names.
+    #[test]
+    fn advisory_2026_13_separators_in_names_are_none() {
+        let forged = dn("CN=a\\,O=acme");
+        for name in ["CN=a,O=acme", "O=acme,CN=a", "CN=a", "CN=a+O=acme"] {
+            assert!(!forged.is_named(name) && !forged.is_named_in_any_order(name), "{name}");
+        }
+        assert!(forged.is_named("CN=a\\,O=acme"));
+        for more in ["CN=a,O=acme,CN=a", "CN=a,O=acme,O=acme", "CN=a,CN=a,O=acme"] {
+            assert!(!dn(more).is_named_in_any_order("CN=a,O=acme"), "{more}");
+            assert!(!dn("CN=a,O=acme").is_named_in_any_order(more), "{more}");
+        }
+    }
 }

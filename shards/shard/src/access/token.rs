@@ -125,4 +125,6 @@ pub enum Outcome {
     Seated(AccountId),
     /// The account has as many connections as it may.
     Full,
+    /// Not known yet, and that may take long: it is not among the checks that are out any more.
+    Aside,
 }

@@ -444,7 +444,7 @@ impl Shard {
     }
 
     /// None is no limit.
-    fn subscriptions_max(&self, conn: ConnId) -> Option<u32> {
+    pub(crate) fn subscriptions_max(&self, conn: ConnId) -> Option<u32> {
         let all = Some(self.options.subscriptions_max).filter(|max| *max > 0);
         let own = self.own_limits(conn, |limits| limits.subscriptions_max);
         all.into_iter().chain(own).min()

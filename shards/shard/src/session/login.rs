@@ -276,9 +276,12 @@ impl Shard {
             self.checks(called_out).out.retain(|it| *it != conn);
             self.give_checks(called_out, out);
         }
+        if matches!(outcome, Outcome::Aside) {
+            return;
+        }
         let Some(claimed) = self.claimed(conn) else {
             // It did not wait for the answer.
-            return free_seat(&outcome, out);
+            return free_seat(conn, &outcome, out);
         };
         let is_silent = claimed.is_silent;
         let is_in = match outcome {
@@ -299,6 +302,7 @@ impl Shard {
                 true
             }
             Outcome::Full => return self.no_room(conn, out),
+            Outcome::Aside => return,
             Outcome::Failed(why) => {
                 self.note(conn, Event::TurnedAway(why), out);
                 return self.turn_away(conn, out);
@@ -378,7 +382,14 @@ impl Shard {
         if let Some(client) = self.client(conn)
             && let Some(account) = client.identity.seat.take()
         {
-            out.seats.push(Seat::Left(account));
+            out.seats.push(Seat::Left(account, conn));
+        }
+    }
+
+    /// Its account may have fewer connections than there are.
+    pub(crate) fn crowd_out(&mut self, conn: ConnId, out: &mut Effects) {
+        if self.client(conn).is_some_and(|client| client.identity.seat.is_some()) {
+            self.no_room(conn, out);
         }
     }
 
@@ -456,11 +467,11 @@ impl Shard {
 }
 
 /// Nobody sits where there was room for somebody who has gone.
-fn free_seat(outcome: &Outcome, out: &mut Effects) {
+fn free_seat(conn: ConnId, outcome: &Outcome, out: &mut Effects) {
     match outcome {
-        Outcome::Seated(account) => out.seats.push(Seat::Left(*account)),
+        Outcome::Seated(account) => out.seats.push(Seat::Left(*account, conn)),
         Outcome::Admitted(admission) if admission.is_seated => {
-            out.seats.push(Seat::Left(admission.user.account));
+            out.seats.push(Seat::Left(admission.user.account, conn));
         }
         _ => {}
     }

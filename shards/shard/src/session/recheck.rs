@@ -19,6 +19,8 @@ use crate::sid::SubId;
 /// Where a round over all connections stands.
 pub(crate) struct Recheck {
     slot: usize,
+    /// What was before.
+    before: Arc<Access>,
     /// Of the connection in that slot, those still to be looked at.
     subs: Vec<SubId>,
 }
@@ -46,8 +48,8 @@ impl Shard {
         self.info.auth_required = access.asks();
         let like = self.like();
         account::fit(&mut self.accounts, &access, &self.options.access, like);
-        self.options.access = access;
-        self.recheck = Some(Recheck { slot: 0, subs: Vec::new() });
+        let before = std::mem::replace(&mut self.options.access, access);
+        self.recheck = Some(Recheck { slot: 0, before, subs: Vec::new() });
     }
 
     /// More accounts; nobody who is here is concerned.
@@ -116,6 +118,11 @@ impl Shard {
             Fate::TurnedAway => return self.turn_away(conn, out),
             Fate::Ended(text, reason) => return self.end_with(conn, text, reason, out),
             Fate::Unsigned => return self.close(conn, CloseReason::AuthenticationFailure, out),
+        }
+        if self.has_too_many_subscriptions(conn) {
+            let (text, reason) =
+                (error_text::MAXIMUM_SUBSCRIPTIONS, CloseReason::MaximumSubscriptionsExceeded);
+            return self.end_with(conn, text, reason, out);
         }
         self.count_late(conn, out);
         let Some(client) = self.client(conn) else { return };
@@ -208,16 +215,29 @@ impl Shard {
         Fate::Stays
     }
 
+    /// The token of its account allows another number from now on. As in nats-server, it may not
+    /// have just as many.
+    fn has_too_many_subscriptions(&mut self, conn: ConnId) -> bool {
+        let Some(client) = self.client(conn) else { return false };
+        let (account, count) = (client.account, client.sids.len() as u64);
+        let max = |access: &Access| access.account_at(account)?.limits.subscriptions_max;
+        let now = &self.options.access;
+        let has_token = now.account_at(account).is_some_and(|it| it.terms.is_some());
+        let same = self.recheck.as_ref().is_none_or(|round| max(&round.before) == max(now));
+        let too_many = |max: u32| count >= u64::from(max);
+        has_token && !same && self.subscriptions_max(conn).is_some_and(too_many)
+    }
+
     /// Its account counts connections by now.
     fn count_late(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn) else { return };
-        let account = client.account;
+        let (account, cid) = (client.account, client.cid);
         if client.is_in()
             && client.identity.seat.is_none()
             && self.connections_max(account).is_some()
         {
             self.sit(conn, account);
-            out.seats.push(Seat::Taken(account));
+            out.seats.push(Seat::Taken(account, conn, cid));
         }
     }
 

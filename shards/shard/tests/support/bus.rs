@@ -203,7 +203,7 @@ impl Bus {
         true
     }
 
-    fn step(&mut self, shard: usize, input: Input<'_>) {
+    pub fn step(&mut self, shard: usize, input: Input<'_>) {
         self.shards[shard].step(self.now, input, &mut self.effects[shard]);
         for (conn, check) in std::mem::take(&mut self.effects[shard].checks) {
             self.checks.push_back((shard, conn, check));
