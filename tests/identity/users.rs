@@ -76,6 +76,23 @@ fn tried(server: &Server, user: &User, subjects: &[&str]) -> Vec<String> {
     lines
 }
 
+/// Three users of each role, with different tags.
+fn of_roles(app: &Account, keys: &[KeyPair], names: &[String]) -> Vec<(String, User)> {
+    let tags = [
+        json!({ "tags": ["team:red", "site:n1"] }),
+        json!({ "tags": ["team:red", "team:blue", "site:n1", "site:n2"] }),
+        json!({ "tags": [] }),
+    ];
+    let mut users = Vec::new();
+    for (key, name) in keys.iter().zip(names) {
+        for tags in &tags {
+            let user = User::scoped(key, app, json!({ "name": "ann" }), tags.clone());
+            users.push((format!("{name} {tags}"), user));
+        }
+    }
+    users
+}
+
 #[test]
 fn templates_of_roles() {
     let world = World::new();
@@ -105,18 +122,7 @@ fn templates_of_roles() {
         let mut app = Account::new("APP", json!({ "tags": ["region:eu", "region:us", "x"] }));
         let scopes = (0..keys.len()).map(|at| scope(at, json!({ rule: [templates[at]] })));
         app.nats["signing_keys"] = Value::from(scopes.collect::<Vec<Value>>());
-        let tags = [
-            json!({ "tags": ["team:red", "site:n1"] }),
-            json!({ "tags": ["team:red", "team:blue", "site:n1", "site:n2"] }),
-            json!({ "tags": [] }),
-        ];
-        let users: Vec<(String, User)> = (0..keys.len())
-            .flat_map(|at| tags.iter().map(move |tags| (at, tags.clone())))
-            .map(|(at, tags)| {
-                let what = format!("{rule} {} {tags}", templates[at]);
-                (what, User::scoped(&keys[at], &app, json!({ "name": "ann" }), tags))
-            })
-            .collect();
+        let users = of_roles(&app, &keys, &templates.map(|it| format!("{rule} {it}")));
         let told = same_of_both(&world.conf(&[&app]), |server| {
             let told = users.iter().map(|(what, user)| {
                 let id = user.key.public_key();
