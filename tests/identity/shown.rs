@@ -112,6 +112,36 @@ fn who_clients_with_tokens_are() {
     }
 }
 
+/// What a service in another account is told of who asks.
+#[test]
+fn who_asks_a_service_that_is_told() {
+    let Cast { world, mut accounts, users, bearers } = cast();
+    let mut service = Account::new("SERVICE", none());
+    service.nats["exports"] = json!([{ "subject": "ask", "type": "service" }]);
+    let import = json!([{ "subject": "ask", "local_subject": "please", "type": "service",
+                          "account": service.id(), "share": true }]);
+    accounts.iter_mut().for_each(|account| account.nats["imports"] = import.clone());
+    let answering = service.user(none(), none());
+    let secrets: Vec<&str> = bearers.iter().map(|at| &*users[*at].token).collect();
+    let all: Vec<&Account> = accounts.iter().chain([&service]).collect();
+    let told = same_of_both(&world.conf(&all), |server| {
+        let mut answering = Conn::with(server, &answering).0;
+        answering.send("SUB ask 1\r\n");
+        answering.settle();
+        let ask = |user: &User| {
+            let mut conn = Conn::with(server, user).0;
+            conn.send("PUB please answer 2\r\nhi\r\n");
+            conn.settle();
+            let lines = answering.until("hi");
+            let header = lines.iter().find_map(|line| line.strip_prefix("Nats-Request-Info: "));
+            let info = serde_json::from_str(header.expect("it is told")).expect("JSON");
+            identity(&info, &secrets)
+        };
+        users.iter().map(ask).collect()
+    });
+    assert!(told[1].contains("name_tag=\"bob\"") && told[1].contains(&users[1].token), "{told:#?}");
+}
+
 #[test]
 fn tokens_of_bearers_are_not_shown() {
     let Cast { world, accounts, users, bearers } = cast();

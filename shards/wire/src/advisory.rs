@@ -42,6 +42,18 @@ pub struct ClientInfo {
     /// The server's name.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub server: String,
+    /// Its user's token, if that is worth nothing without a key.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub jwt: String,
+    /// Whose key vouches for it: a signing key's, else its account's name.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub issuer_key: String,
+    /// What its token calls it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub name_tag: String,
+    /// What its token tags it with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// `Client`.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub kind: String,

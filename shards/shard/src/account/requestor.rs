@@ -20,7 +20,13 @@ impl Shard {
         if !detailed {
             return info;
         }
+        let papers = client.papers();
         ClientInfo {
+            jwt: papers.map_or_else(String::new, |papers| papers.text.to_string()),
+            issuer_key: self.issuer_key(client).to_owned(),
+            name_tag: papers.map_or_else(String::new, |papers| papers.name.to_string()),
+            tags: papers
+                .map_or_else(Vec::new, |it| it.tags.iter().map(|t| t.to_string()).collect()),
             start: rfc3339_nano(client.start_unix_ns),
             host: client.addr.ip().to_string(),
             id: client.cid,
