@@ -119,6 +119,11 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
     if access::has_plain_passwords(&options.access) {
         log::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
+    for name in options.access.callout.iter().flat_map(|callout| &callout.users) {
+        if !options.access.has_user(name) {
+            log::error!("Authorization callout user {name:?} not valid: <nil>");
+        }
+    }
     if options.limits.payload_max > options::PAYLOAD_ADVISED_MAX {
         log::warn!(
             "Maximum payloads over 8.00 MB are generally discouraged \

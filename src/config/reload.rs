@@ -1,5 +1,6 @@
 //! What a running server takes over from a configuration read again, and what it can't.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use runtime::access::{Access, Account};
@@ -136,11 +137,10 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
         let account = options.access.system;
         account.map_or("", |account| options.access.name_of(account)).to_string()
     };
-    let callout = |options: &Options| {
-        let callout = options.access.callout.as_ref();
-        callout.map_or("", |callout| options.access.name_of(callout.account)).to_string()
-    };
-    same("AuthCallout", &callout(old), &callout(new))?;
+    if old.access.callout != new.access.callout {
+        let (was, is) = (shown_callout(&old.access), shown_callout(&new.access));
+        return Err(unsupported("AuthCallout", &was, &is));
+    }
     same_operators(&old.operators, &new.operators)?;
     same("SystemAccount", &system(old), &system(new))?;
     same("MaxSubs", &was.subscriptions_max, &is.subscriptions_max)?;
@@ -203,6 +203,21 @@ fn same_operators(old: &Words, new: &Words) -> Result<(), String> {
         return Err(unsupported("resolver", &place(old), &place(new)));
     }
     Ok(())
+}
+
+/// As nats-server shows it.
+fn shown_callout(access: &Access) -> String {
+    let Some(callout) = &access.callout else { return "<nil>".to_string() };
+    let list =
+        |names: &BTreeSet<Box<str>>| names.iter().map(|name| &**name).collect::<Vec<_>>().join(" ");
+    format!(
+        "&{{{} {} [{}] {} [{}]}}",
+        callout.issuer,
+        access.name_of(callout.account),
+        list(&callout.users),
+        callout.xkey.as_deref().unwrap_or_default(),
+        list(&callout.allowed_accounts),
+    )
 }
 
 fn same<T: PartialEq + Display>(field: &str, old: &T, new: &T) -> Result<(), String> {

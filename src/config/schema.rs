@@ -33,6 +33,7 @@ pub fn read(map: &Map) -> Findings {
         }
     }
     check_tls(map, &mut findings);
+    findings.errors.extend(findings.raw.access.missing_accounts());
     findings
 }
 

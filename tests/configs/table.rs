@@ -397,6 +397,10 @@ pub const CASES: &[(&str, Verdict)] = &[
         Same,
     ),
     ("authorization { auth_callout: 1 }", Same),
+    (
+        "authorization { auth_callout { issuer: AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV, auth_users: [a], allowed_accounts: [B] } }",
+        Elsewhere,
+    ),
     ("accounts { A { users: [ { user: a, password: b } ] } }", Same),
     ("accounts: [A, B]", Same),
     ("accounts: [A, A]", Same),

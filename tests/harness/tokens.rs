@@ -193,13 +193,18 @@ impl Conn {
 
     /// CONNECT with these words; what comes back up to a PONG or the end.
     pub fn connect(&mut self, words: Value) -> Vec<String> {
+        self.begin(words);
+        self.settle()
+    }
+
+    /// CONNECT with these words.
+    pub fn begin(&mut self, words: Value) {
         let mut all = json!({
             "verbose": false, "pedantic": false, "headers": true, "no_responders": true,
             "protocol": 0, "name": "test", "lang": "rust", "version": "1",
         });
         merge(&mut all, words);
         self.send(&format!("CONNECT {all}\r\n"));
-        self.settle()
     }
 
     pub fn send(&mut self, text: &str) {

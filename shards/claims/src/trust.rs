@@ -237,6 +237,19 @@ impl Trust {
     }
 }
 
+impl User {
+    /// When the right of one whom no account's token restricts ends.
+    ///
+    /// # Errors
+    /// It must come from elsewhere, or at other hours.
+    pub fn stay(&self, presented: &Presented<'_>) -> Result<Option<Expiry>, Denied> {
+        match comes_from(self.limits(), presented.address) {
+            true => expiry(self, self.limits(), presented),
+            false => Err(Denied::Source),
+        }
+    }
+}
+
 fn signed(key: &str, presented: &Presented<'_>) -> bool {
     let text = presented.signature.as_bytes();
     let decoded = BASE64URL_NOPAD.decode(text).or_else(|_| BASE64.decode(text));

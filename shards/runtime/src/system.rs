@@ -102,6 +102,12 @@ pub(crate) fn hear(desk: &Rc<RefCell<Desk>>, news: News) {
                 glommio::spawn_local(recount(Rc::clone(desk))).detach();
             }
         }
+        News::Refused { connection, account, reason } => {
+            let now = now_unix_ns();
+            let monitor = &mut at_desk.monitor;
+            let saying = monitor.tell_account_of_refused(&connection, &account, &reason, now);
+            say(&at_desk, saying);
+        }
         News::TurnedAway(connection) => {
             let saying = at_desk.monitor.tell_of_refused(&connection, now_unix_ns());
             say(&at_desk, saying);

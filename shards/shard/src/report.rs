@@ -100,6 +100,9 @@ pub struct Request {
     pub payload: Vec<u8>,
 }
 
+/// Where an account's own people are told of connections that were turned away.
+pub const REFUSED: &str = "$SYS.ACCOUNT.CLIENT.AUTH.ERR";
+
 /// A message of the server itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saying {
@@ -142,6 +145,15 @@ pub enum News {
     Counted(String),
     /// A connection was turned away. Only told if somebody listens.
     TurnedAway(Box<Connection>),
+    /// As that, for those who own an account, and why. Only told if somebody there listens.
+    Refused {
+        /// Who.
+        connection: Box<Connection>,
+        /// Whose people are told, and its name.
+        account: (AccountId, Box<str>),
+        /// Why.
+        reason: Box<str>,
+    },
 }
 
 /// The parts of a report.

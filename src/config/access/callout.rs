@@ -14,6 +14,7 @@ pub struct Said {
     users: Vec<String>,
     xkey: Option<String>,
     allowed_accounts: Vec<String>,
+    allowed_at: Option<Value>,
 }
 
 pub fn read(value: &Value, faults: &mut Vec<Fault>) -> Result<Said, Fault> {
@@ -46,7 +47,10 @@ pub fn read(value: &Value, faults: &mut Vec<Fault>) -> Result<Said, Fault> {
                 }
                 said.xkey = Some(xkey);
             }
-            "allowed_accounts" => said.allowed_accounts = texts("allowed accounts", value)?,
+            "allowed_accounts" => {
+                said.allowed_accounts = texts("allowed accounts", value)?;
+                said.allowed_at = Some(value.clone());
+            }
             _ if value.referenced.get() => {}
             _ => faults
                 .push(value.fault(format!("Unknown field {key:?} parsing authorization callout"))),
@@ -71,6 +75,14 @@ fn texts(what: &str, value: &Value) -> Result<Vec<String>, Fault> {
 }
 
 impl Said {
+    /// Those it names that are not `known`.
+    pub fn missing_accounts(&self, known: impl Fn(&str) -> bool) -> Option<Fault> {
+        let name = self.allowed_accounts.iter().find(|name| !known(name))?;
+        let message =
+            format!("auth_callout allowed account {name:?} not found in configured accounts");
+        Some(self.allowed_at.as_ref()?.fault(message))
+    }
+
     /// # Errors
     /// One line: its account is not there.
     pub fn of(&self, access: &Access) -> Result<Callout, String> {

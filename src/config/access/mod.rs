@@ -215,6 +215,13 @@ impl Said {
         self.no_system_account
     }
 
+    /// Accounts that `auth_callout` names and nobody has configured.
+    pub fn missing_accounts(&self) -> Vec<Fault> {
+        let callout = self.authorization.iter().filter_map(|it| it.callout.as_ref());
+        let known = |name: &str| self.accounts.iter().any(|account| account.name == name);
+        callout.flat_map(|callout| callout.missing_accounts(known)).collect()
+    }
+
     /// It says how long a client may take.
     pub fn has_timeout(&self) -> bool {
         self.authorization.as_ref().is_some_and(|it| it.timeout_ns.is_some())
@@ -363,7 +370,7 @@ pub fn has_plain_passwords(access: &Access) -> bool {
     let users = access.users().iter().filter(|user| *user.name != *ANYBODY);
     let of_users = users.filter_map(|user| match &user.proof {
         Proof::Password(secret) => Some(secret),
-        Proof::Nkey(_) | Proof::Token(_) => None,
+        Proof::Nkey(_) | Proof::Token(_) | Proof::Service => None,
     });
     single.chain(of_users).any(|secret| !secret.is_bcrypt())
 }

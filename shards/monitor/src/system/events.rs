@@ -1,7 +1,7 @@
 //! What the server tells the system account by itself.
 
 use shard::AccountId;
-use shard::report::{Connection, Figures, Report, Saying};
+use shard::report::{Connection, Figures, REFUSED, Report, Saying};
 
 use crate::accountz::{AccountStat, Traffic, names};
 use crate::duration::rfc3339_nano;
@@ -48,11 +48,25 @@ impl Monitor {
         Saying::new(subject.into_bytes(), body)
     }
 
+    /// As [`Monitor::tell_of_refused`], in an account.
+    pub fn tell_account_of_refused(
+        &mut self,
+        connection: &Connection,
+        (account, name): &(AccountId, Box<str>),
+        reason: &str,
+        now_unix_ns: u64,
+    ) -> Saying {
+        let mut client = Client::new(connection);
+        client.acc = name;
+        let body = self.disconnected(client, connection, reason, now_unix_ns);
+        Saying { account: Some(*account), ..Saying::new(REFUSED.into(), body) }
+    }
+
     fn disconnected(
         &mut self,
         client: Client<'_>,
         connection: &Connection,
-        reason: &'static str,
+        reason: &str,
         now_unix_ns: u64,
     ) -> Vec<u8> {
         let typed = self.typed("io.nats.server.advisory.v1.client_disconnect", now_unix_ns);

@@ -217,7 +217,7 @@ pub(crate) struct Disconnected<'a> {
     pub client: Client<'a>,
     pub sent: Traffic,
     pub received: Traffic,
-    pub reason: &'static str,
+    pub reason: &'a str,
 }
 
 /// A client as events show it.
@@ -226,7 +226,7 @@ pub(crate) struct Client<'a> {
     start: String,
     host: String,
     id: u64,
-    acc: &'a str,
+    pub acc: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]

@@ -1,20 +1,25 @@
 //! Asks a service of the operator's who a client is, and judges what it says.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use claims::{ClientInfo, ConnectOptions, Request as Asked, ServerId, decode_user, read_response};
+use claims::{
+    ClientInfo, ConnectOptions, Denied, Presented, Request as Asked, ServerId, decode_user,
+    read_response,
+};
 use nkeys::{KeyPair, XKey};
 use shard::access::{
-    Access, Admission, Applicant, CALLOUT_SUBJECT, Callout, Outcome, Proof, Secret, Token, User,
+    Access, Admission, Applicant, CALLOUT_SUBJECT, Callout, ConnectionTypes, Outcome, Proof,
+    Secret, User,
 };
 use shard::account::Limits;
 use shard::report::{Request, Saying};
 use shard::{ConnId, Nanos, ShardId};
 
-use super::desk::now_s;
-use super::rights::{connection_types, permissions};
+use super::desk::{SECOND_NS, local_time, now_s};
+use super::rights::{connection_types, not_asking, permissions};
 
 /// What answers come to begins with this.
 const INBOX: &str = "$SYS._INBOX.callout";
@@ -34,6 +39,8 @@ pub struct Caller {
 struct Waiting {
     shard: ShardId,
     conn: ConnId,
+    /// Where it comes from.
+    address: IpAddr,
     /// Made for this request alone: the answer's user must have it.
     user: String,
     until: Instant,
@@ -97,7 +104,7 @@ impl Caller {
         let name = format!("{}{}", KeyPair::new_user().public_key(), self.count);
         let reply = format!("{INBOX}.{name}").into_bytes();
         let until = Instant::now() + patience;
-        self.asked.insert(name, Waiting { shard, conn, user, until });
+        self.asked.insert(name, Waiting { shard, conn, address: applicant.address, user, until });
         Ok(Saying {
             account: Some(callout.account),
             reply,
@@ -127,83 +134,43 @@ impl Caller {
         request: &Request,
     ) -> Option<Answered> {
         let subject = std::str::from_utf8(&request.subject).ok()?;
-        let Waiting { shard, conn, user, .. } = self.asked.remove(subject.rsplit('.').next()?)?;
-        let outcome = match self.judge(callout, access, &user, &request.payload) {
+        let waiting = self.asked.remove(subject.rsplit('.').next()?)?;
+        let of = access.name_of(callout.account);
+        let admission = self
+            .user_token(callout, of, &waiting.user, &request.payload)
+            .and_then(|token| admission(callout, access, &waiting, &token));
+        let outcome = match admission {
             Ok(admission) => Outcome::Admitted(Box::new(admission)),
             Err(why) => {
+                let why = titled(&why);
                 log::warn!("{why}");
                 Outcome::Failed(why.into())
             }
         };
-        Some((shard, conn, outcome))
+        Some((waiting.shard, waiting.conn, outcome))
     }
 
-    fn judge(
+    /// The token of the user in a service's answer.
+    fn user_token(
         &self,
         callout: &Callout,
-        access: &Access,
+        of: &str,
         user: &str,
         payload: &[u8],
-    ) -> Result<Admission, String> {
-        let name = access.name_of(callout.account);
+    ) -> Result<String, String> {
         if payload.is_empty() {
             return Err(format!(
-                "Auth callout violation: \"no reason supplied\" on account {name:?}"
+                "auth callout violation: \"no reason supplied\" on account {of:?}"
             ));
         }
-        let (text, is_sealed) = self.unsealed(callout, payload)?;
+        let (text, is_sealed) = self.unsealed(callout, payload).map_err(|why| {
+            format!("error decrypting auth callout response on account {of:?}: {why}")
+        })?;
         let response = read_response(&text, &self.about.id, user, now_s())?;
         if !is_sealed && response.claims.issuer != *callout.issuer {
-            return Err("Auth callout signing key is unknown".to_string());
+            return Err("auth callout signing key is unknown".to_string());
         }
-        let claimant = decode_user(response.user_token()?).map_err(|why| why.to_string())?;
-        claimant.check(now_s()).map_err(|why| format!("Error validating user JWT: {why}"))?;
-        if claimant.claims.subject != user {
-            let found = &claimant.claims.subject;
-            return Err(format!("Expected authorized user of {user:?} but got {found:?}"));
-        }
-        if !claimant.issuer_account().is_empty() {
-            return Err("attempted to use issuer_account".to_string());
-        }
-        if claimant.claims.issuer != *callout.issuer {
-            let found = &claimant.claims.issuer;
-            return Err(format!("Wrong issuer for auth callout response: {found:?}"));
-        }
-        let limits = claimant.limits();
-        if limits.proxy_required {
-            return Err("Proxy connection required".to_string());
-        }
-        if !limits.hours.ranges.is_empty() {
-            return Err("hours of users that a service lets in are not supported yet".to_string());
-        }
-        let kinds = connection_types(&limits.allowed_connection_types)
-            .ok_or("Authorized user using invalid connection type")?;
-        let placement = &claimant.claims.audience;
-        let account = access
-            .find_account(placement)
-            .ok_or_else(|| format!("No valid account {placement:?} for auth callout response"))?;
-        let (key, called) = (&claimant.claims.subject, &claimant.claims.name);
-        let expires_s = claimant.claims.expires_s;
-        Ok(Admission {
-            user: Arc::new(User {
-                name: if called.is_empty() { key } else { called }.as_str().into(),
-                proof: Proof::Token(Token {
-                    issued_at_s: claimant.claims.issued_at_s,
-                    ..Token::default()
-                }),
-                account,
-                permissions: match account == callout.account {
-                    true => Some(super::rights::not_asking(&limits.permissions)),
-                    false => permissions(&limits.permissions),
-                },
-                connection_types: kinds,
-                limits: Limits::default(),
-            }),
-            expires_in_ns: (expires_s > 0).then(|| {
-                u64::try_from(expires_s - now_s()).unwrap_or(0).saturating_mul(1_000_000_000)
-            }),
-            is_seated: false,
-        })
+        response.user_token().map(str::to_string)
     }
 
     fn unsealed(&self, callout: &Callout, payload: &[u8]) -> Result<(String, bool), String> {
@@ -211,10 +178,8 @@ impl Caller {
         match &callout.xkey {
             Some(key) if !payload.starts_with(TOKEN_START) => {
                 let service = XKey::from_public_key(key).map_err(|error| error.to_string())?;
-                let opened = self
-                    .xkey
-                    .open(payload, &service)
-                    .map_err(|_| "error decrypting auth callout response".to_string())?;
+                let opened =
+                    self.xkey.open(payload, &service).map_err(|error| error.to_string())?;
                 Ok((text(opened)?, true))
             }
             _ => Ok((text(payload.to_vec())?, false)),
@@ -222,10 +187,91 @@ impl Caller {
     }
 }
 
+/// Who comes in by this token of a user.
+fn admission(
+    callout: &Callout,
+    access: &Access,
+    waiting: &Waiting,
+    token: &str,
+) -> Result<Admission, String> {
+    let claimant = decode_user(token).map_err(|why| why.to_string())?;
+    let limits = claimant.limits();
+    if limits.proxy_required {
+        return Err("proxy connection required".to_string());
+    }
+    claimant.check(now_s()).map_err(|why| format!("Error validating user JWT: {why}"))?;
+    let (wanted, found, of) =
+        (&waiting.user, &claimant.claims.subject, access.name_of(callout.account));
+    if found != wanted {
+        return Err(format!(
+            "Expected authorized user of {wanted:?} but got {found:?} on account {of:?}"
+        ));
+    }
+    let presented = Presented {
+        nonce: b"",
+        signature: "",
+        address: Some(waiting.address.to_canonical()),
+        now_s: now_s(),
+        local_time: &local_time,
+    };
+    let expiry = claimant.stay(&presented).map_err(|why| match why {
+        Denied::Hours => {
+            format!("authorized user on account {of:?} outside of valid connect times")
+        }
+        why => why.to_string(),
+    })?;
+    let connection_types = connection_types(&limits.allowed_connection_types)
+        .filter(|kinds| kinds.allows(ConnectionTypes::STANDARD))
+        .ok_or_else(|| {
+            format!("authorized user on account {of:?} using invalid connection type")
+        })?;
+    if !claimant.issuer_account().is_empty() {
+        return Err(format!(
+            "error non operator mode account {of:?}: attempted to use issuer_account"
+        ));
+    }
+    let (wanted, found) = (&callout.issuer, &claimant.claims.issuer);
+    if *found != **wanted {
+        return Err(format!(
+            "wrong issuer for auth callout response on account {of:?}, \
+             expected {wanted:?} got {found:?}"
+        ));
+    }
+    let placement = &claimant.claims.audience;
+    let account = access.find_account(placement).ok_or_else(|| {
+        format!(
+            "no valid account {placement:?} for auth callout response on account {of:?}: \
+             account missing"
+        )
+    })?;
+    let permissions = match account == callout.account {
+        true => Some(not_asking(&limits.permissions)),
+        false => permissions(&limits.permissions),
+    };
+    let user = User {
+        name: claimant.claims.name.as_str().into(),
+        proof: Proof::Service,
+        account,
+        permissions,
+        connection_types,
+        // As nats-server has it: those of the account alone.
+        limits: Limits::default(),
+    };
+    let expires_in_ns = expiry.map(|expiry| expiry.in_s.saturating_mul(SECOND_NS));
+    Ok(Admission { user: Arc::new(user), expires_in_ns, is_seated: false })
+}
+
+/// As nats-server begins what it logs.
+fn titled(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
 fn question(about: ServerId, user: &str, applicant: &Applicant) -> Asked {
     let (name, lang, version, protocol) = &applicant.about;
     let secret = |secret: &Secret| secret.expose().to_string();
-    let who = [&*applicant.nkey, &*applicant.user];
+    let shown = if applicant.token.is_empty() { "" } else { "[REDACTED]" };
+    let who = [&*applicant.nkey, &*applicant.user, shown];
     Asked {
         server_id: about,
         user_nkey: user.to_string(),
@@ -242,7 +288,8 @@ fn question(about: ServerId, user: &str, applicant: &Applicant) -> Asked {
             },
         },
         connect_opts: ConnectOptions {
-            jwt: secret(&applicant.jwt),
+            // Nobody is believed by a token where nobody signs for accounts.
+            jwt: String::new(),
             nkey: applicant.nkey.to_string(),
             signature: applicant.signature.to_string(),
             token: secret(&applicant.token),

@@ -22,7 +22,7 @@ const ASK_AGAIN_S: i64 = 1;
 const GATHERED_MAX: usize = 256;
 /// Accounts that are still to be fetched because others import from them.
 const WANTED_MAX: usize = 1024;
-const SECOND_NS: Nanos = 1_000_000_000;
+pub(super) const SECOND_NS: Nanos = 1_000_000_000;
 
 /// All that is known of operators, accounts and their users, and what shards have been told of it.
 #[derive(Debug)]
@@ -377,7 +377,7 @@ pub fn now_s() -> i64 {
     Timestamp::now().as_second()
 }
 
-fn local_time(zone: &str) -> Option<LocalTime> {
+pub(super) fn local_time(zone: &str) -> Option<LocalTime> {
     let zone = match zone {
         "" => TimeZone::system(),
         name => TimeZone::get(name).ok()?,

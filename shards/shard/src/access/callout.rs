@@ -43,8 +43,6 @@ pub struct Applicant {
     pub pass: Secret,
     /// `auth_token`.
     pub token: Secret,
-    /// `jwt`.
-    pub jwt: Secret,
     /// `nkey`.
     pub nkey: Box<str>,
     /// `sig`.
@@ -102,7 +100,6 @@ impl Presented<'_> {
             user: self.user.into(),
             pass: Secret::new(self.pass),
             token: Secret::new(self.token),
-            jwt: Secret::new(self.jwt),
             nkey: self.nkey.into(),
             signature: self.signature.into(),
             nonce: self.nonce.into(),

@@ -160,7 +160,7 @@ impl Access {
 fn password(user: &Arc<User>, presented: &str) -> Verdict {
     match &user.proof {
         Proof::Password(secret) => compare(secret, presented, Some(user.clone())),
-        Proof::Nkey(_) | Proof::Token(_) => UNKNOWN,
+        Proof::Nkey(_) | Proof::Token(_) | Proof::Service => UNKNOWN,
     }
 }
 

@@ -108,6 +108,8 @@ pub enum Proof {
     Password(Secret),
     /// A signature of the nonce by the key that is the user's name.
     Nkey([u8; 32]),
+    /// Whatever a service wants to see: it has let this user in, and may have left out the name.
+    Service,
     /// A token that speaks for the nkey that is the user's name. It is looked at elsewhere.
     Token(Token),
 }
@@ -328,12 +330,18 @@ impl Access {
         };
     }
 
+    /// Is anybody called so?
+    pub fn has_user(&self, name: &str) -> bool {
+        let single = self.single.as_ref().is_some_and(|(single, _)| **single == *name);
+        single || self.by_name.contains_key(name) || self.by_key.contains_key(name)
+    }
+
     /// The user of the same name, known in the same way.
     pub(crate) fn same_user(&self, user: &User) -> Option<Arc<User>> {
         let found = match user.proof {
             Proof::Password(_) => self.by_name(&user.name),
             Proof::Nkey(_) => self.by_key(&user.name),
-            Proof::Token(_) => None,
+            Proof::Token(_) | Proof::Service => None,
         };
         found.cloned()
     }
@@ -370,7 +378,7 @@ impl Access {
     pub fn add_user(&mut self, user: User) {
         let names = match user.proof {
             Proof::Password(_) => &mut self.by_name,
-            Proof::Nkey(_) | Proof::Token(_) => &mut self.by_key,
+            Proof::Nkey(_) | Proof::Token(_) | Proof::Service => &mut self.by_key,
         };
         names.insert(user.name.clone(), self.users.len());
         self.users.push(Arc::new(user));
@@ -397,7 +405,7 @@ impl Access {
 
     /// Clients have to be able to sign a nonce.
     pub fn needs_nonce(&self) -> bool {
-        self.believes_tokens || self.callout.is_some() || !self.by_key.is_empty()
+        self.believes_tokens || !self.by_key.is_empty()
     }
 
     /// Who a client is that begins with another verb than CONNECT.

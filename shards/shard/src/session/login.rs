@@ -81,6 +81,7 @@ pub(crate) struct Checks {
 }
 
 const TOKEN: &str = "[REDACTED]";
+const FAILED: &str = CloseReason::AuthenticationFailure.as_str();
 const TOO_LATE: &str = "authorization callout response not received in time";
 
 impl Client {
@@ -148,6 +149,7 @@ impl Shard {
         if until > 0 {
             // It has said who it is; who should know was too slow.
             self.note(conn, Event::TurnedAway(TOO_LATE.into()), out);
+            self.tell_account_of_refused(conn, "", out);
             return self.turn_away(conn, out);
         }
         self.note(conn, Event::Late, out);
@@ -242,6 +244,7 @@ impl Shard {
             }
             Verdict::Out(why) => {
                 self.note(conn, Event::TurnedAway(why.into()), out);
+                self.tell_account_of_refused(conn, FAILED, out);
                 self.turn_away(conn, out);
             }
         }
@@ -304,6 +307,8 @@ impl Shard {
             Outcome::Full => return self.no_room(conn, out),
             Outcome::Aside => return,
             Outcome::Failed(why) => {
+                let reason = if claimed.called_out_until > 0 { &why } else { FAILED };
+                self.tell_account_of_refused(conn, reason, out);
                 self.note(conn, Event::TurnedAway(why), out);
                 return self.turn_away(conn, out);
             }
@@ -438,10 +443,11 @@ impl Shard {
         client.last_plan = None;
         let permissions = user.as_ref().and_then(|user| user.permissions.clone());
         client.guard = permissions.map(|permissions| Box::new(Guard::new(permissions)));
-        if let Some(user) = &user {
+        // A service need not say what somebody is called.
+        if let Some(user) = user.as_ref().filter(|user| !user.name.is_empty()) {
             client.identity.name = user.name.clone();
             client.identity.label = match user.proof {
-                Proof::Password(_) => format!("user:{}", user.name).into(),
+                Proof::Password(_) | Proof::Service => format!("user:{}", user.name).into(),
                 Proof::Nkey(_) | Proof::Token(_) => format!("nkey:{}", user.name).into(),
             };
         }

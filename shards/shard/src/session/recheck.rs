@@ -147,8 +147,15 @@ impl Shard {
         let (before, account) = (client.identity.user.clone(), client.account);
         let nobody = client.identity.name.is_empty();
         if let Some(before) = before {
-            if let Proof::Token(token) = &before.proof {
-                return self.fate_of_token(conn, &before, token);
+            match &before.proof {
+                Proof::Token(token) => return self.fate_of_token(conn, &before, token),
+                // It can't be asked about again without what was shown.
+                Proof::Service => {
+                    let known = access.account_at(account).is_some_and(|known| !known.is_gone);
+                    let stays = known && access.callout.is_some();
+                    return if stays { Fate::Stays } else { Fate::TurnedAway };
+                }
+                _ => {}
             }
             let Some(now) = access.same_user(&before) else { return Fate::Moved };
             if now.account != account {
@@ -190,11 +197,7 @@ impl Shard {
         );
         let access = self.options.access.clone();
         let Some(account) = access.account_at(user.account) else { return expired };
-        let Some(terms) = &account.terms else {
-            // Whom a service has let in can't be asked about again without what was shown.
-            let stays = access.callout.is_some() && !account.is_gone;
-            return if stays { Fate::Stays } else { Fate::TurnedAway };
-        };
+        let Some(terms) = &account.terms else { return Fate::TurnedAway };
         if account.is_gone {
             return expired;
         }

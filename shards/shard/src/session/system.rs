@@ -12,7 +12,7 @@ use crate::account::response::ReplyId;
 use crate::effect::Effects;
 use crate::fence::Why;
 use crate::ids::{AccountId, ConnId};
-use crate::report::{Connection, News, Request, Saying};
+use crate::report::{Connection, News, REFUSED, Request, Saying};
 use crate::rng::Rng;
 use crate::router::Publication;
 use crate::shard::Shard;
@@ -220,6 +220,27 @@ impl Shard {
             && let Some(connection) = self.describe_closing(conn, reason)
         {
             out.news.push(News::TurnedAway(connection));
+        }
+    }
+
+    /// As [`Shard::tell_of_refused`], for those who own the account that decides about logins.
+    pub(crate) fn tell_account_of_refused(
+        &mut self,
+        conn: ConnId,
+        reason: &str,
+        out: &mut Effects,
+    ) {
+        let access = self.options.access.clone();
+        if access.system.is_none() {
+            return;
+        }
+        let of = access.callout.as_ref().map_or(AccountId::GLOBAL, |it| it.account);
+        let closed = Some(wire::CloseReason::AuthenticationFailure);
+        if self.is_heard(of, REFUSED)
+            && let Some(connection) = self.describe_closing(conn, closed)
+        {
+            let account = (of, access.name_of(of).into());
+            out.news.push(News::Refused { connection, account, reason: reason.into() });
         }
     }
 
