@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use claims::{
-    ClientInfo, ConnectOptions, Denied, Presented, Request as Asked, ServerId, decode_user,
-    read_response,
+    ClientInfo, ConnectOptions, Denied, Presented, Request as Asked, ServerId, User as Claimant,
+    decode_user, read_response,
 };
 use nkeys::{KeyPair, XKey};
 use shard::access::{
@@ -187,6 +187,34 @@ impl Caller {
     }
 }
 
+/// The user of a token, if it is the one that was asked about, and issued by whom it should be.
+fn claimant(callout: &Callout, of: &str, wanted: &str, token: &str) -> Result<Claimant, String> {
+    let claimant = decode_user(token).map_err(|why| why.to_string())?;
+    if claimant.limits().proxy_required {
+        return Err("proxy connection required".to_string());
+    }
+    claimant.check(now_s()).map_err(|why| format!("Error validating user JWT: {why}"))?;
+    let found = &claimant.claims.subject;
+    if *found != wanted {
+        return Err(format!(
+            "Expected authorized user of {wanted:?} but got {found:?} on account {of:?}"
+        ));
+    }
+    if !claimant.issuer_account().is_empty() {
+        return Err(format!(
+            "error non operator mode account {of:?}: attempted to use issuer_account"
+        ));
+    }
+    let (wanted, found) = (&callout.issuer, &claimant.claims.issuer);
+    if *found != **wanted {
+        return Err(format!(
+            "wrong issuer for auth callout response on account {of:?}, \
+             expected {wanted:?} got {found:?}"
+        ));
+    }
+    Ok(claimant)
+}
+
 /// Who comes in by this token of a user.
 fn admission(
     callout: &Callout,
@@ -194,19 +222,9 @@ fn admission(
     waiting: &Waiting,
     token: &str,
 ) -> Result<Admission, String> {
-    let claimant = decode_user(token).map_err(|why| why.to_string())?;
+    let of = access.name_of(callout.account);
+    let claimant = claimant(callout, of, &waiting.user, token)?;
     let limits = claimant.limits();
-    if limits.proxy_required {
-        return Err("proxy connection required".to_string());
-    }
-    claimant.check(now_s()).map_err(|why| format!("Error validating user JWT: {why}"))?;
-    let (wanted, found, of) =
-        (&waiting.user, &claimant.claims.subject, access.name_of(callout.account));
-    if found != wanted {
-        return Err(format!(
-            "Expected authorized user of {wanted:?} but got {found:?} on account {of:?}"
-        ));
-    }
     let presented = Presented {
         nonce: b"",
         signature: "",
@@ -225,18 +243,6 @@ fn admission(
         .ok_or_else(|| {
             format!("authorized user on account {of:?} using invalid connection type")
         })?;
-    if !claimant.issuer_account().is_empty() {
-        return Err(format!(
-            "error non operator mode account {of:?}: attempted to use issuer_account"
-        ));
-    }
-    let (wanted, found) = (&callout.issuer, &claimant.claims.issuer);
-    if *found != **wanted {
-        return Err(format!(
-            "wrong issuer for auth callout response on account {of:?}, \
-             expected {wanted:?} got {found:?}"
-        ));
-    }
     let placement = &claimant.claims.audience;
     let account = access.find_account(placement).ok_or_else(|| {
         format!(
