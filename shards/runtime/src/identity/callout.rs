@@ -267,9 +267,9 @@ fn admission(
     Ok(Admission { user: Arc::new(user), expires_in_ns, is_seated: false })
 }
 
-/// As nats-server begins what it logs.
+/// As nats-server begins what it logs; but it stays one line, whatever a service has said.
 fn titled(text: &str) -> String {
-    let mut chars = text.chars();
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
