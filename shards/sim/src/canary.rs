@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use shard::report::Ask;
 use shard::{ConnId, Effects, Frame, Input, Interest, Nanos, ShardId};
 
 use crate::bus::Bus;
@@ -42,11 +43,19 @@ pub enum Defect {
     OpenPublications,
     /// Who imports some messages of an account gets all.
     OpenStreams,
+    /// Nobody may answer a request who may not publish to its reply anyway.
+    NoAnswers,
+    /// Nobody counts answers.
+    EndlessAnswers,
+    /// What users may do stays as it was at the beginning, however often access changes.
+    StaleAccess,
+    /// One shard never hears of one change of access.
+    UntoldShard,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 13] = [
+    pub const ALL: [Defect; 17] = [
         Defect::DropDeliver,
         Defect::DuplicateDeliver,
         Defect::SwapFrames,
@@ -60,6 +69,10 @@ impl Defect {
         Defect::OpenSubscriptions,
         Defect::OpenPublications,
         Defect::OpenStreams,
+        Defect::NoAnswers,
+        Defect::EndlessAnswers,
+        Defect::StaleAccess,
+        Defect::UntoldShard,
     ];
 
     /// What it leaves open in the walls between accounts.
@@ -68,6 +81,9 @@ impl Defect {
             Defect::OpenSubscriptions => Some(Gap::Subscriptions),
             Defect::OpenPublications => Some(Gap::Publications),
             Defect::OpenStreams => Some(Gap::Streams),
+            Defect::NoAnswers => Some(Gap::Answers),
+            Defect::EndlessAnswers => Some(Gap::EndlessAnswers),
+            Defect::StaleAccess => Some(Gap::Stale),
             _ => None,
         }
     }
@@ -235,6 +251,9 @@ impl<B: Bus> Bus for Canary<B> {
     fn step(&mut self, at: usize, now: Nanos, input: Input<'_>) {
         self.now = now;
         let input = match input {
+            Input::Ask(Ask::Access(_)) if self.defect == Defect::UntoldShard && self.strikes() => {
+                return;
+            }
             Input::Sent { conn, bytes } => {
                 let excess = self.excess.entry((at, conn)).or_default();
                 let hidden = bytes.min(*excess);

@@ -303,7 +303,25 @@ impl Client {
             return;
         }
         let subject = String::from_utf8_lossy(&subject).into_owned();
-        self.publish(p, swarm, oracle, &subject, out);
+        // Where answers are counted, it may try some too many.
+        let most = oracle.answers_of(self.person).filter(|most| *most > 0);
+        let times = most.map_or(1, |most| p.between(1, u64::from(most) + 2));
+        for _ in 0..times {
+            self.publish(p, swarm, oracle, &subject, out);
+        }
+    }
+
+    /// Answers all it was asked.
+    pub fn answer_all(
+        &mut self,
+        p: &mut Prng,
+        swarm: &Swarm,
+        oracle: &mut Oracle,
+        out: &mut Vec<u8>,
+    ) {
+        while !self.requests.is_empty() {
+            self.answer(p, swarm, oracle, out);
+        }
     }
 
     fn publish(

@@ -156,6 +156,23 @@ impl<B: Bus> World<B> {
         self.judge()
     }
 
+    /// Whoever may do no more than answer answers all it was asked, some of it more often than it
+    /// may.
+    pub(crate) fn answer_all(&mut self) -> Result<(), String> {
+        for at in 0..self.clients.len() {
+            let client = &mut self.clients[at];
+            if client.acts() && self.oracle.answers_of(client.person).is_some() {
+                let mut text = Vec::new();
+                let (p, swarm) = (&mut self.choices, &self.swarm);
+                client.answer_all(p, swarm, &mut self.oracle, &mut text);
+                client.ping(&mut self.oracle, &mut text);
+                self.say(at, &text);
+            }
+        }
+        self.come_to_rest()?;
+        self.judge()
+    }
+
     fn ask_all(
         &mut self,
         sessions: &[Session],

@@ -126,6 +126,10 @@ impl Swarm {
         }
         self.walls = Walls::draw(p);
         self.events[11] = *p.pick(&[0, 1, 4]);
+        // Where answers are counted, there are some to count.
+        if self.walls.people.iter().any(|person| person.may.answers.is_some()) {
+            self.operations[5] = *p.pick(&[20, 100]);
+        }
         // What is no subject at all is not compared with permissions.
         self.subjects.retain(|subject| *subject != "a..b");
         self.subjects.extend(walls::SUBJECTS);
@@ -136,7 +140,7 @@ impl Swarm {
     pub fn access_of(&self, walls: &Walls, before: Option<&Access>) -> Arc<Access> {
         match self.gap {
             None => walls.access(before),
-            Some(gap) => walls.with(gap).access(before),
+            Some(gap) => walls.with(gap, &self.walls).access(before),
         }
     }
 

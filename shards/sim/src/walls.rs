@@ -41,6 +41,12 @@ pub enum Gap {
     Publications,
     /// A stream lets all of its account through.
     Streams,
+    /// Nobody may answer what it may not publish anyway.
+    Answers,
+    /// Whoever may answer may do so any number of times.
+    EndlessAnswers,
+    /// Whatever users may do, they could do at the beginning.
+    Stale,
 }
 
 /// A user.
@@ -181,13 +187,17 @@ impl Walls {
         walls
     }
 
-    /// The same with a gap.
-    pub fn with(&self, gap: Gap) -> Walls {
+    /// The same with a gap; `first` is what held at the beginning.
+    pub fn with(&self, gap: Gap, first: &Walls) -> Walls {
         let mut walls = self.clone();
-        for person in &mut walls.people {
+        for (person, before) in walls.people.iter_mut().zip(&first.people) {
+            let may = &mut person.may;
             match gap {
-                Gap::Subscriptions => person.may.subscribe = Lists::default(),
-                Gap::Publications => person.may.publish = Lists::default(),
+                Gap::Subscriptions => may.subscribe = Lists::default(),
+                Gap::Publications => may.publish = Lists::default(),
+                Gap::Answers => may.answers = None,
+                Gap::EndlessAnswers => may.answers = may.answers.map(|_| 0),
+                Gap::Stale => may.clone_from(&before.may),
                 Gap::Streams => {}
             }
         }

@@ -148,7 +148,7 @@ impl<B: Bus> World<B> {
         self.step
     }
 
-    /// Lives through it all: work, rest, a look around, everybody leaves, another look.
+    /// Lives through it all: work, rest, a look around, answers, everybody leaves, another look.
     pub fn run(&mut self) -> Result<Summary, String> {
         for _ in 0..self.swarm.steps {
             self.happen()?;
@@ -157,6 +157,8 @@ impl<B: Bus> World<B> {
         self.wind_down()?;
         self.judge()?;
         self.look_around()?;
+        self.trace.line(|| "-- who was asked answers".into());
+        self.answer_all()?;
         self.trace.line(|| "-- everybody leaves".into());
         self.send_all_away()?;
         self.come_to_rest()?;

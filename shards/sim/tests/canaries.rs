@@ -70,6 +70,18 @@ fn gaps_in_the_walls_are_noticed() {
 }
 
 #[test]
+fn access_that_stays_as_it_was_is_noticed() {
+    assert_caught(Defect::StaleAccess, 100);
+    assert_caught(Defect::UntoldShard, 400);
+}
+
+#[test]
+fn answers_that_are_not_allowed_or_not_counted_are_noticed() {
+    assert_caught(Defect::NoAnswers, 100);
+    assert_caught(Defect::EndlessAnswers, 200);
+}
+
+#[test]
 fn the_simple_bus_is_judged_as_strictly() {
     for defect in Defect::OF_CHUNKS {
         assert!(

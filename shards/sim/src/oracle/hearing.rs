@@ -1,7 +1,7 @@
 //! Judging each thing a client reads, as it reads it.
 
 use super::reply::{Message, Reply, parse};
-use super::walls::{Asked, Kind, Way};
+use super::walls::{Asked, Kind, Question, Way};
 use super::{Expect, Fate, Mark, Oracle, PubId, Session, SubId, Tick};
 
 /// What a client has to react to.
@@ -225,7 +225,8 @@ impl Oracle {
             self.note_asked(id, &way, message.reply);
         }
         if !message.reply.is_empty() {
-            self.sessions[session].asked.insert(message.reply.to_vec());
+            let question = Question { request: id, answers: 0 };
+            self.sessions[session].asked.entry(message.reply.to_vec()).or_insert(question);
         }
         self.pubs[id].deliveries += 1;
         self.subs[sub].got.insert(id);

@@ -1,7 +1,7 @@
 //! Who may see what, and under which subject: accounts, doors and permissions as an operator's
 //! manual tells of them, read from the lists.
 
-use super::{Expect, Oracle, PubRecord, Session, SubRecord, matches};
+use super::{Expect, Oracle, PubId, PubRecord, Session, SubRecord, matches};
 use crate::walls::{Lists, May, Walls};
 
 /// One way of a publication.
@@ -21,6 +21,24 @@ pub(super) enum Kind {
     Request,
     /// To the account that has asked; one that may have many answers, or not.
     Answer { is_many: bool },
+}
+
+/// Is something allowed?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Yes,
+    No,
+    /// That can't be told from what clients see.
+    Perhaps,
+}
+
+/// A request that a client was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    /// The publication.
+    pub request: PubId,
+    /// How often it has answered where it may do no more than that.
+    pub answers: u32,
 }
 
 /// A reply subject that a server made for a request.
@@ -127,6 +145,12 @@ impl Oracle {
         &self.eras[self.eras.len() - 1]
     }
 
+    /// How often a user may answer what it is asked, where it may do no more than that; 0 is any
+    /// number.
+    pub fn answers_of(&self, person: Option<usize>) -> Option<u32> {
+        self.walls().may(person)?.answers
+    }
+
     /// Do some shards perhaps not know of the last change?
     pub fn is_changing(&self) -> bool {
         self.is_changing
@@ -165,19 +189,49 @@ impl Oracle {
     }
 
     /// May a session publish to this subject, in an era?
-    pub(super) fn may_publish(&self, session: Session, subject: &[u8], era: usize) -> bool {
-        let record = &self.sessions[session];
+    pub(super) fn may_publish(&self, session: Session, subject: &[u8], era: usize) -> Right {
+        let person = self.sessions[session].person;
         let walls = &self.eras[era];
+        match walls.may(person) {
+            _ if !walls.has(person) => Right::No,
+            Some(may) if !may.publish(subject) => self.may_answer(session, subject, era),
+            _ => Right::Yes,
+        }
+    }
+
+    /// May it answer one more time to what it was asked?
+    fn may_answer(&self, session: Session, subject: &[u8], era: usize) -> Right {
+        let record = &self.sessions[session];
+        let may = self.eras[era].may(record.person);
         // What it was asked is forgotten when what it may do changes.
-        let remembers = || {
-            let is_new = self.is_changing && era == self.eras.len() - 1;
-            let before = &self.eras[era - usize::from(is_new)];
-            record.asked.contains(subject) && before.may(record.person) == walls.may(record.person)
-        };
-        walls.has(record.person)
-            && walls
-                .may(record.person)
-                .is_none_or(|may| may.publish(subject) || (may.answers.is_some() && remembers()))
+        let is_new = self.is_changing && era == self.eras.len() - 1;
+        let is_forgotten = is_new && self.eras[era - 1].may(record.person) != may;
+        let most = may.and_then(|may| may.answers);
+        let (Some(most), Some(asked)) = (most, record.asked.get(subject)) else { return Right::No };
+        let request = &self.pubs[asked.request];
+        let hears =
+            |sub: &&SubRecord| sub.session == session && self.way_to(sub, request).is_some();
+        match most {
+            _ if is_forgotten => Right::No,
+            0 => Right::Yes,
+            _ if asked.answers < most => Right::Yes,
+            // Whoever hears it again may answer it again, as often.
+            _ if self.subs.iter().filter(hears).count() > 1 => Right::Perhaps,
+            _ => Right::No,
+        }
+    }
+
+    /// It publishes, perhaps something that it may only as an answer.
+    pub(super) fn note_answer(&mut self, session: Session, subject: &[u8]) {
+        let (first, last) = self.eras_now();
+        let record = &mut self.sessions[session];
+        let is_free =
+            |walls: &Walls| walls.may(record.person).is_none_or(|may| may.publish(subject));
+        if !self.eras[first..=last].iter().all(is_free)
+            && let Some(asked) = record.asked.get_mut(subject)
+        {
+            asked.answers += 1;
+        }
     }
 
     /// May it subscribe to this pattern, in an era?
