@@ -523,14 +523,19 @@ impl Shard {
         {
             return false;
         }
+        self.note_asked(target, publication.reply);
+        true
+    }
+
+    /// It was sent a request, if there is a reply: perhaps it may answer.
+    fn note_asked(&mut self, target: &Target, reply: &[u8]) {
         let now = self.now;
-        if !publication.reply.is_empty()
+        if !reply.is_empty()
             && let Some(client) = self.client(target.conn)
             && let Some(guard) = &mut client.guard
         {
-            guard.asked(publication.reply, now);
+            guard.asked(reply, now);
         }
-        true
     }
 
     /// Is a message on this subject kept from a subscription? A shadow's is that of its exporter.
@@ -565,8 +570,13 @@ impl Shard {
         out: &mut Effects,
     ) -> bool {
         members.iter().any(|target| {
-            self.subs.peek(target.sub).limit_open
-                && self.hand_over(target, publication, publisher, out)
+            let taken = self.subs.peek(target.sub).limit_open
+                && !(target.guarded && self.keeps(target, publication.subject))
+                && self.hand_over(target, publication, publisher, out);
+            if taken && target.guarded {
+                self.note_asked(target, publication.reply);
+            }
+            taken
         })
     }
 

@@ -58,6 +58,8 @@ struct Socket<C> {
     hung_up: bool,
     closing: Option<Nanos>,
     sent_bytes: u64,
+    /// As the shard knew of them when it gave the connection up; more may go out until it is closed.
+    sent_bytes_known: Option<u64>,
     /// When the kernel last took something.
     idle_since: Nanos,
 }
@@ -75,7 +77,7 @@ pub struct Closed {
     pub session: Session,
     /// Why.
     pub reason: CloseReason,
-    /// What could be written of what was for it.
+    /// What had been written of what was for it when that was decided.
     pub sent_bytes: u64,
 }
 
@@ -190,6 +192,7 @@ impl<B: Bus> Driver<B> {
             hung_up: false,
             closing: None,
             sent_bytes: 0,
+            sent_bytes_known: None,
             idle_since: self.now,
         });
         self.connections += 1;
@@ -206,6 +209,7 @@ impl<B: Bus> Driver<B> {
     /// Steps a shard, and carries out what it wants now or some time later.
     fn step(&mut self, at: usize, input: Input<'_>, links: &mut [Link]) -> Result<(), String> {
         self.bus.step(at, self.now, input);
+        self.note_sent(at);
         for to in 0..self.shards() {
             let staged = self.bus.effects(at).staged_bytes(ShardId(to as u16));
             if staged > self.staged_max {
@@ -213,6 +217,16 @@ impl<B: Bus> Driver<B> {
             }
         }
         if self.prng.chance(self.settle_per_mille) { self.settle(at, links) } else { Ok(()) }
+    }
+
+    /// A connection that is to be closed is judged by what its shard knew then.
+    fn note_sent(&mut self, at: usize) {
+        let conns: Vec<ConnId> = self.bus.effects(at).closes.iter().map(|it| it.conn).collect();
+        for conn in conns {
+            if let Some(socket) = self.socket(at, conn) {
+                socket.sent_bytes_known.get_or_insert(socket.sent_bytes);
+            }
+        }
     }
 
     /// Ends a turn of a shard.
@@ -277,7 +291,8 @@ impl<B: Bus> Driver<B> {
                     close.conn
                 ));
             }
-            let (session, sent_bytes) = (socket.session, socket.sent_bytes);
+            let sent_bytes = socket.sent_bytes_known.unwrap_or(socket.sent_bytes);
+            let session = socket.session;
             if close.flush {
                 socket.closing = Some(now + FLUSH_NS);
                 socket.writing = true;

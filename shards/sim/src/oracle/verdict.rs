@@ -284,7 +284,10 @@ impl Oracle {
         if warranted {
             Ok(())
         } else {
-            Err(format!("session {session} was closed: {}", reason.as_str()))
+            let (reason, most) = (reason.as_str(), self.most_bytes_for(session));
+            Err(format!(
+                "session {session} was closed: {reason}, after {sent_bytes} bytes of {most} at most"
+            ))
         }
     }
 
