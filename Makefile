@@ -42,14 +42,15 @@ sim: need-cargo
 	@$(CARGO) run --release --package ringbus-sim -- \
 	  --seeds 0..$(or $(SEEDS),20000) --jobs $$(nproc) $(ARGS)
 
-# Random input: configuration files, protocol bytes, whole sessions, subjects, and dialogues compared between servers.
+# Random input: configuration files, protocol bytes, tokens, whole sessions, strangers, subjects, and dialogues compared
+# between servers.
 fuzz: need-cargo
 	@RINGBUS_FUZZ_CASES=$(or $(CASES),1000000) \
 	  $(CARGO) test --profile $(PROFILE) --package ringbus --bin ringbus fuzz_
 	@$(CARGO) test --profile $(PROFILE) --package ringbus-wire --package ringbus-subject random
 	@$(CARGO) run --release --package ringbus-wire --example fuzz_parser -- $(or $(CASES),1000000)
-	@$(CARGO) run --release --package ringbus-shard --example fuzz_session -- $(or $(CASES),1000000)
-	@$(CARGO) run --release --package ringbus-claims --example fuzz_claims -- $(or $(CASES),1000000)
+	@RINGBUS_FUZZ_CASES=$(or $(CASES),1000000) $(CARGO) test --profile $(PROFILE) \
+	  --package ringbus-claims --package ringbus-shard --package ringbus-runtime fuzz_ -- --nocapture
 	@NATS_SERVER_BIN="$${NATS_SERVER_BIN:-$$(scripts/install-nats-server.sh)}" || exit 1; \
 	export NATS_SERVER_BIN; RINGBUS_FUZZ_CASES=$(or $(DIALOGUES),4000) \
 	  $(CARGO) test --profile $(PROFILE) --package ringbus --test tests random_dialogues

@@ -268,3 +268,24 @@ fn subscriptions_end_that_are_no_longer_allowed() {
     assert_eq!(bus.take(bound), "-ERR 'Permissions Violation for Publish to \"x\"'\r\n");
     bus.assert_replicated();
 }
+
+/// What peers sent before they could know of its limit is one too many, not one too few.
+#[test]
+fn a_member_beyond_its_limit_may_answer_what_it_gets() {
+    let mut access = access(&[("a", "pa", "$G")]);
+    let responses = Some(Responses { max: Some(1), expires_ns: None });
+    let publish = Rules { allow: Some(RuleSet::new(&[])), deny: None };
+    let permissions = Permissions { publish, responses, ..Permissions::default() };
+    let permissions = Some(Arc::new(permissions));
+    access.add_user(User { permissions, ..user("b", "pb", AccountId::GLOBAL) });
+    let mut bus = with(2, access);
+    let (a, b) = (login(&mut bus, 0, "a", "pa"), login(&mut bus, 1, "b", "pb"));
+    bus.send(b, "SUB x q 1\r\nPING\r\n");
+    bus.take(b);
+    bus.post(a, b"PUB x r.1 1\r\n1\r\nPUB x r.2 1\r\n2\r\n");
+    bus.post(b, b"UNSUB 1 1\r\n");
+    bus.settle();
+    assert_eq!(bus.take(b), "MSG x 1 r.1 1\r\n1\r\nMSG x 1 r.2 1\r\n2\r\n");
+    bus.send(b, "PUB r.2 0\r\n\r\nPING\r\n");
+    assert_eq!(bus.take(b), "PONG\r\n");
+}

@@ -34,6 +34,16 @@ fn the_shards_do_what_they_promise() {
     assert!(sum.deliveries > 0 && sum.obligations > sum.publications);
 }
 
+/// Worlds that once showed a fault, of the shards or of the oracle.
+#[test]
+fn what_was_found_before_is_not_found_again() {
+    for seed in [43630, 49964, 53413, 78897, 84718, 94500] {
+        if let Err(failure) = run(seed, Subject::Shards) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn the_oracle_accepts_the_simple_bus() {
     run_all(0..seeds().min(200), Subject::Table);

@@ -9,6 +9,8 @@ mod resolver;
 mod rights;
 mod roll;
 mod seats;
+#[cfg(test)]
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

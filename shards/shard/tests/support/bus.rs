@@ -21,6 +21,8 @@ pub struct Bus {
     pub holds_checks: bool,
     /// Connections that accounts count, come or gone unasked.
     pub seats: Vec<Seat>,
+    /// What the latest client was greeted with.
+    pub info: String,
     pub now: Nanos,
     /// Frames a lane takes; more stay staged.
     pub lane_frames: usize,
@@ -59,6 +61,7 @@ impl Bus {
             checks: VecDeque::new(),
             holds_checks: false,
             seats: Vec::new(),
+            info: String::new(),
             now: 1,
             lane_frames: usize::MAX,
         }
@@ -74,7 +77,8 @@ impl Bus {
         let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, tls: None };
         self.step(shard, Input::Open { conn, peer });
         self.settle();
-        assert!(self.take(id).starts_with("INFO {"));
+        self.info = self.take(id);
+        assert!(self.info.starts_with("INFO {"));
         id
     }
 

@@ -58,7 +58,7 @@ struct Socket<C> {
     hung_up: bool,
     closing: Option<Nanos>,
     sent_bytes: u64,
-    /// As the shard knew of them when it gave the connection up; more may go out until it is closed.
+    /// What the shard knew of when it gave the connection up; more may go out until it is closed.
     sent_bytes_known: Option<u64>,
     /// When the kernel last took something.
     idle_since: Nanos,

@@ -1,6 +1,8 @@
-//! Whole sessions of made-up bytes through two shards, without a panic and whatever the cuts.
+//! Whole sessions of made-up bytes through two shards, without a panic, whatever the cuts, and in
+//! bounded memory.
 //!
-//! `cargo run --release -p ringbus-shard --example fuzz_session -- <executions> [seed]`
+//! `RINGBUS_FUZZ_CASES=1000000 \
+//!  cargo test --profile tests -p ringbus-shard --test fuzz -- --nocapture`
 //!
 //! Each execution is a few clients on two shards and a stream of mutated protocol for each. It is
 //! run twice, cut at different places: what every client gets must be the same, unless there are
@@ -8,7 +10,7 @@
 //! at its own time. In every other execution clients have to say who they are, and one user may
 //! not do everything. At the end all clients hang up and every table must be empty.
 
-#[path = "../tests/support/bus.rs"]
+#[path = "support/bus.rs"]
 mod bus;
 
 use std::sync::Arc;
@@ -34,18 +36,21 @@ impl Rng {
     }
 }
 
-fn main() {
-    let argument = |at| std::env::args().nth(at).and_then(|n| n.parse::<u64>().ok());
-    let executions = argument(1).unwrap_or(10_000);
-    let first = argument(2).unwrap_or(1);
-    let mut bytes = 0;
-    for seed in first..first + executions {
-        bytes += execute(seed);
-        if (seed - first) % 100_000 == 99_999 {
-            eprintln!("{} executions, {bytes} bytes", seed - first + 1);
-        }
+/// What two shards and two clients with their sessions may take, both plays together.
+const BYTES_MAX: u64 = 256 * 1024;
+
+#[test]
+fn fuzz_session_no_bytes_upset_a_shard() {
+    let executions: u64 =
+        std::env::var("RINGBUS_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(3_000);
+    let (mut bytes, mut most) = (0, 0);
+    for seed in 1..=executions {
+        let taken = allocation_counter::measure(|| bytes += execute(seed));
+        assert!(taken.bytes_max <= BYTES_MAX, "seed {seed}: {} bytes", taken.bytes_max);
+        assert_eq!(taken.bytes_current, 0, "seed {seed}: something is kept");
+        most = most.max(taken.bytes_max);
     }
-    println!("{executions} executions, {bytes} bytes, no failure");
+    println!("{executions} executions, {bytes} bytes sent, {most} bytes of memory at most");
 }
 
 fn execute(seed: u64) -> usize {
