@@ -4,3 +4,4 @@ set -euo pipefail
 here=$(dirname "$0")
 "$here/compat-go.sh"
 "$here/compat-nats-py.sh"
+"$here/compat-async-nats.sh"
