@@ -479,6 +479,35 @@ fn systemd_hears_of_every_stage() {
     assert_eq!(running.end(), Some(0));
 }
 
+/// `systemctl stop` sends what the unit says and waits; clients are told before it is over.
+#[test]
+fn systemd_stops_it_as_a_lame_duck() {
+    let unit = lines(&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/ringbus.service"));
+    let said = |key: &str| unit.iter().find_map(|line| line.strip_prefix(key));
+    assert_eq!(said("ExecStop="), None, "systemd would not wait for what it asks for");
+    let signal = said("KillSignal=SIG").expect("how it ends");
+    let scratch = Scratch::new("notify-stop");
+    write_conf(&scratch, "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"300ms\"\n");
+    let socket = UnixDatagram::bind(scratch.0.join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let program = Program::under_test();
+    let mut running = Running::start(&program, &scratch.0);
+    assert_eq!(hear(), "READY=1");
+    let address = running.address("nats", &program, &scratch.0);
+    let mut client = Client::dial(&address);
+    running.signal(signal);
+    assert_eq!(hear(), "STOPPING=1");
+    let text = client.rest();
+    assert!(text.contains("\"ldm\":true"), "{text}");
+    assert_eq!(running.end(), Some(0));
+    assert!(fs::read_to_string(scratch.0.join("log")).unwrap().contains("Closing existing"));
+}
+
 #[test]
 fn traces_hide_secrets() {
     for (name, program) in ["reference", "ringbus"].iter().zip(both()) {
