@@ -169,6 +169,9 @@ fn announce(options: &Options, clients: SocketAddr, http: Option<SocketAddr>) ->
     }
     let ports_file = write_ports(options, clients, http);
     log::info!("Listening for client connections on {}", host_port(&options.host, clients.port()));
+    if options.proxy_protocol {
+        log::info!("PROXY protocol enabled for client connections");
+    }
     if let Some(tls) = &options.tls {
         announce_tls(tls);
     }

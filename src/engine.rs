@@ -67,8 +67,10 @@ fn settings(
         metadata: options.metadata.clone(),
         feature_flags: options.feature_flags.clone(),
         shard: Default::default(),
+        proxied: options.proxy_protocol,
         tls: options.tls.clone(),
         operators: options.operators.clone(),
+        recount: runtime::RECOUNT,
     };
     set_limits(&mut settings.shard, options);
     settings

@@ -1,6 +1,7 @@
 //! The recorded exchanges of the `nats` command line: the same lines again must get the same lines,
 //! and the same keys of INFO, of the same types, in the same order.
 
+mod agreements;
 mod events;
 mod operator;
 mod peer;

@@ -73,7 +73,7 @@ impl Certificates {
     }
 
     /// A `tls` block with that certificate, and more lines in it.
-    fn block(&self, name: &str, more: &str) -> String {
+    pub fn block(&self, name: &str, more: &str) -> String {
         let (pem, key, ca) = (format!("{name}.pem"), format!("{name}.key"), "ca.pem");
         let (pem, key, ca) = (self.shown(&pem), self.shown(&key), self.shown(ca));
         format!("tls {{ cert_file: {pem:?}, key_file: {key:?}, ca_file: {ca:?}, {more} }}")

@@ -39,6 +39,7 @@ pub struct Raw {
     /// What the command line says of TLS; it replaces the files and `verify` of the rest.
     pub tls_flags: TlsFlags,
     pub allow_non_tls: Option<bool>,
+    pub proxy_protocol: Option<bool>,
     pub stapling: Stapling,
     pub debug: Option<bool>,
     pub trace: Option<bool>,
@@ -142,6 +143,7 @@ impl Raw {
             tls: over.tls.or(self.tls),
             tls_flags: over.tls_flags,
             allow_non_tls: over.allow_non_tls.or(self.allow_non_tls),
+            proxy_protocol: over.proxy_protocol.or(self.proxy_protocol),
             stapling: self.stapling,
             debug: over.debug.or(self.debug),
             trace: over.trace.or(self.trace),
@@ -231,6 +233,8 @@ pub struct Options {
     pub no_system_account: bool,
     /// With TLS, for those who want it.
     pub allow_non_tls: bool,
+    /// Clients may come from a proxy that says first where they really are.
+    pub proxy_protocol: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -407,6 +411,7 @@ impl Options {
             no_auth_user: raw.access.no_auth_user().to_string(),
             no_system_account: raw.access.no_system_account(),
             allow_non_tls: raw.allow_non_tls.unwrap_or(false),
+            proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         })
     }
 }

@@ -161,6 +161,7 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     let rate = |options: &Options| options.tls.as_ref().map_or(0, |tls| tls.rate_max);
     same("TLSRateLimit", &rate(old), &rate(new))?;
     same("AllowNonTLS", &old.allow_non_tls, &new.allow_non_tls)?;
+    same("ProxyProtocol", &old.proxy_protocol, &new.proxy_protocol)?;
     same("FeatureFlags", &flags(old), &flags(new))?;
     // Who is gone from the file altogether may be named no more.
     let gone = new.access.users().iter().all(|user| *user.name != *old.no_auth_user);

@@ -282,10 +282,10 @@ const RULES: &[Rule] = &[
     }),
     sets(&["https_port"], |raw, field| field.port().map(|port| raw.https_port = Some(port))),
     sets(&["tls"], |raw, field| tls::read(field).map(|tls| raw.tls = Some(tls))),
+    sets(&["proxy_protocol"], |raw, field| field.flag().map(|on| raw.proxy_protocol = Some(on))),
     sets(&["allow_non_tls"], |raw, field| field.flag().map(|on| raw.allow_non_tls = Some(on))),
     sets(&["ocsp"], |raw, field| tls::ocsp(field).map(|stapling| raw.stapling = stapling)),
     unsupported(&["prof_port", "prof_block_rate"], NO_PPROF),
-    unsupported(&["proxy_protocol"], "remove it and let the proxy forward plain TCP"),
     unsupported(&["proxies"], "no proxy is trusted; remove it"),
     unsupported(&["ocsp_cache"], "clients' certificates are not checked for revocation; remove it"),
     unsupported(&["gateway", "leafnodes", "leaf"], STANDALONE),
@@ -377,7 +377,7 @@ fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
 /// A key at its off position asks for nothing, so it is no reason not to start.
 fn is_off(name: &str, data: &Data) -> bool {
     match (name, data) {
-        ("jetstream" | "proxy_protocol" | "ocsp_cache", Data::Bool(on)) => !on,
+        ("jetstream" | "ocsp_cache", Data::Bool(on)) => !on,
         ("prof_port" | "prof_block_rate", Data::Integer(number)) => *number == 0,
         ("jetstream", Data::Text(text)) => {
             text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable")

@@ -68,7 +68,7 @@ const TOP_DIFFERENCES: &[(&str, &str)] = &[
 /// Keys that ringbus may call not supported yet, and does for some kind of value.
 const UNSUPPORTED: &str = "default_js_domain jetstream store_dir storedir gateway leaf leafnodes \
     connect_error_reports reconnect_error_reports mqtt websocket ws ocsp_cache prof_block_rate \
-    prof_port proxies proxy_protocol resolver_tls";
+    prof_port proxies resolver_tls";
 
 /// A key goes where the `@` is.
 const BLOCKS: &[(&str, &str)] = &[

@@ -596,7 +596,8 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("ocsp { mode: always, url: \"http://a\" }", Unsupported("url")),
     ("write_timeout: retry", Same),
     ("write_timeout: default", Same),
-    ("proxy_protocol: true", Unsupported("proxy_protocol")),
+    ("proxy_protocol: true", Same),
+    ("proxy_protocol: 1", Same),
     // Exports, imports and limits of accounts
     (
         "accounts { A { exports: [ { stream: \"a.>\" }, { service: s } ] }, B { imports: [ { stream: { account: A, subject: \"a.>\" }, prefix: p }, { service: { account: A, subject: s }, to: t, share: true } ] } }",

@@ -52,8 +52,16 @@ const VARYING: [&str; 41] = [
     "in_client_msgs",
 ];
 /// In an order that nats-server leaves to chance.
-const UNORDERED: [&str; 7] =
-    ["accounts", "imports", "exports", "account_statz", "subscriptions_list", "allow", "deny"];
+const UNORDERED: [&str; 8] = [
+    "accounts",
+    "imports",
+    "exports",
+    "account_statz",
+    "subscriptions_list",
+    "allow",
+    "deny",
+    "approved_accounts",
+];
 /// Depend on what else was asked, or on what nats-server has for itself.
 const BY_THE_WAY: [&str; 4] = ["out_msgs", "out_client_msgs", "subscriptions_list", "memstats"];
 /// Present or not by how the server was built.

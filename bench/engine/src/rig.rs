@@ -83,7 +83,14 @@ impl Rig {
         let conn = Conn { shard, id: ConnId { generation: id.generation + 1, ..id } };
         self.cids += 1;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
-        let peer = Peer { cid: self.cids, addr, start_unix_ns: 0, refused: false, tls: None };
+        let peer = Peer {
+            cid: self.cids,
+            addr,
+            start_unix_ns: 0,
+            refused: false,
+            tls: None,
+            proxied: false,
+        };
         self.step(shard, Input::Open { conn: conn.id, peer });
         let connect = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\
             \"no_responders\":true,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1}\r\n";

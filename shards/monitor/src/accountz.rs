@@ -1,9 +1,12 @@
 //! /accountz and /accstatz: the accounts of the server, and what each has done.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use shard::AccountId;
 use shard::report::{Figures, Report};
 
+use crate::agreements::{self, Destination, Export, Import};
 use crate::duration::rfc3339_nano;
 use crate::figures::of_account;
 use crate::http::Response;
@@ -66,33 +69,14 @@ pub(crate) struct Account<'a> {
     leafnode_connections: u64,
     client_connections: u64,
     subscriptions: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    mappings: BTreeMap<String, Vec<Destination>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    exports: Vec<Export>,
+    exports: Vec<Export<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     imports: Vec<Import<'a>>,
     name_tag: &'a str,
     sublist_stats: TableStats,
-}
-
-/// A service that every system account offers.
-#[derive(Serialize)]
-struct Export {
-    subject: &'static str,
-    r#type: &'static str,
-    response_type: &'static str,
-}
-
-/// A service of the system account that every account may use.
-#[derive(Serialize)]
-struct Import<'a> {
-    subject: String,
-    account: &'a str,
-    to: &'static str,
-    local_subject: &'static str,
-    r#type: &'static str,
-    invalid: bool,
-    share: bool,
-    tracking: bool,
 }
 
 impl<'a> Account<'a> {
@@ -101,6 +85,13 @@ impl<'a> Account<'a> {
         let name = names(site, reports).into_iter().find(|known| *known == name)?;
         let figures = of_account(reports, name);
         let is_system = name == site.system_account;
+        let access = reports.iter().find_map(|report| report.access.as_deref());
+        let id = access.and_then(|access| access.find_account(name));
+        let ties = access
+            .zip(id)
+            .and_then(|(access, id)| access.account_at(id).map(|account| (access, &account.ties)));
+        let standing = is_system.then(agreements::standing_exports).into_iter().flatten();
+        let agreed = ties.into_iter().flat_map(|(access, ties)| agreements::exports(access, ties));
         Some(Account {
             account_name: name,
             update_time: rfc3339_nano(site.config_load_unix_ns),
@@ -111,55 +102,17 @@ impl<'a> Account<'a> {
             leafnode_connections: 0,
             client_connections: figures.connections,
             subscriptions: figures.subscriptions,
-            exports: if is_system { exports() } else { Vec::new() },
-            imports: imports(site, name),
+            mappings: ties
+                .map(|(_, ties)| agreements::mappings(&ties.mappings))
+                .unwrap_or_default(),
+            exports: standing.chain(agreed).collect(),
+            imports: ties
+                .map(|(access, ties)| agreements::imports(access, ties))
+                .unwrap_or_default(),
             name_tag: name,
             sublist_stats: TableStats::of(&figures),
         })
     }
-}
-
-fn exports() -> Vec<Export> {
-    let export = |subject, response_type| Export { subject, r#type: "service", response_type };
-    vec![
-        export("$SYS.REQ.ACCOUNT.*.CONNZ", "Streamed"),
-        export("$SYS.REQ.ACCOUNT.*.STATZ", "Streamed"),
-        export("$SYS.DEBUG.SUBSCRIBERS", "Singleton"),
-        export("$SYS.REQ.USER.*.INFO", "Singleton"),
-    ]
-}
-
-fn imports<'a>(site: &'a Site, name: &str) -> Vec<Import<'a>> {
-    let account = &*site.system_account;
-    let import = |subject: String, local: &'static str, share| Import {
-        subject,
-        account,
-        to: local,
-        local_subject: local,
-        r#type: "service",
-        invalid: false,
-        share,
-        tracking: false,
-    };
-    let user = import(format!("$SYS.REQ.USER.{name}.INFO"), "$SYS.REQ.USER.INFO", true);
-    if account.is_empty() {
-        return Vec::new();
-    }
-    if name == account {
-        return vec![user];
-    }
-    let connz = format!("$SYS.REQ.ACCOUNT.{name}.CONNZ");
-    let statz = format!("$SYS.REQ.ACCOUNT.{name}.STATZ");
-    let mut all = vec![
-        import(connz.clone(), "$SYS.REQ.ACCOUNT.PING.CONNZ", false),
-        import(connz, "$SYS.REQ.SERVER.PING.CONNZ", false),
-    ];
-    // By this name the system account is asked about all accounts.
-    if name != "PING" {
-        all.push(import(statz, "$SYS.REQ.ACCOUNT.PING.STATZ", false));
-    }
-    all.push(user);
-    all
 }
 
 /// The account of that name, or all names if it is empty. Fails if there is no such account.

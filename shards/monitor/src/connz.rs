@@ -106,8 +106,7 @@ impl ConnzQuery {
             subscriptions: shown && (open || closed),
             cid,
             accounts,
-            metrics: false,
-            followers: false,
+            ..Wanted::default()
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod absent;
 mod accountz;
+mod agreements;
 mod connz;
 mod dashboard;
 mod duration;
@@ -120,9 +121,8 @@ impl Endpoint {
         match self {
             Endpoint::Connz(query) => query.wanted(),
             Endpoint::Subsz(query) => query.wanted(),
-            Endpoint::Accountz(_) | Endpoint::Accstatz(_) => {
-                Wanted { accounts: true, ..Wanted::default() }
-            }
+            Endpoint::Accountz(_) => Wanted { accounts: true, access: true, ..Wanted::default() },
+            Endpoint::Accstatz(_) => Wanted { accounts: true, ..Wanted::default() },
             Endpoint::Metrics => Wanted { accounts: true, metrics: true, ..Wanted::default() },
             Endpoint::Varz | Endpoint::Absent(_) | Endpoint::DebugVars | Endpoint::Stacksz => {
                 Wanted::default()

@@ -3,9 +3,11 @@
 mod shape;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use monitor::{Monitor, Next, ProcessFigures, Request, Requests, Site, Step};
 use shard::ShardId;
+use shard::access::{Access, SYSTEM_NAME};
 use shard::report::{
     AccountFigures, CloseReason, Connection, DriverFigures, Figures, Report, Subscription, Wanted,
 };
@@ -101,7 +103,7 @@ fn only_what_is_asked_for_is_wanted_of_the_shards() {
         ("/connz?state=any&subs=1&cid=7", wanted(true, true, true, Some(7))),
         ("/connz?acc=$G", of_accounts(wanted(true, false, false, None))),
         ("/connz?acc=other&subs=1", of_accounts(wanted(true, false, true, None))),
-        ("/accountz?acc=other", of_accounts(Wanted::default())),
+        ("/accountz?acc=other", of_accounts(Wanted { access: true, ..Wanted::default() })),
         ("/accstatz", of_accounts(Wanted::default())),
         ("/jsz", Wanted::default()),
         ("/subsz", Wanted::default()),
@@ -373,6 +375,7 @@ fn load() -> Vec<Report> {
     vec![
         Report {
             has_followers: false,
+            access: Some(access()),
             ticket: 1,
             shard: ShardId(0),
             figures: one,
@@ -383,6 +386,7 @@ fn load() -> Vec<Report> {
         },
         Report {
             has_followers: false,
+            access: Some(access()),
             ticket: 1,
             shard: ShardId(1),
             figures: two,
@@ -392,6 +396,15 @@ fn load() -> Vec<Report> {
             top_subjects: Vec::new(),
         },
     ]
+}
+
+/// Every account may ask the system account about itself.
+fn access() -> Arc<Access> {
+    let mut access = Access::default();
+    access.system = Some(access.account(SYSTEM_NAME));
+    access.account("other");
+    access.open_system();
+    Arc::new(access)
 }
 
 /// All is of the global account.

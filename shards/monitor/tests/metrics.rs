@@ -93,6 +93,7 @@ fn report(shard: u16) -> Report {
         connections: Vec::new(),
         accounts: Vec::new(),
         has_followers: false,
+        access: None,
         top_subjects: vec![subject("$G", "a.b", 100.0), subject("$SYS", "a.b", f64::from(shard))],
     }
 }

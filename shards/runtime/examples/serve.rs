@@ -29,8 +29,10 @@ fn main() -> Result<(), String> {
         metadata: Default::default(),
         feature_flags: Default::default(),
         shard: shard::Options::default(),
+        proxied: false,
         tls: None,
         operators: Default::default(),
+        recount: runtime::RECOUNT,
     };
     let server = start(settings).map_err(|error| error.to_string())?;
     println!("{} {:?}", server.client_addr(), server.http_addr());

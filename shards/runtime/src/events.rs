@@ -177,7 +177,8 @@ impl<E: Engine> Driver<E> {
             _ => return self.commons.open[self.id.index()].sub(1),
         };
         let conn = self.sockets.open(stream, !refused);
-        let peer = shard::Peer { cid, addr, start_unix_ns, refused, tls: None };
+        let (tls, proxied) = (None, false);
+        let peer = shard::Peer { cid, addr, start_unix_ns, refused, tls, proxied };
         self.engine.step(now, Input::Open { conn, peer }, &mut self.effects);
         self.sockets.read(&mut self.ring, conn);
     }

@@ -59,6 +59,8 @@ pub(crate) struct Http {
     pub secure: Option<Arc<Tls>>,
     /// Told by each shard when the system account is served, if there is one.
     pub serves: Option<Sender<()>>,
+    /// How often it is told how many connections accounts have.
+    pub recount: Duration,
 }
 
 /// What reaches it.
@@ -208,7 +210,7 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
         secure: http.secure,
         glances: Glances::new(),
     }));
-    let tasks = start(http.socket, &desk);
+    let tasks = start(http.socket, http.recount, &desk);
     let fd = news.try_clone()?.into_raw_fd();
     // SAFETY: the descriptor is nobody else's.
     let news = unsafe { BufferedFile::from_raw_fd(fd) };
@@ -244,7 +246,11 @@ async fn serve(http: Http, changes: Receiver<Option<Arc<Tls>>>) -> io::Result<()
 }
 
 /// Starts what goes on beside the loop.
-fn start(socket: Option<TcpListener>, desk: &Rc<RefCell<Desk>>) -> Vec<Task<()>> {
+fn start(
+    socket: Option<TcpListener>,
+    recount: Duration,
+    desk: &Rc<RefCell<Desk>>,
+) -> Vec<Task<()>> {
     let mut tasks = Vec::new();
     if let Some(socket) = socket {
         // SAFETY: the descriptor is nobody else's any more.
@@ -254,7 +260,7 @@ fn start(socket: Option<TcpListener>, desk: &Rc<RefCell<Desk>>) -> Vec<Task<()>>
     if desk.borrow().serving.is_some() {
         system::serve(&desk.borrow());
         tasks.push(glommio::spawn_local(system::beat(Rc::clone(desk))));
-        tasks.push(glommio::spawn_local(system::recount_all(Rc::clone(desk))));
+        tasks.push(glommio::spawn_local(system::recount_all(Rc::clone(desk), recount)));
     }
     tasks
 }

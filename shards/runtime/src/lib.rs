@@ -21,6 +21,7 @@ mod notes;
 mod preflight;
 mod process;
 mod proofs;
+mod proxied;
 mod ring;
 mod server;
 mod system;
@@ -31,7 +32,8 @@ pub use engine::Engine;
 pub use monitor::default_feature_flags;
 pub use preflight::preflight;
 pub use server::{
-    Changed, HttpSettings, Identity, Server, Settings, StartError, Stopper, start, start_with,
+    Changed, HttpSettings, Identity, RECOUNT, Server, Settings, StartError, Stopper, start,
+    start_with,
 };
 pub use shard::Options as ShardOptions;
 pub use shard::report::LameDuck;

@@ -50,7 +50,14 @@ fn line(note: &Note) -> String {
         "" => String::new(),
         user => format!(" - {user:?}"),
     };
-    format!("{addr} - cid:{cid}{client}{user} - {}", text(&note.what))
+    let end = match &note.what {
+        Event::Stalled { account, .. } => {
+            let label = note.user.strip_prefix(&**account).and_then(|it| it.strip_prefix('/'));
+            label.map(|label| format!(" - {label}")).unwrap_or_default()
+        }
+        _ => String::new(),
+    };
+    format!("{addr} - cid:{cid}{client}{user} - {}{end}", text(&note.what))
 }
 
 fn text(event: &Event) -> String {
@@ -71,10 +78,10 @@ fn text(event: &Event) -> String {
         Event::TurnedAway(why) => format!("Not let in: {why}"),
         Event::Removed(which) => which.clone(),
         Event::Fault(fault) => fault.clone(),
-        Event::Stalled { for_ns } => {
+        Event::Stalled { for_ns, account } => {
             // To the nearest millisecond.
             let stalled = go_duration((for_ns + MILLIS / 2) / MILLIS * MILLIS);
-            format!("Producer was stalled for a total of {stalled}")
+            format!("Producer was stalled for a total of {stalled} - Account:{account}")
         }
         Event::TlsStarted => "Starting TLS client connection handshake".to_owned(),
         Event::TlsComplete => "TLS handshake complete".to_owned(),
@@ -109,6 +116,11 @@ mod tests {
             what: Event::Created,
         };
         assert_eq!(line(&note), "127.0.0.1:1234 - cid:5 - Client connection created");
+        note.user = "A/user:u".to_owned();
+        note.what = Event::Stalled { for_ns: 11_600_000, account: "A".into() };
+        let told = "Producer was stalled for a total of 12ms - Account:A - user:u";
+        assert_eq!(line(&note), format!("127.0.0.1:1234 - cid:5 - \"A/user:u\" - {told}"));
+        note.user = String::new();
         note.client = "v1.2:go:it".to_owned();
         note.what = Event::SlowPendingBytes { limit: 7 };
         let slow = "Slow Consumer Detected: MaxPending of 7 Exceeded";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,6 +32,7 @@ use crate::listener::{self, Listener};
 use crate::logins::{self, Logins, Work};
 use crate::preflight::raise_open_files;
 use crate::proofs::Proofs;
+use crate::proxied::Proxied;
 use crate::tls::{Secure, TIMEOUT_NS, Tls, TlsSettings};
 
 /// What an operator decides about a server.
@@ -67,11 +68,18 @@ pub struct Settings {
     pub feature_flags: BTreeMap<String, bool>,
     /// The limits of the engine.
     pub shard: shard::Options,
+    /// Clients may come from a proxy that says first where they really are.
+    pub proxied: bool,
     /// How clients are to use TLS, if they are.
     pub tls: Option<TlsSettings>,
     /// Whose tokens let clients in.
     pub operators: Words,
+    /// How often it is told how many connections accounts have, if anybody listens: [`RECOUNT`].
+    pub recount: Duration,
 }
+
+/// As often as nats-server tells it.
+pub const RECOUNT: Duration = Duration::from_secs(30);
 
 /// Where the monitoring endpoints are.
 #[derive(Clone, Debug)]
@@ -385,8 +393,12 @@ pub fn start(mut settings: Settings) -> Result<Server, StartError> {
     let tls = settings.tls.as_ref().map(TlsSettings::load).transpose();
     let tls = tls.map_err(StartError::Settings)?.map(Arc::new);
     let (offered, rate) = (tls.clone(), Arc::new(Rate::default()));
-    let advertise = settings.advertise.clone();
+    let (advertise, proxied) = (settings.advertise.clone(), settings.proxied);
     start_all(settings, desk, tls, move |id, port, now| {
+        let listens = proxied.then(|| {
+            let ip = host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            SocketAddr::new(ip, port)
+        });
         let (host, port) = advertised(advertise.clone(), (host.clone(), port));
         let info = ServerInfo {
             server_id: identity.server_id.clone(),
@@ -405,7 +417,8 @@ pub fn start(mut settings: Settings) -> Result<Server, StartError> {
         };
         let seed = RandomState::new().build_hasher().finish();
         let shard = Shard::new(id, shards, options.clone(), info, seed, now);
-        Secure::new(shard, offered.clone(), Arc::clone(&rate))
+        let secure = Secure::new(shard, offered.clone(), Arc::clone(&rate));
+        Proxied::new(secure, listens)
     })
 }
 
@@ -505,7 +518,8 @@ fn begin_control(
     let shards = settings.cores.len();
     let (told, serving) = bounded(shards);
     let told = serves.then_some(told);
-    let http = Http { socket, site, commons, inputs, serves: told, secure };
+    let recount = settings.recount;
+    let http = Http { socket, site, commons, inputs, serves: told, secure, recount };
     server.http = Some(http::spawn(http).map_err(Some)?);
     for _ in 0..if serves { shards } else { 0 } {
         select! {

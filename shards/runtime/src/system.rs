@@ -24,8 +24,7 @@ pub(crate) const HOME: usize = 0;
 const FIRST_BEAT: Duration = Duration::from_millis(250);
 /// As seldom as they get.
 const BEAT_MAX: Duration = Duration::from_secs(10);
-/// How often the connections of all accounts are told, if anybody listens, and of how many at once.
-const RECOUNT: Duration = Duration::from_secs(30);
+/// Of how many accounts the connections are told at once.
 const TOLD_AT_ONCE: usize = 128;
 /// How long the operator's side may take to read the configuration anew.
 const PLEA_TIME_MAX: Duration = Duration::from_secs(30);
@@ -239,9 +238,9 @@ fn tell_counted(desk: &Rc<RefCell<Desk>>, account: &str, reports: &[Report]) {
 }
 
 /// Tells the connections of all accounts from time to time, for ever.
-pub(crate) async fn recount_all(desk: Rc<RefCell<Desk>>) {
+pub(crate) async fn recount_all(desk: Rc<RefCell<Desk>>, every: Duration) {
     loop {
-        timer::sleep(RECOUNT).await;
+        timer::sleep(every).await;
         let wanted = Wanted { accounts: true, followers: true, ..Wanted::default() };
         let Some(reports) = collect(wanted, &desk).await else { continue };
         if !reports.iter().any(|report| report.has_followers) {

@@ -36,7 +36,7 @@ fn run(subscribers: u32, payload: usize, reads: usize) -> (usize, u128) {
         let conn = ConnId { slot, generation: 1 };
         let addr = ([127, 0, 0, 1], 1).into();
         let cid = u64::from(slot) + 1;
-        let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, tls: None };
+        let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, tls: None, proxied: false };
         shard.step(0, Input::Open { conn, peer }, &mut out);
         let sub = if slot > 0 { "SUB bench.subject 1\r\n" } else { "" };
         let hello = format!("CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\n{sub}");

@@ -85,6 +85,9 @@ impl Shard {
         self.keep_count(conn, reason);
         self.stand_up(conn, out);
         let Some(client) = self.clients[conn.index()].take() else { return };
+        if !self.aliases.is_empty() {
+            self.aliases.remove(&conn);
+        }
         self.figures.connections -= 1;
         let waiting = match client.wait {
             Wait::Claim(shard) => Some(shard),

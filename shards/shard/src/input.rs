@@ -41,6 +41,14 @@ pub enum Input<'a> {
         /// How it fares.
         what: Secured,
     },
+    /// A connection that was opened with [`Peer::proxied`] has been introduced, or not. No
+    /// bytes of it come before.
+    Introduced {
+        /// Whose.
+        conn: ConnId,
+        /// By whom.
+        what: Introduction,
+    },
     /// The kernel took this many bytes of what [`crate::Shard::take_chunk`] gave out.
     Sent {
         /// Whose.
@@ -94,6 +102,19 @@ pub struct Peer {
     pub refused: bool,
     /// It is to use TLS, or may.
     pub tls: Option<TlsOffer>,
+    /// A proxy may say where it really comes from: [`Input::Introduced`].
+    pub proxied: bool,
+}
+
+/// What a proxy has said of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introduction {
+    /// Its client is there.
+    Client(SocketAddr),
+    /// Nothing: whoever has connected is the client.
+    Itself,
+    /// Something wrong.
+    Wrong,
 }
 
 /// One name in a certificate.

@@ -40,6 +40,8 @@ impl Shard {
         if now < client.ping_due {
             return;
         }
+        self.note(conn, Event::PingTimer, out);
+        let Some(client) = self.client(conn) else { return };
         let knows_rtt =
             client.ping_sent_at > 0 && now.saturating_sub(client.ping_sent_at) <= RTT_EVERY;
         let active = now.saturating_sub(client.last_in) < interval;
@@ -49,13 +51,15 @@ impl Shard {
         if client.pings_out + 1 > pings_out_max {
             self.figures.stale_connections += 1;
             self.note(conn, Event::Stale, out);
-            self.send_err(conn, error_text::STALE_CONNECTION, out);
+            self.write(conn, out, |bytes| emit::err(bytes, error_text::STALE_CONNECTION));
             return self.close(conn, CloseReason::StaleConnection, out);
         }
         client.pings_out += 1;
         client.ping_sent_at = now;
-        self.note(conn, Event::PingTimer, out);
         self.write(conn, out, emit::ping);
+        if self.options.trace {
+            self.trace_out(conn, "PING", out);
+        }
         self.set_ping_timer(conn, interval);
     }
 }

@@ -87,6 +87,8 @@ pub const PLANS_CHECKED_MAX: usize = 256;
 pub const PATIENCE_MIN: Nanos = 100 * MILLIS;
 /// The longest patience a slowly draining receiver can earn.
 pub const PATIENCE_MAX: Nanos = 2 * SECONDS;
+/// A publisher that was stalled for less is not told of.
+pub(crate) const STALL_TOLD: Nanos = 5 * MILLIS;
 /// How often a receiver that stalls publishers is asked for progress.
 pub const PROBE_EVERY: Nanos = 20 * MILLIS;
 

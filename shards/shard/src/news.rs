@@ -8,7 +8,7 @@ use wire::emit;
 use crate::effect::Effects;
 use crate::ids::{ConnId, Nanos};
 use crate::limits::{NEWS_PER_TURN, Options, SECONDS};
-use crate::report::{LameDuck, Reload};
+use crate::report::{Event, LameDuck, Reload};
 use crate::shard::Shard;
 
 /// A round of INFO: the slot that is next, and when it began. Who came later has the new one.
@@ -60,7 +60,9 @@ impl Shard {
         let open: Vec<ConnId> =
             self.clients.iter().flatten().map(|client| client.conn).take(excess).collect();
         for conn in open {
-            self.send_err(conn, wire::error_text::MAXIMUM_CONNECTIONS, out);
+            let text = wire::error_text::MAXIMUM_CONNECTIONS;
+            self.note(conn, Event::Fault(text.to_string()), out);
+            self.send_err(conn, text, out);
             self.close(conn, wire::CloseReason::MaximumConnectionsExceeded, out);
         }
     }

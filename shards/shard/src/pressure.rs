@@ -5,7 +5,7 @@ use wire::CloseReason;
 use crate::effect::Effects;
 use crate::frame::Frame;
 use crate::ids::{ConnId, ShardId};
-use crate::limits::PROBE_EVERY;
+use crate::limits::{PROBE_EVERY, STALL_TOLD};
 use crate::report::Event;
 use crate::shard::Shard;
 use crate::stall::Publisher;
@@ -60,8 +60,11 @@ impl Shard {
         let Some(client) = self.client(conn) else { return };
         client.stalled_by = client.stalled_by.saturating_sub(1);
         if client.stalled_by == 0 {
-            let for_ns = now.saturating_sub(client.stalled_since);
-            self.note(conn, Event::Stalled { for_ns }, out);
+            let (for_ns, account) = (now.saturating_sub(client.stalled_since), client.account);
+            if for_ns >= STALL_TOLD {
+                let account = self.account_name(account).into();
+                self.note(conn, Event::Stalled { for_ns, account }, out);
+            }
             self.runnable.push_back(conn);
         }
     }

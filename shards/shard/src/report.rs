@@ -173,6 +173,8 @@ pub struct Wanted {
     pub metrics: bool,
     /// Whether anybody follows how many connections accounts have.
     pub followers: bool,
+    /// What the shard goes by.
+    pub access: bool,
 }
 
 /// One shard's answer.
@@ -192,6 +194,8 @@ pub struct Report {
     pub accounts: Vec<AccountFigures>,
     /// Somebody follows how many connections accounts have; if wanted.
     pub has_followers: bool,
+    /// What the shard goes by, if wanted.
+    pub access: Option<Arc<Access>>,
     /// The busiest subjects, if wanted and sampled; busiest first.
     pub top_subjects: Vec<SubjectRates>,
 }
@@ -480,10 +484,12 @@ pub enum Event {
     Removed(String),
     /// It sent something it must not.
     Fault(String),
-    /// It was slowed for receivers that were behind. Debug.
+    /// It was slowed for receivers that were behind, for 5 ms or more.
     Stalled {
         /// For this long.
         for_ns: Nanos,
+        /// Its account's name.
+        account: Box<str>,
     },
     /// A PING of the server goes out. Debug.
     PingTimer,

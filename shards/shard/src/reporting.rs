@@ -1,5 +1,7 @@
 //! Figures and connections for monitoring, a budget at a time.
 
+use std::sync::Arc;
+
 use crate::access::Proof;
 use crate::effect::Effects;
 use crate::ids::{AccountId, ConnId};
@@ -139,6 +141,7 @@ impl Shard {
             connections,
             accounts,
             has_followers,
+            access: wanted.access.then(|| Arc::clone(&self.options.access)),
             top_subjects,
         });
     }

@@ -33,6 +33,7 @@ use crate::stall::Stalls;
 use crate::subscription::Subscriptions;
 use crate::timers::{Due, Timers};
 use crate::top::Top;
+use crate::tracing::Alias;
 
 /// One core's part of the bus. Lives and dies on that core.
 pub struct Shard {
@@ -43,6 +44,8 @@ pub struct Shard {
     pub(crate) now: Nanos,
     pub(crate) rng: Rng,
     pub(crate) clients: Vec<Option<Box<Client>>>,
+    /// Of connections that come from a proxy, or have said more than once who they are.
+    pub(crate) aliases: HashMap<ConnId, Alias, FixedState>,
     pub(crate) outbound: Outbound,
     pub(crate) accounts: Vec<Account>,
     /// Subscriptions of other accounts that come with one, by imported streams.
@@ -121,6 +124,7 @@ impl Shard {
             now,
             rng: Rng::new(seed),
             clients: Vec::new(),
+            aliases: HashMap::default(),
             outbound: Outbound::default(),
             accounts: Vec::new(),
             shadows: HashMap::with_hasher(FixedState::with_seed(seed)),
@@ -167,6 +171,7 @@ impl Shard {
             Input::Frame { from, frame } => self.frame(from, frame, out),
             Input::Sent { conn, bytes } => self.sent(conn, bytes, out),
             Input::Secured { conn, what } => self.secured(conn, what, out),
+            Input::Introduced { conn, what } => self.introduced(conn, what, out),
             Input::Open { conn, peer } => self.open(conn, &peer, out),
             Input::Hangup { conn, cause } => self.hangup(conn, cause, out),
             Input::Unacknowledged { conn, bytes } => self.unacknowledged(conn, bytes, out),

@@ -1,5 +1,7 @@
 //! Protocol lines for the operator's log, written only when asked for.
 
+use std::net::SocketAddr;
+
 use wire::{ClientOp, Connect};
 
 use crate::effect::Effects;
@@ -9,12 +11,21 @@ use crate::report::{Event, Note};
 use crate::router::Publication;
 use crate::shard::Shard;
 
+/// What log lines call a connection, where that is not what it is like now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alias {
+    /// The address of the proxy it comes from.
+    pub proxy: Option<SocketAddr>,
+    /// What it said first of itself, and its user then.
+    label: Option<(String, String)>,
+}
+
 impl Shard {
     /// Tells of something that happened to an open connection.
     pub(crate) fn note(&mut self, conn: ConnId, what: Event, out: &mut Effects) {
         let (debug, trace) = (self.options.debug, self.options.trace);
         let wanted = match what {
-            Event::Created | Event::Closed(_) | Event::Stalled { .. } | Event::PingTimer => debug,
+            Event::Created | Event::Closed(_) | Event::PingTimer => debug,
             Event::Late | Event::TurnedAway(_) => debug,
             Event::TlsStarted
             | Event::TlsComplete
@@ -27,17 +38,26 @@ impl Shard {
         if !wanted {
             return;
         }
-        let user = self.described_user(conn);
-        let Some(client) = self.client(conn) else { return };
-        let note = Note {
-            cid: client.cid,
-            addr: client.addr,
-            conn,
-            client: client.described(),
-            user,
-            what,
-        };
-        out.notes.push(note);
+        let Some((client, user)) = self.label(conn) else { return };
+        let proxy = self.aliases.get(&conn).and_then(|alias| alias.proxy);
+        let Some(known) = self.client(conn) else { return };
+        let (cid, addr) = (known.cid, proxy.unwrap_or(known.addr));
+        out.notes.push(Note { cid, addr, conn, client, user, what });
+    }
+
+    /// What log lines call a connection besides its address: what it said of itself, and its user,
+    /// when it first came in.
+    fn label(&self, conn: ConnId) -> Option<(String, String)> {
+        let client = self.clients.get(conn.index())?.as_ref()?;
+        let kept = self.aliases.get(&conn).and_then(|alias| alias.label.clone());
+        Some(kept.unwrap_or_else(|| (client.described(), self.described_user(conn))))
+    }
+
+    /// It is about to say again who it is.
+    #[cold]
+    pub(crate) fn keep_label(&mut self, conn: ConnId) {
+        let label = self.label(conn);
+        self.aliases.entry(conn).or_default().label = label;
     }
 
     /// `$G/user:alice`; empty for those who are not in or have not said who they are.
@@ -64,7 +84,8 @@ impl Shard {
             ClientOp::Ping => "[PING]".to_string(),
             ClientOp::Pong => "[PONG]".to_string(),
             ClientOp::Ok => "[OK]".to_string(),
-            ClientOp::Err(what) => format!("[-ERR {}]", text(what)),
+            // It is an error of the log's.
+            ClientOp::Err(_) => return,
             ClientOp::Sub { subject, queue, sid } => {
                 let queue = queue.map(|queue| format!(" {}", text(queue))).unwrap_or_default();
                 format!("[SUB {}{queue} {}]", text(subject), text(sid))

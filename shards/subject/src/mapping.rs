@@ -122,6 +122,14 @@ impl Mapping {
         &self.source
     }
 
+    /// Each destination as it was written, and the percentage of what is published up to which it
+    /// is meant, from the destination before it.
+    pub fn destinations(&self) -> impl Iterator<Item = (&[u8], u8)> {
+        self.destinations
+            .iter()
+            .map(|it| (it.transform.as_ref().map_or(&b""[..], Transform::destination), it.upto))
+    }
+
     /// It makes of each subject always the same.
     pub fn is_fixed(&self) -> bool {
         match &self.destinations[..] {

@@ -13,6 +13,7 @@ pub mod errors;
 pub mod framer;
 pub mod headers;
 pub mod info;
+pub mod proxy;
 
 mod args;
 mod hot;

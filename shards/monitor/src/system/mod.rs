@@ -90,7 +90,8 @@ impl SystemQuestion {
         let accounts = Wanted { accounts: true, ..Wanted::default() };
         match &self.what {
             What::Data(endpoint) => endpoint.wanted(),
-            What::Statsz | What::AccountInfo(_) | What::AccountConns(_) => accounts,
+            What::AccountInfo(_) => Wanted { access: true, ..accounts },
+            What::Statsz | What::AccountConns(_) => accounts,
             What::Subscribers(_) => Wanted { open: true, subscriptions: true, ..accounts },
             What::UserInfo { cid, .. } | What::Deed(Deed::Kick(cid) | Deed::LameDuck(cid)) => {
                 Wanted { open: true, cid: Some(*cid), ..Wanted::default() }

@@ -8,7 +8,8 @@ use claims::{Account, Export, ExportKind, Import, Sampling, SigningKey, Trust};
 use shard::AccountId;
 use shard::access::{Access, Terms};
 use shard::account::{
-    Agreements, Latency, Limits, Mapping, Mappings, ResponseType, ServiceTerms, Ties,
+    Agreements, Export as Offer, Latency, Limits, Mapping, Mappings, ResponseType, ServiceTerms,
+    Ties,
 };
 
 use super::rights::{limit, permissions};
@@ -174,7 +175,11 @@ impl Roll {
                 }
             }
         }
-        agreements.into_ties()
+        let mut ties = agreements.into_ties();
+        for (id, held) in all {
+            tell_tokens(&mut ties[id.0 as usize].exports, held.account.exports());
+        }
+        ties
     }
 
     fn add_import(
@@ -242,6 +247,21 @@ fn add_export(agreements: &mut Agreements, id: AccountId, export: &Export) -> Re
         _ => agreements.export_stream(id, subject, &[], position),
     };
     made.map_err(|why| why.to_string())
+}
+
+/// What exports ask of whoever imports them.
+fn tell_tokens(exports: &mut [Offer], said: &[Export]) {
+    for export in exports {
+        let is_service = export.service.is_some();
+        let said = said.iter().rev().find(|said| {
+            (said.kind == ExportKind::Service) == is_service
+                && said.subject.as_bytes() == &*export.subject
+        });
+        let Some(said) = said else { continue };
+        let revoked = said.revocations.iter();
+        export.needs_token = said.token_req;
+        export.revoked = revoked.map(|(key, until)| (key.as_str().into(), *until)).collect();
+    }
 }
 
 fn mappings(account: &Account) -> Mappings {

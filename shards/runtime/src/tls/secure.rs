@@ -183,16 +183,16 @@ impl<E: Engine> Secure<E> {
             return self.inner.step(now, Input::Open { conn, peer }, effects);
         };
         peer.tls = Some(tls.offer());
-        let refused = peer.refused;
+        let (refused, proxied) = (peer.refused, peer.proxied);
         self.inner.step(now, Input::Open { conn, peer }, effects);
         if refused {
             return;
         }
         let settings = &tls.settings;
-        let (wait, after) = match (settings.first, settings.fallback_ns) {
-            (true, 1..) => (Wait::Fallback, settings.fallback_ns),
-            (false, _) if settings.optional => (Wait::Choice, settings.timeout_ns),
-            _ => (Wait::Handshake, settings.timeout_ns),
+        let wait = match (settings.first, settings.fallback_ns) {
+            (true, 1..) => Wait::Fallback,
+            (false, _) if settings.optional => Wait::Choice,
+            _ => Wait::Handshake,
         };
         let first = settings.first;
         if self.sessions.len() <= conn.index() {
@@ -208,6 +208,20 @@ impl<E: Engine> Secure<E> {
         };
         self.sessions[conn.index()] = Some(Box::new(session));
         self.live += 1;
+        if !proxied {
+            self.await_handshake(now, conn, effects);
+        }
+    }
+
+    /// From now on the time for a handshake counts.
+    fn await_handshake(&mut self, now: Nanos, conn: ConnId, effects: &mut Effects) {
+        let Some(session) = self.session(conn) else { return };
+        let Stage::Awaiting(wait) = session.stage else { return };
+        let settings = &session.tls.settings;
+        let after = match wait {
+            Wait::Fallback => settings.fallback_ns,
+            Wait::Choice | Wait::Handshake => settings.timeout_ns,
+        };
         self.set_deadline(conn, now + after);
         if wait == Wait::Handshake {
             self.tell(now, conn, Secured::Started, effects);
@@ -675,6 +689,10 @@ unsafe impl<E: Engine> Engine for Secure<E> {
                 self.hang_up(now, conn, cause, effects);
             }
             Input::Open { conn, peer } => self.open(now, conn, peer, effects),
+            Input::Introduced { conn, .. } => {
+                self.inner.step(now, input, effects);
+                self.await_handshake(now, conn, effects);
+            }
             Input::Turn => {
                 if self.live > 0 || self.report_at.is_some() || self.has_own_work() {
                     self.turn(now, effects);

@@ -229,7 +229,8 @@ impl World {
         let conn = ConnId { slot: self.slots, generation: 1 };
         self.slots += 1;
         let addr = ([127, 0, 0, 1], 1).into();
-        let peer = Peer { cid: 1, addr, start_unix_ns: 0, refused: false, tls: None };
+        let peer =
+            Peer { cid: 1, addr, start_unix_ns: 0, refused: false, tls: None, proxied: false };
         self.step(Input::Open { conn, peer });
         conn
     }

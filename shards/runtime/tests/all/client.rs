@@ -109,8 +109,10 @@ pub fn settings(shards: usize) -> Settings {
         metadata: Default::default(),
         feature_flags: Default::default(),
         shard: shard::Options::default(),
+        proxied: false,
         tls: None,
         operators: Default::default(),
+        recount: runtime::RECOUNT,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
-use runtime::{Identity, Server, Settings, start};
+use runtime::{Identity, RECOUNT, Server, Settings, start};
 use serde_json::Value;
 use shard::access::{Access, ConnectionTypes, Proof, Secret, User};
 
@@ -13,6 +14,11 @@ const ID: &str = "NSYSTEM";
 
 /// A server with one user in the system account `SYS` and one in `APP`.
 fn serve(shards: usize) -> Server {
+    serve_that(shards, RECOUNT)
+}
+
+/// Which tells as often how many connections accounts have.
+fn serve_that(shards: usize, recount: Duration) -> Server {
     let mut access = Access::default();
     for (name, account) in [("sys", "SYS"), ("app", "APP")] {
         let account = access.account(account);
@@ -30,6 +36,7 @@ fn serve(shards: usize) -> Server {
     }
     let mut settings: Settings = settings(shards);
     settings.shard.access = Arc::new(access);
+    settings.recount = recount;
     settings.identity = Identity {
         server_id: ID.to_owned(),
         server_name: "hub".to_owned(),
@@ -259,6 +266,34 @@ fn connections_are_told_to_those_who_listen_and_kicked_on_demand() {
     assert_eq!(subject, format!("$SYS.SERVER.{ID}.CLIENT.AUTH.ERR"));
     let event: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(event["reason"], "Authentication Failure");
+    end(server);
+}
+
+#[test]
+fn connections_are_counted_again_and_again_while_there_are_some() {
+    assert_eq!(RECOUNT, Duration::from_secs(30), "as nats-server");
+    let server = serve_that(2, Duration::from_millis(20));
+    let mut sys = system_client(&server);
+    let of_app = "$SYS.ACCOUNT.APP.SERVER.CONNS";
+    sys.send(&format!("SUB {of_app} 2\r\n"));
+    sys.ping();
+    let app = log_in(&server, "app");
+    let counted = |sys: &mut Client| {
+        let (subject, _, body) = message(sys);
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        (subject, event["conns"].as_u64().expect("a number"))
+    };
+    // Of its coming, and then though nobody comes or goes.
+    for _ in 0..4 {
+        assert_eq!(counted(&mut sys), (of_app.to_owned(), 1));
+    }
+    drop(app);
+    while counted(&mut sys).1 > 0 {}
+    // From here on only those are counted who are there: the one who listens.
+    sys.send("SUB $SYS.ACCOUNT.SYS.SERVER.CONNS 3\r\n");
+    for _ in 0..4 {
+        assert_eq!(counted(&mut sys), ("$SYS.ACCOUNT.SYS.SERVER.CONNS".to_owned(), 1));
+    }
     end(server);
 }
 

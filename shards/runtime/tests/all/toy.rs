@@ -89,6 +89,7 @@ impl Toy {
             let (shard, driver) = (self.id, DriverFigures::default());
             effects.reports.push(Report {
                 has_followers: false,
+                access: None,
                 ticket,
                 shard,
                 figures,
@@ -130,6 +131,7 @@ unsafe impl Engine for Toy {
                 }
             }
             Input::Secured { .. }
+            | Input::Introduced { .. }
             | Input::Checked { .. }
             | Input::Ask(Ask::Access(_) | Ask::Reload(_) | Ask::LameDuck(_)) => {
                 panic!("nobody has to say who they are here")

@@ -7,7 +7,7 @@ use std::fmt;
 use subject::{Transform, TransformError, collide, covers, has_wildcard, tokenize, untokenize};
 
 use super::{
-    Latency, RESPONSE_THRESHOLD, ResponseType, ServiceExport, ServiceId, ServiceImport,
+    Export, Latency, RESPONSE_THRESHOLD, ResponseType, ServiceExport, ServiceId, ServiceImport,
     StreamImport, Ties,
 };
 use crate::ids::{AccountId, Nanos};
@@ -444,6 +444,7 @@ impl Agreements {
             services: party.services,
             // A response may ask for a reply of its own.
             serves: serves.contains(&AccountId(at as u32)) || replies[at],
+            exports: exports(party.service_exports, party.stream_exports),
             ..Ties::default()
         });
         ties.collect()
@@ -463,6 +464,23 @@ impl ServiceImport {
         self.transform = back.reverse();
         Ok(())
     }
+}
+
+fn exports(
+    services: Vec<(Vec<u8>, Consent, ServiceExport)>,
+    streams: Vec<(Vec<u8>, Consent)>,
+) -> Vec<Export> {
+    let export = |subject: Vec<u8>, consent: Consent, service| Export {
+        subject: subject.into(),
+        service,
+        importers: consent.accounts,
+        ..Export::default()
+    };
+    let services = services
+        .into_iter()
+        .map(|(subject, consent, service)| export(subject, consent, Some(service)));
+    let streams = streams.into_iter().map(|(subject, consent)| export(subject, consent, None));
+    services.chain(streams).collect()
 }
 
 fn is_approved<'e>(

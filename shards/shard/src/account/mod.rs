@@ -42,12 +42,14 @@ pub struct Ties {
     pub services: Vec<ServiceImport>,
     /// Some account may send requests here: replies to them go by `_R_.` subjects.
     pub serves: bool,
+    /// What others may import. It is told of; what has come of it stands in their ties.
+    pub exports: Vec<Export>,
 }
 
 impl Ties {
     /// Its subjects are its own, and mean what they say.
     pub fn is_empty(&self) -> bool {
-        let Ties { mappings, streams, services, serves } = self;
+        let Ties { mappings, streams, services, serves, exports: _ } = self;
         mappings.is_empty() && streams.is_empty() && services.is_empty() && !serves
     }
 }
@@ -165,6 +167,21 @@ impl ServiceImport {
     pub(crate) fn takes(&self, subject: &[u8]) -> bool {
         *self.from == *subject || subject::matches(&self.from, subject)
     }
+}
+
+/// Something of an account that others may import.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Export {
+    /// The pattern of its subjects.
+    pub subject: Box<[u8]>,
+    /// None: it is a stream.
+    pub service: Option<ServiceExport>,
+    /// Who alone may; nobody stands for everybody.
+    pub importers: Vec<AccountId>,
+    /// Importers must show a token of the exporter's.
+    pub needs_token: bool,
+    /// Whose tokens of earlier than when, seconds since 1970, no longer hold; `*` is everybody.
+    pub revoked: Vec<(Box<str>, i64)>,
 }
 
 /// A service, whatever it is imported as.

@@ -16,13 +16,15 @@ use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
 use crate::sid::{Sid, Sids, SubId};
 use crate::subscription::Subscription;
-use crate::{AccountId, ConnId, Effects, Nanos, Peer, Shard, ShardId};
+use crate::{AccountId, ConnId, Effects, Introduction, Nanos, Peer, Shard, ShardId};
 
 /// One client connection.
 pub(crate) struct Client {
     pub conn: ConnId,
     pub cid: u64,
     pub addr: SocketAddr,
+    /// Whether INFO tells a client its address.
+    tells_address: bool,
     pub start_unix_ns: u64,
     pub start: Nanos,
     pub account: AccountId,
@@ -131,6 +133,7 @@ impl Client {
             conn,
             cid: peer.cid,
             addr: peer.addr,
+            tells_address: !peer.proxied,
             start_unix_ns: peer.start_unix_ns,
             start: now,
             account: AccountId::GLOBAL,
@@ -215,16 +218,16 @@ impl Client {
         }
     }
 
-    /// `v1.2.3:go:name`, as log lines show a client; empty before CONNECT.
+    /// `v1.2.3:go:name`, as log lines show a client, without what it has not said; empty until it
+    /// is in.
     pub fn described(&self) -> String {
-        if !self.connected {
+        if !self.connected || !self.is_in() {
             return String::new();
         }
         let Connect { version, lang, name, .. } = &self.connect;
-        match (version.is_empty(), lang.is_empty(), name.is_empty()) {
-            (true, true, true) => String::new(),
-            _ => format!("v{version}:{lang}:{name}"),
-        }
+        let version = if version.is_empty() { String::new() } else { format!("v{version}") };
+        let said = [&*version, &**lang, &**name];
+        said.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(":")
     }
 }
 
@@ -245,11 +248,33 @@ impl Shard {
             self.send_info(conn, out);
         }
         if peer.refused {
-            self.send_err(conn, error_text::MAXIMUM_CONNECTIONS, out);
+            let text = error_text::MAXIMUM_CONNECTIONS;
+            self.note(conn, Event::Fault(text.to_string()), out);
+            self.send_err(conn, text, out);
             self.close(conn, wire::CloseReason::MaximumConnectionsExceeded, out);
             return;
         }
-        if peer.tls.is_none() {
+        if peer.tls.is_none() && !peer.proxied {
+            self.begin(conn);
+        }
+    }
+
+    /// It is known now whom a connection serves that may come from a proxy.
+    pub(crate) fn introduced(&mut self, conn: ConnId, what: Introduction, out: &mut Effects) {
+        let Some(client) = self.client(conn) else { return };
+        client.tells_address = true;
+        let is_plain = client.offer.is_none();
+        match what {
+            Introduction::Wrong => {
+                return self.close(conn, wire::CloseReason::ProtocolViolation, out);
+            }
+            Introduction::Client(addr) => {
+                let proxy = std::mem::replace(&mut client.addr, addr);
+                self.aliases.entry(conn).or_default().proxy = Some(proxy);
+            }
+            Introduction::Itself => {}
+        }
+        if is_plain {
             self.begin(conn);
         }
     }
@@ -509,6 +534,10 @@ impl Shard {
             Err(fault) => return self.fault(conn, &fault, out),
         };
         let again = client.connected;
+        if again {
+            self.keep_label(conn);
+        }
+        let Some(client) = self.client(conn) else { return };
         let understands = connect.headers && headers;
         client.is_plain = !connect.verbose && !connect.pedantic && connect.echo;
         client.connected = true;
@@ -779,7 +808,9 @@ impl Shard {
         let mut info = self.info.clone();
         if let Some(client) = &self.clients[conn.index()] {
             info.client_id = client.cid;
-            info.client_ip = client.addr.ip().to_string();
+            if client.tells_address {
+                info.client_ip = client.addr.ip().to_string();
+            }
             info.nonce = client.identity.nonce.to_string();
             if let Some(offer) = client.offer {
                 // Where TLS comes first, who reads this has it.
@@ -801,7 +832,7 @@ impl Shard {
     pub(crate) fn send_err(&mut self, conn: ConnId, text: &str, out: &mut Effects) {
         self.write(conn, out, |bytes| emit::err(bytes, text));
         if self.options.trace {
-            self.trace_out(conn, &format!("-ERR '{text}'"), out);
+            self.trace_out(conn, &format!("-ERR {text}"), out);
         }
     }
 

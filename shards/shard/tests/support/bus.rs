@@ -74,7 +74,7 @@ impl Bus {
         self.clients.push(Client { shard, conn, got: Vec::new(), closed: false, stuck: false });
         let addr = ([127, 0, 0, 1], 1000 + id as u16).into();
         let cid = id as u64 + 1;
-        let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, tls: None };
+        let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, tls: None, proxied: false };
         self.step(shard, Input::Open { conn, peer });
         self.settle();
         self.info = self.take(id);

@@ -202,6 +202,7 @@ impl<B: Bus> Driver<B> {
             start_unix_ns: self.now,
             refused,
             tls: None,
+            proxied: false,
         };
         self.step(at, Input::Open { conn, peer }, links)
     }

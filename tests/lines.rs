@@ -1,0 +1,371 @@
+//! What both servers log, at every level, of connections that do the same: the same lines, in whatever
+//! order, with what differs from run to run hidden.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::harness::server::{Program, Server, Setup};
+use crate::harness::text::unescape;
+use crate::tls::Certificates;
+
+/// For an answer, and for a line of the log.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What connections do, one after the other: `a> …` sends a line, `a< text` reads up to that text,
+/// `a eof` up to the end, `a close` closes; `log text` waits for a line.
+struct Dialogue {
+    name: &'static str,
+    conf: &'static str,
+    acts: &'static str,
+}
+
+const WHO: &str = r#"{"name":"nobody","lang":"py","version":"1"}"#;
+
+const USERS: &str = "authorization { users: [ {user: u, password: p}, \
+    {user: few, password: p, permissions: {publish: a, subscribe: [b, \"b q\"]}} ], timeout: 1 }";
+
+const DIALOGUES: &[Dialogue] = &[
+    Dialogue {
+        name: "a good login, and all that a client may say",
+        conf: "",
+        acts: r#"a< INFO
+            a> CONNECT <who>
+            a> PING
+            a< PONG
+            a> SUB foo 1
+            a> SUB bar q 2
+            a> PUB foo 2\r\nhi
+            a< hi
+            a> PUB bar re 3\r\nabc
+            a< abc
+            a> UNSUB 2 5
+            a> UNSUB 1
+            a> PUB nobody 0\r\n
+            a> PING
+            a< PONG
+            a close"#,
+    },
+    Dialogue {
+        name: "headers",
+        conf: "",
+        acts: r#"a> CONNECT {"headers":true,"no_responders":true,"verbose":true}
+            a< +OK
+            a> SUB h.* 1
+            a< +OK
+            a> HPUB h.x 12 14\r\nNATS/1.0\r\n\r\nhi
+            a< hi
+            a> PUB to.nobody h.re 0\r\n
+            a< 503
+            a> PING
+            a< PONG
+            a close"#,
+    },
+    Dialogue {
+        name: "who says nothing of itself",
+        conf: "",
+        acts: r#"a> PING
+            a< PONG
+            a> CONNECT {}
+            a> PING
+            a< PONG
+            a close"#,
+    },
+    Dialogue {
+        name: "logins that fail",
+        conf: USERS,
+        acts: r#"a> CONNECT {"user":"u","pass":"no","name":"nobody","lang":"py","version":"1"}
+            a eof
+            b> CONNECT {"user":"who","pass":"p","lang":"py"}
+            b eof
+            c> CONNECT {"name":"nobody"}
+            c eof
+            d> PING
+            d eof
+            e> CONNECT {"auth_token":"t","nkey":"U","version":"1"}
+            e eof
+            f> CONNECT nonsense
+            f eof"#,
+    },
+    Dialogue {
+        name: "a login that is late",
+        conf: "authorization { user: u, password: p, timeout: 0.2 }",
+        acts: r#"a< INFO
+            a eof"#,
+    },
+    Dialogue {
+        name: "a user, and what it must not",
+        conf: USERS,
+        acts: r#"a> CONNECT {"user":"few","pass":"p","name":"nobody","lang":"py","version":"1"}
+            a> PUB c 0\r\n
+            a< -ERR
+            a> SUB c 1
+            a< -ERR
+            a> SUB b other 2
+            a< -ERR
+            a> PUB a c 0\r\n
+            a> PING
+            a< PONG
+            a close
+            b> CONNECT {"user":"u","pass":"p"}
+            b> PING
+            b< PONG
+            b> CONNECT {"user":"u","pass":"no","name":"again"}
+            b eof"#,
+    },
+    Dialogue {
+        name: "subjects that are none",
+        conf: "",
+        acts: r#"a> CONNECT {"pedantic":true,"name":"nobody","lang":"py","version":"1"}
+            a> SUB a..b 1
+            a< -ERR
+            a> PUB a.*.b 0\r\n
+            a< -ERR
+            a> PUB a..b 0\r\n
+            a< -ERR
+            a> PING
+            a< PONG
+            a close"#,
+    },
+    Dialogue {
+        name: "what nobody understands",
+        conf: "max_payload: 10\nmax_control_line: 300",
+        acts: r#"a> CONNECT <who>
+            a> FOO
+            a eof
+            b> GET / HTTP/1.1
+            b eof
+            c> PUB
+            c eof
+            d> PUB foo 11
+            d eof
+            e> SUB <long> 1
+            e eof
+            f> CONNECT <who>
+            f> PUB foo 2\r\nhixx
+            f eof
+            g> SUB
+            g eof
+            h> PUB foo -1
+            h eof
+            i> -ERR 'it is you'
+            i eof
+            j> UNSUB
+            j eof"#,
+    },
+    Dialogue {
+        name: "more than there is room for",
+        conf: "max_connections: 1\nmax_subscriptions: 1",
+        acts: r#"a> CONNECT <who>
+            a> SUB foo 1
+            a> SUB bar 2
+            a< -ERR
+            a> PING
+            a< PONG
+            b eof
+            a close"#,
+    },
+    Dialogue {
+        name: "an account that is full",
+        conf: "accounts { A { users: [{user: u, password: p}], limits { max_connections: 1 } } }",
+        acts: r#"a> CONNECT {"user":"u","pass":"p"}
+            a> PING
+            a< PONG
+            b> CONNECT {"user":"u","pass":"p","name":"nobody","lang":"py","version":"1"}
+            b eof
+            a close"#,
+    },
+    Dialogue {
+        name: "a client that does not answer",
+        conf: "ping_interval: \"200ms\"\nping_max: 1",
+        acts: r#"a> CONNECT <who>
+            a< INFO
+            a eof"#,
+    },
+    Dialogue {
+        name: "a client that does not read",
+        conf: "max_pending: 1000000\nmax_payload: 900000\nmax_traced_msg_len: 10",
+        acts: r#"a> CONNECT {"verbose":false}
+            a> SUB foo 1
+            a> PING
+            a< PONG
+            b> CONNECT {"verbose":false,"name":"nobody","lang":"py","version":"1"}
+            b> <flood>
+            b> PING
+            b< PONG
+            log Slow Consumer
+            b close
+            log Client Closed"#,
+    },
+    Dialogue {
+        name: "no TLS where it has to be",
+        conf: "<tls>",
+        acts: r#"a< INFO
+            a> CONNECT <who>
+            a eof
+            b< INFO
+            b close
+            c< INFO
+            c eof"#,
+    },
+];
+
+/// Lines that nats-server alone may have.
+const THEIRS: &[&str] = &[
+    // Its own messages.
+    "[TRC] ACCOUNT - ",
+    // A subscription that ends with its connection, a publication that is refused.
+    "<-> [DELSUB ",
+    "<<- [PUB ",
+    // What nobody can read is hidden here.
+    "[CONNECT nonsense]",
+    // Told once in a while there, and publishers wait otherwise.
+    " - maximum subscriptions exceeded",
+    "Producer was stalled",
+    "Timed out of fast producer stall",
+];
+
+/// Lines that ringbus alone may have.
+const OURS: &[&str] = &[
+    "[CONNECT [REDACTED]]",
+    // The reason, for the operator.
+    "Not let in: ",
+    "Producer was stalled",
+    // Either a timer fires first there, which says this too, or a read ends.
+    "->> [-ERR Secure Connection - TLS Required]",
+];
+
+/// More than sockets hold and the server keeps for one that does not read.
+fn flood() -> String {
+    r"PUB foo 900000\r\n\{x*900000}\r\n".repeat(29) + r"PUB foo 1\r\nx"
+}
+
+fn long(text: &str) -> String {
+    text.replace("<who>", WHO).replace("<long>", &"x".repeat(400)).replace("<flood>", &flood())
+}
+
+/// Connections by their names.
+#[derive(Default)]
+struct Table(Vec<(String, TcpStream, Vec<u8>)>);
+
+impl Table {
+    fn seat(&mut self, server: &Server, name: &str) -> &mut (String, TcpStream, Vec<u8>) {
+        if let Some(at) = self.0.iter().position(|(known, ..)| known == name) {
+            return &mut self.0[at];
+        }
+        let stream = server.dial().expect("the server accepts");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout can be set");
+        self.0.push((name.to_owned(), stream, Vec::new()));
+        self.0.last_mut().expect("it was pushed")
+    }
+
+    fn read_to(&mut self, server: &Server, name: &str, text: Option<&str>) {
+        let (_, stream, unread) = self.seat(server, name);
+        loop {
+            let found = text.and_then(|text| {
+                let at = unread.windows(text.len()).position(|part| part == text.as_bytes())?;
+                Some(at + text.len())
+            });
+            if let Some(end) = found {
+                unread.drain(..end);
+                return;
+            }
+            let mut bytes = [0; 4096];
+            match stream.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(len) => unread.extend_from_slice(&bytes[..len]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => break,
+                Err(e) => panic!("{name}: {e} instead of {text:?}"),
+            }
+        }
+        let rest = String::from_utf8_lossy(unread);
+        assert_eq!(text, None, "{name}: the server closed instead, after {rest}");
+    }
+}
+
+/// Plays it and gives the log's lines about connections, hidden what varies.
+fn logged(program: &Program, dialogue: &Dialogue, tls: &str) -> Vec<String> {
+    let conf = dialogue.conf.replace("<tls>", tls).lines().map(str::to_owned).collect();
+    let args = vec!["-DV".to_owned()];
+    let setup = Setup { conf, args, shards: 1, ..Setup::default() };
+    let mut server = Server::start(program, &setup).expect("the server starts");
+    let mut table = Table::default();
+    for act in dialogue.acts.lines().map(str::trim) {
+        let (who, what) = act.split_once([' ', '>', '<']).expect("two words");
+        let what = long(what.trim_start());
+        match act.as_bytes()[who.len()] {
+            b'>' => {
+                let bytes = [&unescape(&what).expect("no wrong escape")[..], b"\r\n"].concat();
+                let (_, stream, _) = table.seat(&server, who);
+                stream.write_all(&bytes).expect("the server reads");
+            }
+            b'<' => table.read_to(&server, who, Some(&what)),
+            _ if who == "log" => drop(server.wait_log(&what, WAIT_MAX).expect("it is logged")),
+            _ if what == "eof" => table.read_to(&server, who, None),
+            _ if what == "close" => {
+                table.seat(&server, who);
+                table.0.retain(|(name, ..)| name != who);
+            }
+            _ => panic!("`{act}` is no act"),
+        }
+        if what == "eof" || what == "close" {
+            server.wait_log("Client connection closed: ", WAIT_MAX).expect("its end is logged");
+        }
+    }
+    let log = server.log_text();
+    let log = log.split("Server is ready").nth(1).expect("it is ready");
+    let mut cids = Vec::new();
+    log.lines().skip(1).map(|line| normal(line, &mut cids)).collect()
+}
+
+/// Without process, time and ports; connections are counted from the first one.
+fn normal(line: &str, cids: &mut Vec<String>) -> String {
+    // `[12] 2026/11/27 17:00:00.000000 [DBG] 127.0.0.1:40000 - cid:5 - …`
+    let text = line.splitn(4, ' ').nth(3).unwrap_or(line);
+    let Some((head, rest)) = text.split_once(" - cid:") else { return text.to_owned() };
+    let level = head.split(' ').next().unwrap_or_default();
+    let (cid, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let at = cids.iter().position(|known| known == cid).unwrap_or_else(|| {
+        cids.push(cid.to_owned());
+        cids.len() - 1
+    });
+    let rest = match (rest.split_once(", i="), rest.split_once("TLS handshake error: read tcp ")) {
+        // Where in what was read.
+        (Some((start, end)), _) => {
+            format!("{start}, i={}", end.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        (_, Some((start, end))) if end.ends_with("i/o timeout") => {
+            format!("{start}TLS handshake timeout")
+        }
+        _ => rest.to_owned(),
+    };
+    format!("{level} {} {rest}", at + 1)
+}
+
+/// The lines that only `some` have, but for those that they may have.
+fn alone(some: &[String], others: &[String], may: &[&str]) -> Vec<String> {
+    let alone = some.iter().filter(|line| !others.contains(line));
+    let alone = alone.filter(|line| !may.iter().any(|part| line.contains(part)));
+    // A flood's messages may get through or not.
+    alone
+        .filter(|line| !line.contains("->> [MSG ") && !line.contains("MSG_PAYLOAD"))
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn connections_are_logged_as_nats_server_does() {
+    let files = Certificates::new("ringbus-lines");
+    let tls = files.block("server", "timeout: 0.3");
+    let mut wrong = Vec::new();
+    for dialogue in DIALOGUES {
+        let [theirs, ours] = [Program::reference(), Program::under_test()]
+            .map(|program| logged(&program, dialogue, &tls));
+        let (lost, extra) = (alone(&theirs, &ours, THEIRS), alone(&ours, &theirs, OURS));
+        if !lost.is_empty() || !extra.is_empty() {
+            let (lost, extra) = (lost.join("\n- "), extra.join("\n+ "));
+            wrong.push(format!("{}:\n- {lost}\n+ {extra}\n", dialogue.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
