@@ -141,6 +141,9 @@ fn both_syntaxes_say_the_same() {
     assert_eq!(digest::digest(&conf), digest::digest(&toml));
 }
 
+/// What reading one of these small files may take, in either syntax.
+const FUZZ_BYTES_MAX: u64 = 256 * 1024;
+
 /// Every prefix of an eventful file, and mutations of it. `RINGBUS_FUZZ_CASES` sets how many.
 #[test]
 fn fuzz_conf_no_text_upsets_the_parser() {
@@ -184,7 +187,7 @@ fn fuzz_conf_no_text_upsets_the_parser() {
     }
     let cases =
         std::env::var("RINGBUS_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
-    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (mut most, mut state) = (0, 0x9e37_79b9_7f4a_7c15_u64);
     let mut below = move |limit: usize| {
         state ^= state << 13;
         state ^= state >> 7;
@@ -201,8 +204,13 @@ fn fuzz_conf_no_text_upsets_the_parser() {
                 _ => drop(text.splice(at..text.len().min(at + below(5)), [])),
             }
         }
-        outcome(&text.into_iter().collect::<String>());
+        let text: String = text.into_iter().collect();
+        let taken = allocation_counter::measure(|| outcome(&text));
+        assert!(taken.bytes_max <= FUZZ_BYTES_MAX, "{} bytes for {text:?}", taken.bytes_max);
+        assert_eq!(taken.bytes_current, 0, "something is kept of {text:?}");
+        most = most.max(taken.bytes_max);
     }
+    println!("{cases} files, {most} bytes of memory at most");
 }
 
 /// Parses in both syntaxes. What is valid parses to the same digest again.
