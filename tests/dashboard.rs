@@ -27,7 +27,7 @@ fn serve_with(port: Option<SocketAddr>, http: &str, shards: usize, conf: &[&str]
     let conf = conf.iter().map(|line| (*line).to_owned()).collect();
     let args = vec!["-m".to_owned(), http.to_owned(), "-n".to_owned(), "board".to_owned()];
     let port = port.map_or(0, |address| address.port());
-    let setup = Setup { conf, args, shards, port };
+    let setup = Setup { conf, args, shards, port, preload: None };
     Server::start(&Program::under_test(), &setup).expect("the server starts")
 }
 

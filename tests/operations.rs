@@ -1,6 +1,7 @@
 //! What an operator does to a server that runs: signals, new settings, the end in stages; and what
 //! becomes of its log when nothing takes it.
 
+mod away;
 mod load;
 mod reloads;
 mod secrets;

@@ -175,7 +175,18 @@ fn a_service_that_does_not_answer_holds_up_nobody_for_long() {
 fn event(text: &str) -> String {
     let all: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("JSON: {text}"));
     let (client, reason) = (&all["client"], &all["reason"]);
-    let keys = ["acc", "user", "name", "lang", "kind", "client_type", "name_tag", "jwt", "tags"];
+    let keys = [
+        "acc",
+        "issuer_key",
+        "user",
+        "name",
+        "lang",
+        "kind",
+        "client_type",
+        "name_tag",
+        "jwt",
+        "tags",
+    ];
     let told: Vec<String> = keys.iter().map(|key| format!("{key}={}", client[key])).collect();
     format!("{} {} {reason}", all["type"], told.join(" "))
 }

@@ -53,6 +53,8 @@ pub struct Setup {
     pub shards: usize,
     /// 0 lets the kernel choose.
     pub port: u16,
+    /// A library whose functions stand in for those of others.
+    pub preload: Option<PathBuf>,
 }
 
 /// A running server; killed when dropped.
@@ -77,6 +79,9 @@ impl Server {
         }
         if program.takes_shards && setup.shards > 0 {
             command.args(["--shards", &setup.shards.to_string()]);
+        }
+        if let Some(library) = &setup.preload {
+            command.env("LD_PRELOAD", library);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command

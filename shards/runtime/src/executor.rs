@@ -14,8 +14,11 @@ use crate::ring::Ring;
 /// glommio's rings and storage memory carry nothing of a shard's: as small as it takes.
 const RING_DEPTH: usize = 32;
 const IO_MEMORY_BYTES: usize = 64 * 1024;
-/// How long a busy shard leaves glommio's own affairs alone.
-const PREEMPT: Duration = Duration::from_millis(20);
+/// How long glommio's own affairs may be left alone. Its executor sets a timer for this time, then
+/// looks at it, then runs its tasks: if the time is over by then, because the thread has lost its
+/// core meanwhile, it believes that nothing is to be run, and sleeps (0.9.0). A shard's task, which
+/// sleeps elsewhere, would never be woken; no core is lost for as long as this.
+const PREEMPT: Duration = Duration::from_secs(3600);
 
 /// A thread's result.
 pub(crate) type Handle = ExecutorJoinHandle<Result<(), String>>;

@@ -224,7 +224,9 @@ impl Shard {
     pub(crate) fn issuer_key<'a>(&'a self, client: &'a Client) -> &'a str {
         match client.identity.user.as_ref().map(|user| (&user.proof, user.account)) {
             Some((Proof::Token(token), _)) if !token.signing_key.is_empty() => &token.signing_key,
-            Some((Proof::Token(_) | Proof::Nkey(_), account)) => self.account_name(account),
+            Some((Proof::Token(_) | Proof::Nkey(_) | Proof::Service, account)) => {
+                self.account_name(account)
+            }
             _ => "",
         }
     }
