@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::effect::Effects;
+use crate::fence::Why;
 use crate::frame::{Claim, Frame};
 use crate::ids::{AccountId, ConnId, ShardId};
 use crate::interest::Plan;
@@ -144,6 +145,19 @@ impl Shard {
         let claims = std::mem::take(&mut client.claims);
         let held = claims.into_iter().filter(Held::is_held).map(|held| held.shard);
         self.send_unclaims(conn, held, out);
+    }
+
+    /// As [`Shard::release_claims`], of a publication that goes nowhere although peers hold a place
+    /// for it. The next one would find that place taken, so its connection waits until they know.
+    #[cold]
+    pub(crate) fn give_up_claims(&mut self, conn: ConnId, out: &mut Effects) {
+        let held = self.claims_of(conn).iter().filter(|held| held.is_held());
+        let peers: Vec<ShardId> = held.map(|held| held.shard).collect();
+        self.release_claims(conn, out);
+        if !peers.is_empty() {
+            peers.into_iter().for_each(|peer| self.fences.forwarded(peer));
+            self.park(conn, Why::GivenBack, out);
+        }
     }
 
     pub(crate) fn send_unclaims(

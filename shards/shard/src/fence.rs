@@ -23,6 +23,8 @@ pub(crate) enum Why {
     Leave(SubId),
     /// Everybody knows that this queue member takes a limited number.
     Limit(SubId),
+    /// Peers have what was held for the connection and is not needed.
+    GivenBack,
     /// Everybody has what the server itself has said, and knows of its services.
     Settled,
 }

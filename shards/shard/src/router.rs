@@ -150,7 +150,7 @@ impl Shard {
         let right = self.right(conn, op.subject);
         if right == Right::Never {
             self.admit(conn, op, op.subject, right, out);
-            self.release_claims(conn, out);
+            self.give_up_claims(conn, out);
             return Flow::Done;
         }
         let Some(plan) = self.plan(conn, op.subject, right) else { return Flow::Done };

@@ -252,6 +252,7 @@ impl Shard {
             }
             Why::Limit(sub) => self.limited(sub, conn),
             Why::Ping => self.send_pong(conn, out),
+            Why::GivenBack => {}
             Why::Settled => {
                 out.news.push(News::Settled);
                 return;

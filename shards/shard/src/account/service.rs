@@ -67,6 +67,7 @@ impl Shard {
         let right = self.right(conn, &own);
         if right == Right::Never || self.is_reserved_for(conn, &own) {
             self.admit(conn, op, &own, right, out);
+            self.give_up_claims(conn, out);
             self.end_tied(conn, out);
             return Flow::Done;
         }

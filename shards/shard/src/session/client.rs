@@ -761,7 +761,7 @@ impl Shard {
     }
 
     /// Makes the connection wait until peers have caught up. False if they have.
-    fn park(&mut self, conn: ConnId, why: Why, out: &mut Effects) -> bool {
+    pub(crate) fn park(&mut self, conn: ConnId, why: Why, out: &mut Effects) -> bool {
         self.announce(out);
         if !self.fences.wait(conn, why, out) {
             return false;
