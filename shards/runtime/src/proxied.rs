@@ -49,6 +49,10 @@ impl<E: Engine> Proxied<E> {
 
     fn open(&mut self, now: Nanos, conn: ConnId, mut peer: Peer, effects: &mut Effects) {
         self.waiting.remove(&conn);
+        if self.waiting.is_empty() {
+            // Of those who have been introduced.
+            self.due.clear();
+        }
         if self.listens.is_some() && !peer.refused {
             peer.proxied = true;
             let (addr, deadline) = (peer.addr, now + 2 * WAIT_NS);
@@ -226,5 +230,60 @@ unsafe impl<E: Engine> Engine for Proxied<E> {
 
     fn secure_with(&mut self, tls: Option<Arc<Tls>>) {
         self.inner.secure_with(tls);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything and says nothing.
+    struct Deaf;
+
+    // SAFETY: a `Vec`'s bytes stay where they are; none is ever given out.
+    unsafe impl Engine for Deaf {
+        type Chunk = Vec<u8>;
+
+        fn step(&mut self, _now: Nanos, _input: Input<'_>, _effects: &mut Effects) {}
+
+        fn take_chunk(&mut self, _conn: ConnId) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn recycle(&mut self, _chunk: Vec<u8>) {}
+
+        fn deadline(&self) -> Option<Nanos> {
+            None
+        }
+
+        fn has_work(&self) -> bool {
+            false
+        }
+
+        fn handed_over(&mut self, _tell: impl FnMut(Nanos, u64)) {}
+    }
+
+    #[test]
+    fn nothing_is_kept_of_those_who_have_been_introduced() {
+        let listens: SocketAddr = "127.0.0.1:4222".parse().unwrap();
+        let mut proxied = Proxied::new(Deaf, Some(listens));
+        let mut effects = Effects::new(1);
+        for slot in 0..100 {
+            let (conn, now) = (ConnId { slot, generation: 0 }, Nanos::from(slot));
+            let peer = Peer {
+                cid: 1,
+                addr: listens,
+                start_unix_ns: 0,
+                refused: false,
+                tls: None,
+                proxied: false,
+            };
+            proxied.step(now, Input::Open { conn, peer }, &mut effects);
+            assert!(proxied.deadline().is_some());
+            let bytes = b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n";
+            proxied.step(now, Input::Bytes { conn, at: now, bytes }, &mut effects);
+            assert_eq!((proxied.waiting.len(), proxied.due.len()), (0, 1));
+            assert_eq!(proxied.deadline(), None);
+        }
     }
 }
