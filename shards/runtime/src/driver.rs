@@ -120,7 +120,7 @@ impl<E: Engine> Driver<E> {
         let bell = parts.commons.mailboxes[parts.id.index()].bell.clone();
         ring.watch(bell.as_raw_fd());
         let wait_ns = parts.commons.gather_ns;
-        let gathers = wait_ns >= 1000 && ring.can_gather();
+        let gathers = wait_ns > 0 && ring.can_gather();
         Driver {
             id: parts.id,
             engine,

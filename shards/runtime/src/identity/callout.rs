@@ -31,8 +31,9 @@ pub struct Caller {
     server: KeyPair,
     xkey: XKey,
     about: ServerId,
+    /// By the user's key that was made for the request alone. The answer comes to it, and its user
+    /// must have it.
     asked: HashMap<String, Waiting>,
-    count: u64,
 }
 
 /// One client that the service was asked about.
@@ -41,8 +42,6 @@ struct Waiting {
     conn: ConnId,
     /// Where it comes from.
     address: IpAddr,
-    /// Made for this request alone: the answer's user must have it.
-    user: String,
     until: Instant,
 }
 
@@ -58,7 +57,6 @@ impl Caller {
             xkey: XKey::from_seed(xkey.expose()).map_err(|error| error.to_string())?,
             about,
             asked: HashMap::new(),
-            count: 0,
         })
     }
 
@@ -100,11 +98,9 @@ impl Caller {
             let own = self.xkey.public_key();
             header = format!("NATS/1.0\r\nNats-Server-Xkey: {own}\r\n\r\n").into_bytes();
         }
-        self.count += 1;
-        let name = format!("{}{}", KeyPair::new_user().public_key(), self.count);
-        let reply = format!("{INBOX}.{name}").into_bytes();
+        let reply = format!("{INBOX}.{user}").into_bytes();
         let until = Instant::now() + patience;
-        self.asked.insert(name, Waiting { shard, conn, address: applicant.address, user, until });
+        self.asked.insert(user, Waiting { shard, conn, address: applicant.address, until });
         Ok(Saying {
             account: Some(callout.account),
             reply,
@@ -134,11 +130,11 @@ impl Caller {
         request: &Request,
     ) -> Option<Answered> {
         let subject = std::str::from_utf8(&request.subject).ok()?;
-        let waiting = self.asked.remove(subject.rsplit('.').next()?)?;
+        let (user, waiting) = self.asked.remove_entry(subject.rsplit('.').next()?)?;
         let of = access.name_of(callout.account);
         let admission = self
-            .user_token(callout, of, &waiting.user, &request.payload)
-            .and_then(|token| admission(callout, access, &waiting, &token));
+            .user_token(callout, of, &user, &request.payload)
+            .and_then(|token| admission(callout, access, (&user, waiting.address), &token));
         let outcome = match admission {
             Ok(admission) => Outcome::Admitted(Box::new(admission)),
             Err(why) => {
@@ -215,20 +211,20 @@ fn claimant(callout: &Callout, of: &str, wanted: &str, token: &str) -> Result<Cl
     Ok(claimant)
 }
 
-/// Who comes in by this token of a user.
+/// Who comes in by this token of the user that was asked about, from that address.
 fn admission(
     callout: &Callout,
     access: &Access,
-    waiting: &Waiting,
+    (user, address): (&str, IpAddr),
     token: &str,
 ) -> Result<Admission, String> {
     let of = access.name_of(callout.account);
-    let claimant = claimant(callout, of, &waiting.user, token)?;
+    let claimant = claimant(callout, of, user, token)?;
     let limits = claimant.limits();
     let presented = Presented {
         nonce: b"",
         signature: "",
-        address: Some(waiting.address.to_canonical()),
+        address: Some(address.to_canonical()),
         now_s: now_s(),
         local_time: &local_time,
     };
