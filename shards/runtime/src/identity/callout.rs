@@ -11,15 +11,15 @@ use claims::{
 };
 use nkeys::{KeyPair, XKey};
 use shard::access::{
-    Access, Admission, Applicant, CALLOUT_SUBJECT, Callout, ConnectionTypes, Outcome, Proof,
-    Secret, User,
+    Access, Admission, Applicant, CALLOUT_SUBJECT, Callout, ConnectionTypes, Outcome, Permissions,
+    Proof, Secret, User,
 };
 use shard::account::Limits;
 use shard::report::{Request, Saying};
 use shard::{ConnId, Nanos, ShardId};
 
 use super::desk::{SECOND_NS, local_time, now_s};
-use super::rights::{connection_types, not_asking, permissions};
+use super::rights::{connection_types, permissions};
 
 /// What answers come to begins with this.
 const INBOX: &str = "$SYS._INBOX.callout";
@@ -246,10 +246,12 @@ fn admission(
              account missing"
         )
     })?;
-    let permissions = match account == callout.account {
-        true => Some(not_asking(&limits.permissions)),
-        false => permissions(&limits.permissions),
-    };
+    let mut permissions = permissions(&limits.permissions);
+    if account == callout.account {
+        // Nobody there may ask the service himself.
+        let most = Permissions::all_but(permissions.as_deref(), CALLOUT_SUBJECT);
+        permissions = Some(Arc::new(most));
+    }
     let user = User {
         name: claimant.claims.name.as_str().into(),
         proof: Proof::Service,

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use claims::{Permission, Permissions as Said};
-use shard::access::{
-    CALLOUT_SUBJECT, ConnectionTypes, Permissions, Responses, Rule, RuleSet, Rules,
-};
+use shard::access::{ConnectionTypes, Permissions, Responses, Rule, RuleSet, Rules};
 
 /// How many answers to a request are allowed where none is said, and for how long.
 const RESPONSES_DEFAULT: u32 = 1;
@@ -32,14 +30,6 @@ pub fn permissions(said: &Said) -> Option<Arc<Permissions>> {
         publish.allow.get_or_insert_with(|| RuleSet::new(&[]));
     }
     Some(Arc::new(Permissions { publish, subscribe: rules(&said.subscribe, true), responses }))
-}
-
-/// As [`permissions`], of somebody in the account of a service that lets clients in: he must not
-/// ask it himself.
-pub fn not_asking(said: &Said) -> Arc<Permissions> {
-    let mut said = said.clone();
-    said.publish.deny.push(CALLOUT_SUBJECT.to_string());
-    permissions(&said).unwrap_or_default()
 }
 
 fn rules(said: &Permission, with_queue: bool) -> Rules {

@@ -205,7 +205,7 @@ impl Rules {
 
 impl Permissions {
     /// As `own`, or all if that is none, but for one subject to publish to.
-    pub(crate) fn all_but(own: Option<&Permissions>, subject: &str) -> Permissions {
+    pub fn all_but(own: Option<&Permissions>, subject: &str) -> Permissions {
         let copy = |rules: &Rules| Rules {
             allow: rules.allow.as_ref().map(|set| RuleSet::new(&set.rules())),
             deny: rules.deny.as_ref().map(|set| RuleSet::new(&set.rules())),
