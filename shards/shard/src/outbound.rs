@@ -11,6 +11,11 @@ use crate::effect::Effects;
 use crate::ids::{ConnId, Nanos};
 use crate::limits::{ARRIVALS_MAX, CHUNK_BYTES_MAX, POOL_BYTES_MAX};
 
+/// A piece that is copied rather than sent by itself, if more wait.
+const SHORT_BYTES_MAX: usize = 16 * 1024;
+/// Of pieces that are sent together.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes on their way out. The driver may keep them as long as the kernel needs them.
 #[derive(Debug)]
 pub struct Chunk(Piece);
@@ -36,6 +41,18 @@ impl Piece {
             Piece::Copied(bytes) => bytes,
             Piece::Shared(bytes) => bytes,
         }
+    }
+
+    /// Are both so short that to copy them costs less than to send them one by one?
+    #[inline]
+    fn joins(&self, next: &Piece) -> bool {
+        self.fits(0) && next.fits(self.as_slice().len())
+    }
+
+    /// Does it go behind so many bytes?
+    fn fits(&self, bytes: usize) -> bool {
+        let len = self.as_slice().len();
+        len <= SHORT_BYTES_MAX && bytes + len <= JOINED_BYTES_MAX
     }
 }
 
@@ -295,7 +312,10 @@ impl Outbound {
         }
         if let Some(Waiting { piece, since, msgs }) = receiver.full.pop_front() {
             self.handed.count(since, msgs);
-            return Some(Chunk(piece));
+            return match receiver.full.front().is_some_and(|next| piece.joins(&next.piece)) {
+                true => Some(self.join(conn, piece)),
+                false => Some(Chunk(piece)),
+            };
         }
         if receiver.tail.is_empty() {
             receiver.driven = false;
@@ -308,6 +328,23 @@ impl Outbound {
         let chunk = Chunk(Piece::Copied(std::mem::take(&mut receiver.tail)));
         self.handed.count(since, msgs);
         Some(chunk)
+    }
+
+    /// A piece and those behind it, in one: a send costs the same whatever it carries.
+    #[cold]
+    fn join(&mut self, conn: ConnId, first: Piece) -> Chunk {
+        let mut all = self.pool.take();
+        all.extend_from_slice(first.as_slice());
+        self.pool.take_back(first);
+        let full = &mut self.receivers[conn.index()].full;
+        while full.front().is_some_and(|next| next.piece.fits(all.len()))
+            && let Some(next) = full.pop_front()
+        {
+            self.handed.count(next.since, next.msgs);
+            all.extend_from_slice(next.piece.as_slice());
+            self.pool.take_back(next.piece);
+        }
+        Chunk(Piece::Copied(all))
     }
 
     /// An idle connection keeps no buffer.
@@ -517,6 +554,34 @@ mod tests {
             outbound.recycle(chunk);
         }
         assert!(got == wanted);
+    }
+
+    #[test]
+    fn short_pieces_that_wait_leave_together() {
+        let (mut outbound, mut out) = (opened(), Effects::new(1));
+        let mut wanted = Vec::new();
+        for (at, len) in
+            [100, 30_000, 500, 16_000, 16_000, 16_000, 16_000, 2_000, 20].iter().enumerate()
+        {
+            let bytes = vec![at as u8; *len];
+            wanted.extend_from_slice(&bytes);
+            outbound.since = at as Nanos;
+            outbound.give(CONN, 0, &Piece::Shared(bytes.into()), 1, 0, u64::MAX, &mut out);
+            if *len == 2_000 {
+                outbound.write(CONN, 0, &mut out.dirty, |tail, _| tail.push(b'x'));
+                wanted.push(b'x');
+            }
+        }
+        let (mut lens, mut got) = (Vec::new(), Vec::new());
+        while let Some(chunk) = outbound.take_chunk(CONN) {
+            lens.push(chunk.as_ref().len());
+            got.extend_from_slice(chunk.as_ref());
+            outbound.recycle(chunk);
+        }
+        assert_eq!(lens, [100, 30_000, 64_500, 2_021]);
+        assert!(got == wanted);
+        let told = told(&mut outbound);
+        assert_eq!(told, (0..9).map(|at| (at, 1)).collect::<Vec<_>>());
     }
 
     fn told(outbound: &mut Outbound) -> Vec<(Nanos, u64)> {
