@@ -220,8 +220,10 @@ impl<E: Engine> Driver<E> {
         waited
     }
 
-    /// Until something is there to do, or, under load from many connections, until much is.
+    /// Until something is there to do, or, under load from many connections, until much is. What is
+    /// due meanwhile is done that much later, unless peers wait for it.
     fn sleep(&mut self, time: Option<Duration>) -> io::Result<()> {
+        let is_congested = self.is_congested();
         let Some(gather) = &mut self.gather else { return self.ring.wait(time) };
         let reads = self.reads.0 - self.reads_seen;
         self.reads_seen = self.reads.0;
@@ -229,11 +231,10 @@ impl<E: Engine> Driver<E> {
         if reads > 0 {
             gather.took(reads, now, process::thread_run_ns);
         }
-        let least = Duration::from_nanos(self.commons.gather_ns);
-        // The kernel looks at the time only when the least is over.
-        if !gather.waits(now) || time.is_some_and(|time| time <= least) {
+        if is_congested || !gather.waits(now) {
             return self.ring.wait(time);
         }
+        let least = Duration::from_nanos(self.commons.gather_ns);
         self.ring.gather(GATHERED_MAX, least.as_micros() as u32, time)
     }
 
