@@ -23,7 +23,9 @@ fn threads_that_lose_their_cores_for_a_while_go_on() {
     let args = ["-m".to_string(), "-1".to_string()];
     let setup =
         Setup { args: args.to_vec(), shards: 2, preload: Some(library), ..Setup::default() };
-    let server = Server::start(&Program::under_test(), &setup).expect("it starts");
-    let clients: Vec<Client> = (0..4).map(|_| Client::dial(&server.address.to_string())).collect();
-    assert_eq!(clients.len(), 4);
+    let mut server = Server::start(&Program::under_test(), &setup).expect("it starts");
+    let address = server.address.to_string();
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::dial(&address)).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ping(), "PONG\r\n"));
+    assert!(server.log_text().contains("away for a while"), "no thread was away");
 }
