@@ -7,10 +7,8 @@ mod limits;
 use serde_json::json;
 
 use self::house::{House, both};
-use crate::harness::server::Program;
-use crate::harness::tokens::Conn;
-
-const VIOLATION: [&str; 2] = ["-ERR 'Authorization Violation'", "(closed)"];
+use crate::harness::server::{Program, same_of_each};
+use crate::harness::tokens::{Conn, VIOLATION};
 
 /// Each says something else, and is told by the name of the user.
 fn who_comes_in(house: &House) {
@@ -119,15 +117,14 @@ fn accounts_that_are_left_to_the_service() {
 #[test]
 fn what_a_server_with_a_service_says_of_itself() {
     let house = House::new();
-    let told = [Program::reference(), Program::under_test()].map(|program| {
+    same_of_each(|program| {
         let mut conf = house.conf();
         let at = conf.iter().position(|line| line.contains("nkey: ")).expect("a key");
         conf.remove(at);
-        let server = house::start(&program, conf);
+        let server = house::start(program, &conf);
         let info = Conn::open(&server).info;
         ["nonce", "xkey", "auth_required"].map(|key| format!("{key}: {}", !info[key].is_null()))
     });
-    assert_eq!(told[0], told[1]);
 }
 
 /// It can only be changed by a start.
@@ -135,16 +132,12 @@ fn what_a_server_with_a_service_says_of_itself() {
 fn a_reload_that_changes_the_service_is_refused() {
     let house = House::new();
     both(&house, |server| {
-        let path = server.conf.clone().expect("a file");
-        let first = std::fs::read_to_string(&path).expect("a file");
+        let first = house.conf().join("\n");
         let without = first.lines().filter(|line| !line.contains("callout")).collect::<Vec<_>>();
         let other = first.replace("auth_users: [auth, sys]", "auth_users: [auth]");
         let mut told = Vec::new();
         for text in [without.join("\n"), other] {
-            std::fs::write(&path, text).expect("a file");
-            server.signal("HUP");
-            let wait = std::time::Duration::from_secs(10);
-            let line = server.wait_log("Failed to reload", wait).expect("why");
+            let line = server.reread(&text, "Failed to reload");
             told.push(line.split_once("[ERR] ").expect("an error").1.to_string());
         }
         let mut service = house.service(server);
@@ -160,22 +153,17 @@ fn a_reload_that_changes_the_service_is_refused() {
 #[test]
 fn whom_a_service_has_let_in_outlives_a_reload() {
     let house = House::new();
-    let mut server = house::start(&Program::under_test(), house.conf());
+    let mut server = house::start(&Program::under_test(), &house.conf());
     let mut service = house.service(&server);
     let mut conn = Conn::open(&server);
     conn.begin(json!({ "user": "good", "pass": "pw" }));
     house.answer(&mut service);
     assert_eq!(conn.settle(), [""; 0]);
-    let path = server.conf.clone().expect("a file");
-    let text = std::fs::read_to_string(&path).expect("a file");
-    let reload = |server: &mut crate::harness::server::Server, text: String| {
-        std::fs::write(&path, text).expect("a file");
-        house::reload(server);
-    };
-    reload(&mut server, text.replace("user: elsewhere", "user: later"));
+    let text = house.conf().join("\n");
+    server.reload(&text.replace("user: elsewhere", "user: later"));
     assert_eq!(conn.settle(), [""; 0]);
     // Unless its account is gone.
     let without = text.lines().filter(|line| !line.starts_with("  APP")).collect::<Vec<_>>();
-    reload(&mut server, without.join("\n"));
+    server.reload(&without.join("\n"));
     assert_eq!(conn.rest(), VIOLATION);
 }

@@ -17,7 +17,7 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 /// cores.
 fn with_both<F: Future<Output = ()>>(work: impl Fn(Server) -> F) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         println!("{}", program.path.display());
         let setup = Setup { shards: 4, ..Setup::default() };
         let server = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
@@ -191,7 +191,7 @@ fn drain_delivers_what_came_before() {
 #[test]
 fn clients_come_back_after_a_restart() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         let setup = Setup { shards: 2, ..Setup::default() };
         let first = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
         let port = first.address.port();
@@ -249,7 +249,7 @@ const HASH: &str = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW
 /// Runs `work` against both programs with these lines of configuration.
 fn with_conf<F: Future<Output = ()>>(conf: &[String], work: impl Fn(Server) -> F) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         println!("{}", program.path.display());
         let setup = Setup { shards: 2, conf: conf.to_vec(), ..Setup::default() };
         let server = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
@@ -310,7 +310,7 @@ fn a_file_of_credentials_is_enough() {
     let app = Account::new("APP", serde_json::json!({}));
     let user = app.user(serde_json::json!({}), serde_json::json!({}));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         let setup = Setup { conf: world.conf(&[&app]), shards: 4, ..Setup::default() };
         let server = Server::start(&program, &setup).unwrap_or_else(|fault| panic!("{fault}"));
         let work = async {

@@ -134,9 +134,7 @@ fn judged(program: &Program, line: &str, name: &str) -> Result<(), String> {
 
 #[test]
 fn flags_go_before_the_file() {
-    for (name, program) in
-        ["reference", "ringbus"].iter().zip([Program::reference(), Program::under_test()])
-    {
+    for (name, program) in ["reference", "ringbus"].iter().zip(Program::both()) {
         let scratch = Scratch::new(&format!("precedence-{name}"));
         let conf = "server_name: file\ndebug: true\nlogtime: true\npid_file: of-the-file\n\
                     logfile: of-the-file.log\nmax_traced_msg_len: 7\n";
@@ -204,7 +202,7 @@ fn settings_that_contradict_each_other_do_not_start() {
 fn a_port_in_use_is_fatal() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         let output = answer(&program, &format!("-a 127.0.0.1 -p {port}"));
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         let fatal = log.lines().find(|line| line.contains("[FTL]")).unwrap_or_default();
@@ -273,7 +271,7 @@ fn live(program: &Program, name: &str) {
 
 #[test]
 fn sigterm_ends_it_in_order() {
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         let scratch = Scratch::new("term");
         fs::write(scratch.0.join("c.conf"), "debug: false\n").unwrap();
         let mut running = Running::start(&program, &scratch.0);

@@ -7,21 +7,15 @@ mod flood;
 mod shown;
 mod users;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::command::Scratch;
-use crate::harness::server::{Program, Server, Setup};
-use crate::harness::tokens::{Account, Conn, User, World, now_s};
-
-const VIOLATION: [&str; 2] = ["-ERR 'Authorization Violation'", "(closed)"];
-
-/// Runs `work` with both programs; it must tell the same of both.
-fn same_of_each(work: impl Fn(&Program) -> Vec<String>) -> Vec<String> {
-    let [theirs, ours] =
-        [Program::reference(), Program::under_test()].map(|program| work(&program));
-    assert_eq!(theirs, ours, "nats-server on the left, ringbus on the right");
-    ours
-}
+use crate::command::{Scratch, await_that};
+use crate::harness::server::{Program, Server, Setup, same_of_each};
+use crate::harness::tokens::{Account, Conn, User, VIOLATION, World, now_s, sign};
 
 /// As [`same_of_each`], with a server that has this configuration.
 fn same_of_both(conf: &[String], work: impl Fn(&mut Server) -> Vec<String>) -> Vec<String> {
@@ -29,8 +23,7 @@ fn same_of_both(conf: &[String], work: impl Fn(&mut Server) -> Vec<String>) -> V
 }
 
 fn start(program: &Program, conf: &[String]) -> Server {
-    let setup = Setup { conf: conf.to_vec(), shards: 3, ..Setup::default() };
-    Server::start(program, &setup).unwrap_or_else(|fault| panic!("{fault}"))
+    Server::with_conf(program, conf, 3)
 }
 
 /// Lets `work` make something that ends at this time, seconds since 1970. It gives nothing if the
@@ -73,7 +66,6 @@ fn who_is_let_in_and_who_is_not() {
     let of_app = json!({ "issuer_account": app.id() });
     let body = json!({ "subs": -1, "data": -1, "payload": -1 });
     let revoked = {
-        use crate::harness::tokens::sign;
         let token = sign(&app.key, "user", &gone.public_key(), none(), body);
         User { key: gone, token }
     };
@@ -148,7 +140,7 @@ fn advisory_2026_23_tokens_with_broken_keys_end_one_connection_only() {
         let mut told = Vec::new();
         for subject in ["U", "UAAAA", "", &"U".repeat(200), &app.id()] {
             let body = json!({ "subs": -1, "data": -1, "payload": -1 });
-            let token = crate::harness::tokens::sign(&app.key, "user", subject, none(), body);
+            let token = sign(&app.key, "user", subject, none(), body);
             let mut conn = Conn::open(server);
             let sig = conn.signature(&good.key);
             told.push(shown(subject, &conn.connect(json!({ "jwt": token, "sig": sig }))));
@@ -269,11 +261,12 @@ fn an_account_has_as_many_connections_as_it_may() {
         let three = Conn::with(server, &user).1;
         drop(first);
         // The server hears of it when it does.
-        let next = (0..500).find_map(|_| {
-            let (conn, lines) = Conn::with(server, &user);
-            lines.is_empty().then_some((conn, lines))
+        let mut next = None;
+        await_that("there is room", || {
+            next = Some(Conn::with(server, &user)).filter(|(_, lines)| lines.is_empty());
+            next.is_some()
         });
-        let (_third, again) = next.expect("there is room by and by");
+        let (_third, again) = next.expect("there is room");
         let full = Conn::with(server, &user).1;
         [one, two, three, again, full].iter().map(|lines| shown("", lines)).collect()
     });
@@ -309,7 +302,6 @@ fn a_configured_account_has_as_many_connections_as_it_may() {
 
 #[test]
 fn imports_with_and_without_activations() {
-    use crate::harness::tokens::sign;
     let world = World::new();
     let mut exporter = Account::new("EXP", none());
     exporter.nats["exports"] = json!([
@@ -372,7 +364,6 @@ fn imports_with_and_without_activations() {
 
 #[test]
 fn an_import_ends_with_its_activation() {
-    use crate::harness::tokens::sign;
     let world = World::new();
     let mut exporter = Account::new("EXP", none());
     exporter.nats["exports"] =
@@ -406,8 +397,7 @@ fn an_import_ends_with_its_activation() {
         if now_s() >= exp {
             return None;
         }
-        let ended = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while arrives() && std::time::Instant::now() < ended {}
+        await_that("it ends", || !arrives());
         Some(vec![format!("before: {before}, after: {}", arrives())])
     };
     let told = same_of_each(|program| before_it_ends(|exp| work(program, exp)));
@@ -416,7 +406,6 @@ fn an_import_ends_with_its_activation() {
 
 #[test]
 fn a_role_with_an_activation_of_its_own() {
-    use crate::harness::tokens::sign;
     let world = World::new();
     let mut exporter = Account::new("EXP", none());
     exporter.nats["exports"] =
@@ -507,7 +496,7 @@ fn deletions(admin: &mut Conn, world: &World, app: &Account) -> Vec<String> {
     let stranger = nkeys::KeyPair::new_operator();
     let by = |key: &nkeys::KeyPair, account: String| {
         let body = json!({ "accounts": [account] });
-        crate::harness::tokens::sign(key, "generic", &key.public_key(), none(), body)
+        sign(key, "generic", &key.public_key(), none(), body)
     };
     let requests = [
         by(&stranger, app.id()),
@@ -573,7 +562,7 @@ fn operators_and_the_rest_of_a_file() {
         bad(&["resolver: URL(\"http://127.0.0.1:1/\")", &world.preload(&[&app]).join("\n")]),
     ];
     for conf in &cases {
-        let why = [Program::reference(), Program::under_test()].map(|program| {
+        let why = Program::both().map(|program| {
             let setup = Setup { conf: conf.clone(), ..Setup::default() };
             let refusal = Server::start(&program, &setup).err().expect("it must not start");
             let last = refusal.lines().rev().find(|line| !line.is_empty()).unwrap_or_default();
@@ -603,36 +592,38 @@ fn pinned_accounts_and_a_sentinel() {
     });
 }
 
-/// Serves tokens by their accounts' keys, for as long as the test runs.
-fn serve_tokens(tokens: Vec<(String, String)>) -> String {
-    use std::io::{BufRead, BufReader, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+/// Serves tokens by their accounts' keys, for as long as the test runs, and leaves it to `otherwise`
+/// what becomes of who asks for another.
+fn serve_tokens(
+    tokens: Vec<(String, String)>,
+    otherwise: impl Fn(TcpStream) + Send + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a port");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let patience = std::time::Duration::from_secs(20);
-            stream.set_read_timeout(Some(patience)).expect("a timeout");
+            let Ok(stream) = stream else { return };
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
             let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
             let Some(Ok(first)) = lines.next() else { continue };
             while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
             let path = first.split(' ').nth(1).unwrap_or_default();
             let key = path.rsplit('/').next().unwrap_or_default();
-            let token = tokens.iter().find(|(known, _)| known == key).map(|(_, token)| token);
-            let (status, body) = match (key, token) {
-                ("", _) => ("200 OK", ""),
-                (_, Some(token)) => ("200 OK", token.as_str()),
-                (_, None) => ("404 Not Found", ""),
-            };
-            let length = body.len();
-            // Fails if whoever asked has lost patience.
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
+            match tokens.iter().find(|(known, _)| known == key) {
+                Some((_, token)) => respond(stream, "200 OK", token),
+                None if key.is_empty() => respond(stream, "200 OK", ""),
+                None => otherwise(stream),
+            }
         }
     });
     format!("http://{address}/jwt/v1/accounts/")
+}
+
+fn respond(mut stream: TcpStream, status: &str, body: &str) {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close");
+    // Fails if whoever asked has lost patience.
+    let _ = write!(stream, "{head}\r\n\r\n{body}");
 }
 
 #[test]
@@ -651,7 +642,8 @@ fn accounts_behind_a_url() {
     // Under another account's key.
     tokens.push((unknown.id(), world.token_of(&app)));
     let mut conf = world.head();
-    conf.push(format!("resolver: URL({})", serve_tokens(tokens)));
+    let unknown_to_it = |stream| respond(stream, "404 Not Found", "");
+    conf.push(format!("resolver: URL({})", serve_tokens(tokens, unknown_to_it)));
     let users = [app.user(none(), none()), exporter.user(none(), none())];
     let others = [unknown.user(none(), none()), impostor.user(none(), none())];
     same_of_both(&conf, |server| {
@@ -665,28 +657,6 @@ fn accounts_behind_a_url() {
         told.extend(others.iter().map(|user| shown("other", &Conn::with(server, user).1)));
         told
     });
-}
-
-#[test]
-fn a_storm_of_logins_of_unknown_accounts_keeps_nobody_out() {
-    let world = World::new();
-    let app = Account::new("APP", none());
-    let user = app.user(none(), none());
-    let setup = Setup { conf: world.conf(&[&app]), shards: 3, ..Setup::default() };
-    let server = Server::start(&Program::under_test(), &setup).expect("a server");
-    // Their time to log in runs from when they connect.
-    let users: Vec<User> =
-        (0..300).map(|_| Account::new("X", none()).user(none(), none())).collect();
-    let mut strangers: Vec<Conn> = users.iter().map(|_| Conn::open(&server)).collect();
-    for (conn, stranger) in strangers.iter_mut().zip(&users) {
-        let sig = conn.signature(&stranger.key);
-        let words = json!({ "jwt": stranger.token, "sig": sig, "verbose": false });
-        conn.send(&format!("CONNECT {words}\r\n"));
-    }
-    assert_eq!(Conn::with(&server, &user).1, [""; 0]);
-    for conn in &mut strangers {
-        assert_eq!(conn.rest(), VIOLATION);
-    }
 }
 
 #[test]
@@ -704,46 +674,18 @@ fn accounts_of_a_file_that_is_read_again() {
     let other_operator = world.conf(&[&late]);
     let of_late = late.user(none(), none());
     for shards in [1, 3] {
-        let scratch = Scratch::new("jwt-again");
-        let path = scratch.0.join("c.conf");
-        let write = |lines: &[String]| std::fs::write(&path, lines.join("\n")).expect("a file");
-        write(&first);
-        let args = ["-c".to_string(), path.display().to_string()];
-        let setup = Setup { args: args.to_vec(), shards, ..Setup::default() };
-        let mut server = Server::start(&Program::under_test(), &setup).expect("a server");
-        let wait = std::time::Duration::from_secs(10);
+        let mut server = Server::with_conf(&Program::under_test(), &first, shards);
         let (mut conn, lines) = Conn::with(&server, &user);
         assert_eq!(lines, [""; 0]);
         assert_eq!(Conn::with(&server, &of_late).1, VIOLATION);
-        write(&second);
-        server.signal("HUP");
-        server.wait_log("Reloaded server configuration", wait).expect("it is reloaded");
+        server.reload(&second.join("\n"));
         assert_eq!(conn.rest(), ["-ERR 'User Authentication Revoked'", "(closed)"]);
         assert_eq!(Conn::with(&server, &user).1, VIOLATION);
         assert_eq!(Conn::with(&server, &of_late).1, [""; 0]);
-        write(&other_operator);
-        server.signal("HUP");
         let refused = "config reload not supported for TrustedOperators";
-        server.wait_log(refused, wait).expect("it is refused");
+        server.reread(&other_operator.join("\n"), refused);
         assert_eq!(Conn::with(&server, &of_late).1, [""; 0]);
     }
-}
-
-/// A server that reads these lines from the file.
-fn with_file(program: &Program, path: &std::path::Path, lines: &[String]) -> Server {
-    std::fs::write(path, lines.join("\n")).expect("a file");
-    let args = ["-c".to_string(), path.display().to_string()];
-    let setup = Setup { args: args.to_vec(), shards: 3, ..Setup::default() };
-    Server::start(program, &setup).expect("a server")
-}
-
-/// Has it read these; the file is of no use afterwards.
-fn read_again(server: &mut Server, path: &std::path::Path, lines: &[String]) {
-    std::fs::write(path, lines.join("\n")).expect("a file");
-    server.signal("HUP");
-    let wait = std::time::Duration::from_secs(10);
-    server.wait_log("Reloaded server configuration", wait).expect("it is reloaded");
-    std::fs::remove_file(path).expect("a file");
 }
 
 #[test]
@@ -755,12 +697,10 @@ fn an_account_that_is_taken_out_of_the_file() {
     let mut second = world.conf(&[&stays]);
     second[0] = first[0].clone();
     let told = same_of_each(|program| {
-        let scratch = Scratch::new("jwt-taken");
-        let path = scratch.0.join("c.conf");
-        let mut own = with_file(program, &path, &first);
+        let mut own = start(program, &first);
         let (mut conn, lines) = Conn::with(&own, &user);
         let mut there = Conn::with(&own, &other).0;
-        read_again(&mut own, &path, &second);
+        own.reload(&second.join("\n"));
         vec![
             shown("in", &lines),
             shown("taken out", &conn.rest()),
@@ -792,12 +732,11 @@ fn a_token_that_was_pushed_outlives_a_reload() {
         let mut head = world.head();
         head.push(format!("resolver: {{ type: full, dir: {dir:?}, allow_delete: true }}"));
         let file = [head, old.clone()].concat();
-        let path = scratch.0.join("c.conf");
-        let mut own = with_file(program, &path, &file);
+        let mut own = start(program, &file);
         let mut admin = Conn::with(&own, &system).0;
         let mut conn = Conn::with(&own, &user).0;
         let mut told = vec![ask(&mut admin, &update, &pushed).replace(&app.id(), "APP")];
-        read_again(&mut own, &path, &file);
+        own.reload(&file.join("\n"));
         let publish = "PUB old 0\r\n\r\nPUB pushed 0\r\n\r\n";
         conn.send(publish);
         told.push(shown("stays", &conn.settle()));

@@ -359,8 +359,7 @@ fn connections_are_logged_as_nats_server_does() {
     let tls = files.block("server", "timeout: 0.3");
     let mut wrong = Vec::new();
     for dialogue in DIALOGUES {
-        let [theirs, ours] = [Program::reference(), Program::under_test()]
-            .map(|program| logged(&program, dialogue, &tls));
+        let [theirs, ours] = Program::both().map(|program| logged(&program, dialogue, &tls));
         let (lost, extra) = (alone(&theirs, &ours, THEIRS), alone(&ours, &theirs, OURS));
         if !lost.is_empty() || !extra.is_empty() {
             let (lost, extra) = (lost.join("\n- "), extra.join("\n+ "));

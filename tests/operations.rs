@@ -77,10 +77,6 @@ fn read_to_close(stream: &mut impl Read) -> String {
     text
 }
 
-fn both() -> [Program; 2] {
-    [Program::reference(), Program::under_test()]
-}
-
 /// Is the last line of a reload among these, whatever became of it?
 fn is_end_of_reload(news: &str) -> bool {
     ["Reloaded server configuration", "Failed to reload server configuration"]
@@ -103,7 +99,7 @@ fn get(address: &str, path: &str) -> String {
 
 #[test]
 fn a_lame_duck_tells_its_clients_and_lets_them_go_one_by_one() {
-    for (name, program) in ["reference", "ringbus"].iter().zip(both()) {
+    for (name, program) in ["reference", "ringbus"].iter().zip(Program::both()) {
         let scratch = Scratch::new(&format!("ldm-{name}"));
         let grace = "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"500ms\"\n";
         write_conf(&scratch, &format!("{grace}logtime: false\n"));
@@ -136,7 +132,7 @@ fn a_lame_duck_tells_its_clients_and_lets_them_go_one_by_one() {
 
 #[test]
 fn a_lame_duck_nobody_uses_is_gone_at_once() {
-    for (name, program) in ["reference", "ringbus"].iter().zip(both()) {
+    for (name, program) in ["reference", "ringbus"].iter().zip(Program::both()) {
         let scratch = Scratch::new(&format!("ldm-alone-{name}"));
         write_conf(&scratch, "debug: false\n");
         let mut running = Running::start(&program, &scratch.0);
@@ -221,7 +217,7 @@ const RELOADS: &[(&str, &str, &str)] = &[
 #[test]
 fn settings_are_reloaded_or_refused_in_the_words_of_nats_server() {
     std::thread::scope(|scope| {
-        for (name, program) in ["reference", "ringbus"].into_iter().zip(both()) {
+        for (name, program) in ["reference", "ringbus"].into_iter().zip(Program::both()) {
             scope.spawn(move || {
                 let scratch = Scratch::new(&format!("reload-{name}"));
                 write_conf(&scratch, "logtime: false\nport: -1\n");
@@ -320,7 +316,7 @@ fn a_reload_leaves_clients_in_their_accounts() {
         format!("{} {{ users: [ {{ user: {name}, password: {pass} }} ] }}\n", name.to_uppercase())
     };
     let conf = |accounts: &[String]| format!("accounts {{\n{}}}\n", accounts.concat());
-    for (name, program) in ["reference", "ringbus"].into_iter().zip(both()) {
+    for (name, program) in ["reference", "ringbus"].into_iter().zip(Program::both()) {
         let scratch = Scratch::new(&format!("reload-accounts-{name}"));
         let [a, b] = ["a", "b"].map(|name| account(name, "p"));
         write_conf(&scratch, &conf(&[a.clone(), b.clone(), account("d", "old")]));
@@ -397,7 +393,7 @@ fn a_log_nobody_takes_stops_no_message() {
 
 #[test]
 fn a_log_file_that_is_too_long_is_put_aside() {
-    for (name, program) in ["reference", "ringbus"].iter().zip(both()) {
+    for (name, program) in ["reference", "ringbus"].iter().zip(Program::both()) {
         let scratch = Scratch::new(&format!("rotate-{name}"));
         write_conf(&scratch, "trace: true\nlogfile_max_num: 3\nlogtime: false\n");
         let flags = ["-l", "log", "--log_size_limit", "2000"];
@@ -459,17 +455,22 @@ fn the_signal_flag_finds_a_server_and_complains_like_nats_server() {
     }
 }
 
+/// Gives what systemd is told, one thing after the other.
+fn notifications(scratch: &Scratch) -> impl Fn() -> String {
+    let socket = UnixDatagram::bind(scratch.0.join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    move || {
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+}
+
 #[test]
 fn systemd_hears_of_every_stage() {
     let scratch = Scratch::new("notify");
     write_conf(&scratch, "debug: false\n");
-    let socket = UnixDatagram::bind(scratch.0.join("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let hear = || {
-        let mut buffer = [0; 512];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
+    let hear = notifications(&scratch);
     let mut running = Running::start(&Program::under_test(), &scratch.0);
     assert_eq!(hear(), "READY=1");
     running.signal("HUP");
@@ -489,13 +490,7 @@ fn systemd_stops_it_as_a_lame_duck() {
     let signal = said("KillSignal=SIG").expect("how it ends");
     let scratch = Scratch::new("notify-stop");
     write_conf(&scratch, "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"300ms\"\n");
-    let socket = UnixDatagram::bind(scratch.0.join("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let hear = || {
-        let mut buffer = [0; 512];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
+    let hear = notifications(&scratch);
     let program = Program::under_test();
     let mut running = Running::start(&program, &scratch.0);
     assert_eq!(hear(), "READY=1");
@@ -511,7 +506,7 @@ fn systemd_stops_it_as_a_lame_duck() {
 
 #[test]
 fn traces_hide_secrets() {
-    for (name, program) in ["reference", "ringbus"].iter().zip(both()) {
+    for (name, program) in ["reference", "ringbus"].iter().zip(Program::both()) {
         let scratch = Scratch::new(&format!("secrets-{name}"));
         write_conf(&scratch, "trace: true\nmax_traced_msg_len: 4\n");
         let mut running = Running::start(&program, &scratch.0);

@@ -137,7 +137,8 @@ fn judged(program: &Program, cuts: bool) -> Vec<String> {
             false => drop(stream.write_all(&says)),
         }
         if !speaks {
-            stream.shutdown(Shutdown::Write).expect("it is open");
+            // Refused where the server has closed already; reading tells.
+            let _ = stream.shutdown(Shutdown::Write);
         }
         let said = heard(&mut stream);
         let entry = last_of(monitor, all.len(), said.ends_with("(closed)"));
@@ -200,7 +201,7 @@ fn a_client_of_a_proxy_may_use_tls() {
     let files = Certificates::new("ringbus-proxied");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let ca = files.path("ca.pem");
-    for program in [Program::reference(), Program::under_test()] {
+    for program in Program::both() {
         for more in ["", "handshake_first: true", "handshake_first: auto"] {
             if more.ends_with("auto") && !program.takes_shards {
                 // It takes the header for the beginning of a handshake, and the client waits.

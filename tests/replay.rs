@@ -44,7 +44,7 @@ fn play(source: &str) -> Vec<(Program, Transcript)> {
         let played = player::play(&script, &server, &Options::new(Delivery::Lines));
         (program, played.expect("a transcript"))
     };
-    [Program::reference(), Program::under_test()].map(play).into()
+    Program::both().map(play).into()
 }
 
 fn kind(value: &str) -> &'static str {

@@ -87,19 +87,14 @@ impl Drop for Certificates {
 }
 
 fn start(program: &Program, conf: &[String]) -> Server {
-    let setup = Setup { conf: conf.to_vec(), shards: 2, ..Setup::default() };
-    Server::start(program, &setup).unwrap_or_else(|fault| panic!("{fault}"))
-}
-
-fn programs() -> [Program; 2] {
-    [Program::reference(), Program::under_test()]
+    Server::with_conf(program, conf, 2)
 }
 
 #[test]
 fn async_nats_speaks_over_it() {
     let files = Certificates::new("ringbus-tls-clients");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for program in programs() {
+    for program in Program::both() {
         for (more, first, shows) in [
             ("", false, false),
             ("verify: true", false, true),
@@ -225,7 +220,7 @@ fn openssl_is_told_the_same() {
         let more = more.replace("{}", &"0".repeat(64));
         let block = files.block(name, &format!("handshake_first: true, {more}"));
         let [reference, own] =
-            programs().map(|program| start(&program, std::slice::from_ref(&block)));
+            Program::both().map(|program| start(&program, std::slice::from_ref(&block)));
         for client in clients {
             let (theirs, ours) = (ask(&reference, &files, client), ask(&own, &files, client));
             // Go has P-521, rustls with ring has not: docs/compat.md.
@@ -241,7 +236,7 @@ fn openssl_is_told_the_same() {
 #[test]
 fn a_client_may_do_without_where_it_may() {
     let files = Certificates::new("ringbus-tls-without");
-    for program in programs() {
+    for program in Program::both() {
         let conf = [files.block("server", ""), "allow_non_tls: true".to_owned()];
         let server = start(&program, &conf);
         let mut stream = server.dial().unwrap();
@@ -263,7 +258,7 @@ fn a_client_may_do_without_where_it_may() {
 #[test]
 fn who_does_not_begin_in_time_is_cut_off() {
     let files = Certificates::new("ringbus-tls-silent");
-    for program in programs() {
+    for program in Program::both() {
         let server = start(&program, &[files.block("server", "timeout: 0.3")]);
         for beginning in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
             let mut stream = server.dial().unwrap();
@@ -284,7 +279,7 @@ fn who_does_not_begin_in_time_is_cut_off() {
 #[test]
 fn handshakes_are_rationed() {
     let files = Certificates::new("ringbus-tls-ration");
-    for program in programs() {
+    for program in Program::both() {
         let server = start(&program, &[files.block("server", "connection_rate_limit: 3")]);
         let mut streams: Vec<_> = (0..8).map(|_| server.dial().unwrap()).collect();
         let mut refused = 0;
@@ -353,7 +348,7 @@ fn ask_runs(server: &Server) -> Vec<u8> {
 #[test]
 fn monitoring_goes_over_it_too() {
     let files = Certificates::new("ringbus-tls-https");
-    for program in programs() {
+    for program in Program::both() {
         // Nobody is asked for a certificate there.
         let conf = [files.block("server", "verify: true"), "https: 127.0.0.1:-1".to_owned()];
         let mut server = start(&program, &conf);
@@ -382,7 +377,7 @@ fn flags_stand_for_the_block() {
     let pem = files.shown("server.pem");
     let key = files.shown("server.key");
     let block = files.block("rsa", "");
-    for program in programs() {
+    for program in Program::both() {
         let start = |args: &[&str], conf: &[String]| {
             let args = args.iter().map(|arg| (*arg).to_owned()).collect();
             let setup = Setup { conf: conf.to_vec(), args, ..Setup::default() };

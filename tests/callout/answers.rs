@@ -3,9 +3,8 @@
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-use super::VIOLATION;
 use super::house::{House, Said, both, logged, user_key};
-use crate::harness::tokens::{Conn, now_s, sign};
+use crate::harness::tokens::{Conn, VIOLATION, now_s, sign};
 
 /// What is wrong with an answer.
 type Wrong = (&'static str, fn(&House, &Value, Said) -> Said);

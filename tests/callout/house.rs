@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use nkeys::{KeyPair, XKey};
 use serde_json::{Value, json};
 
-use crate::harness::server::{Program, Server, Setup};
+use crate::harness::server::{Program, Server, same_of_each};
 use crate::harness::tokens::{Conn, now_s, sign};
 
 pub struct House {
@@ -182,23 +182,13 @@ pub fn described(asked: &Value) -> String {
     all.to_string()
 }
 
-pub fn start(program: &Program, conf: Vec<String>) -> Server {
-    let setup = Setup { conf, shards: 3, ..Setup::default() };
-    Server::start(program, &setup).unwrap_or_else(|fault| panic!("{fault}"))
+pub fn start(program: &Program, conf: &[String]) -> Server {
+    Server::with_conf(program, conf, 3)
 }
 
 /// What both servers do; it is the same.
 pub fn both(house: &House, work: impl Fn(&mut Server) -> Vec<String>) -> Vec<String> {
-    let told = [Program::reference(), Program::under_test()]
-        .map(|program| work(&mut start(&program, house.conf())));
-    assert_eq!(told[0], told[1], "nats-server on the left, ringbus on the right");
-    told.into_iter().next_back().expect("two")
-}
-
-/// Has it read its file again.
-pub fn reload(server: &mut Server) {
-    server.signal("HUP");
-    server.wait_log("Reloaded server configuration", Duration::from_secs(10)).expect("a reload");
+    same_of_each(|program| work(&mut start(program, &house.conf())))
 }
 
 /// What it has logged with this level and these words, without the time and the connection.
@@ -219,7 +209,7 @@ pub fn logged(server: &mut Server, level: &str, count: usize) -> Vec<String> {
     }
 }
 
-/// Is there nothing of this in a file or a text?
+/// Which of these a text has in it, if any.
 pub fn holds(text: &str, secrets: &[&str]) -> Option<String> {
     secrets.iter().find(|secret| text.contains(**secret)).map(|secret| secret.to_string())
 }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// A server that has not said that it is ready by then is taken for broken.
-const START_TIME_MAX: Duration = Duration::from_secs(20);
+/// A server that has not said by then that it is ready, or what it thinks of another configuration, is
+/// taken for broken.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Which program plays the server.
 #[derive(Clone, Debug)]
@@ -40,6 +41,18 @@ impl Program {
         };
         Program { path, takes_shards: false }
     }
+
+    /// nats-server and ringbus.
+    pub fn both() -> [Program; 2] {
+        [Program::reference(), Program::under_test()]
+    }
+}
+
+/// What `work` tells of both programs; it must be the same.
+pub fn same_of_each<T: PartialEq + std::fmt::Debug>(work: impl Fn(&Program) -> T) -> T {
+    let [theirs, ours] = Program::both().map(|program| work(&program));
+    assert_eq!(theirs, ours, "nats-server on the left, ringbus on the right");
+    ours
 }
 
 /// How to start it.
@@ -94,12 +107,18 @@ impl Server {
         Ok(server)
     }
 
+    /// As [`Server::start`], with these lines in its file; it does start.
+    pub fn with_conf(program: &Program, conf: &[String], shards: usize) -> Server {
+        let setup = Setup { conf: conf.to_vec(), shards, ..Setup::default() };
+        Server::start(program, &setup).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
     fn wait_ready(&mut self) -> Result<(), String> {
-        let line = self.wait_log("Listening for client connections on ", START_TIME_MAX)?;
+        let line = self.wait_log("Listening for client connections on ", TIME_MAX)?;
         let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
         let port: u16 = port.ok_or_else(|| format!("no port in `{line}`"))?;
         self.address = SocketAddr::from(([127, 0, 0, 1], port));
-        self.wait_log("Server is ready", START_TIME_MAX).map(drop)
+        self.wait_log("Server is ready", TIME_MAX).map(drop)
     }
 
     /// Waits for a log line that holds `text` and gives it.
@@ -148,6 +167,19 @@ impl Server {
         let id = self.process_id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
+    }
+
+    /// Has it read its file again, which says this now; the line of the log with these words.
+    pub fn reread(&mut self, text: &str, words: &str) -> String {
+        let path = self.conf.as_ref().expect("it has a file");
+        std::fs::write(path, text).expect("the file can be written");
+        self.signal("HUP");
+        self.wait_log(words, TIME_MAX).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// As [`Server::reread`]; it takes that.
+    pub fn reload(&mut self, text: &str) {
+        self.reread(text, "Reloaded server configuration");
     }
 
     pub fn dial(&self) -> std::io::Result<TcpStream> {

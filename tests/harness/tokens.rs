@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::server::Server;
 
+/// What those hear who are not let in.
+pub const VIOLATION: [&str; 2] = ["-ERR 'Authorization Violation'", "(closed)"];
 /// Nothing that is waited for takes longer.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -185,10 +187,16 @@ impl Conn {
         BASE64URL_NOPAD.encode(&key.sign(nonce.as_bytes()).expect("a seed"))
     }
 
+    /// Shows who it is.
+    pub fn show(&mut self, user: &User) {
+        let sig = self.signature(&user.key);
+        self.begin(json!({ "jwt": user.token, "sig": sig }));
+    }
+
     /// Shows who it is; what comes back up to a PONG or the end.
     pub fn log_in(&mut self, user: &User) -> Vec<String> {
-        let sig = self.signature(&user.key);
-        self.connect(json!({ "jwt": user.token, "sig": sig }))
+        self.show(user);
+        self.settle()
     }
 
     /// CONNECT with these words; what comes back up to a PONG or the end.
@@ -208,8 +216,12 @@ impl Conn {
     }
 
     pub fn send(&mut self, text: &str) {
+        self.send_bytes(text.as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
         // Fails if the server has closed: reading tells.
-        let _ = self.stream.write_all(text.as_bytes());
+        let _ = self.stream.write_all(bytes);
     }
 
     /// PING, and what comes up to its PONG or the end.
@@ -260,11 +272,6 @@ impl Conn {
         let body: Vec<u8> = self.read.drain(..all + 2).collect();
         let text = String::from_utf8_lossy(&body[..header]).into_owned();
         Some((reply, text, body[header..all].to_vec()))
-    }
-
-    pub fn send_bytes(&mut self, bytes: &[u8]) {
-        // As in `send`.
-        let _ = self.stream.write_all(bytes);
     }
 
     /// The payload of the next message.

@@ -3,12 +3,10 @@
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-use super::{ask, before_it_ends, none, same_of_each, shown, start};
-use crate::harness::server::{Program, Server};
+use super::{ask, before_it_ends, none, shown, start};
+use crate::command::await_that;
+use crate::harness::server::{Program, Server, same_of_each};
 use crate::harness::tokens::{Account, Conn, User, World, now_s};
-
-/// How often what has not changed yet is looked at again.
-const LOOKS_MAX: usize = 2000;
 
 /// A server, and somebody who has it take other tokens.
 struct Running<'a> {
@@ -38,14 +36,13 @@ impl Running<'_> {
 /// Sends this until what comes back is something else than `before`: shards take in changes one
 /// after the other.
 fn other_than(before: &[String], conn: &mut Conn, send: &str) -> Vec<String> {
-    for _ in 0..LOOKS_MAX {
+    let mut lines = Vec::new();
+    await_that("something else comes back", || {
         conn.send(send);
-        let lines = conn.settle();
-        if lines != before {
-            return lines;
-        }
-    }
-    before.to_vec()
+        lines = conn.settle();
+        lines != before
+    });
+    lines
 }
 
 fn limits(account: &mut Account, name: &str, value: i64) {
@@ -96,33 +93,25 @@ fn the_newest_go_when_there_may_be_fewer_connections() {
 fn as_many_of_a_file_stay_as_there_may_be() {
     let conf = |max: i64| {
         let users = "[{ user: a, password: a }]";
-        [
-            format!("accounts {{ A {{ users: {users}, limits {{ max_connections: {max} }} }} }}"),
-            "debug: false".to_string(),
-        ]
+        format!("accounts {{ A {{ users: {users}, limits {{ max_connections: {max} }} }} }}")
     };
     let told = same_of_each(|program| {
-        let scratch = crate::command::Scratch::new("conns");
-        let path = scratch.0.join("c.conf");
-        let mut server = super::with_file(program, &path, &conf(3));
+        let mut server = start(program, &[conf(3)]);
         let open = |server: &Server| {
             let mut conn = Conn::open(server);
             let lines = conn.connect(json!({ "user": "a", "pass": "a" }));
             (conn, lines)
         };
         let mut conns = [(); 3].map(|()| open(&server).0);
-        super::read_again(&mut server, &path, &conf(1));
+        server.reload(&conf(1));
         let mut told = vec![shown("next", &open(&server).1)];
         // Which of them is chance with nats-server.
         let mut all = conns.each_mut().map(|conn| conn.settle());
-        for _ in 0..LOOKS_MAX {
-            if all.iter().filter(|lines| !lines.is_empty()).count() == 2 {
-                break;
-            }
-            for (conn, lines) in conns.iter_mut().zip(&mut all).filter(|(_, it)| it.is_empty()) {
-                *lines = conn.settle();
-            }
-        }
+        await_that("two have gone", || {
+            let there = conns.iter_mut().zip(&mut all).filter(|(_, lines)| lines.is_empty());
+            there.for_each(|(conn, lines)| *lines = conn.settle());
+            all.iter().filter(|lines| !lines.is_empty()).count() >= 2
+        });
         all.sort();
         told.extend(all.iter().map(|lines| shown("there", lines)));
         told
@@ -295,15 +284,9 @@ fn what_is_offered_and_taken_changes_for_those_who_are_there() {
 }
 
 fn until(done: impl Fn(&Vec<String>) -> bool, from: &mut Conn, to: &mut Conn) -> Vec<String> {
-    let mut last = Vec::new();
-    for _ in 0..LOOKS_MAX {
-        last = trade(from, to);
-        if done(&last) {
-            // What was half done is done by now.
-            return trade(from, to);
-        }
-    }
-    last
+    await_that("trade is done otherwise", || done(&trade(from, to)));
+    // What was half done is done by now.
+    trade(from, to)
 }
 
 fn offers(account: &mut Account) -> &mut Vec<Value> {

@@ -1,21 +1,19 @@
 //! Strangers that show tokens of accounts which nobody knows, while those who are known come and
 //! go.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use super::{VIOLATION, none, same_of_both, start};
+use super::{none, same_of_both, serve_tokens, start};
+use crate::command::await_that;
 use crate::harness::server::{Program, Server};
-use crate::harness::tokens::{Account, Conn, User, World};
+use crate::harness::tokens::{Account, Conn, User, VIOLATION, World};
 
 const STRANGERS: usize = 300;
 
-/// Serves these tokens, and does not answer who asks for others.
+/// Where those are not answered who ask for other tokens than it serves.
 struct Place {
     address: String,
     unanswered: Arc<AtomicUsize>,
@@ -25,42 +23,14 @@ struct Place {
 
 impl Place {
     fn open(tokens: Vec<(String, String)>) -> Place {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("a port");
-        let place = Place {
-            address: format!("http://{address}/jwt/v1/accounts/"),
-            unanswered: Arc::default(),
-            held: Arc::default(),
-        };
-        let (unanswered, held) = (place.unanswered.clone(), place.held.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-                let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
-                let Some(Ok(first)) = lines.next() else { continue };
-                while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
-                let path = first.split(' ').nth(1).unwrap_or_default();
-                let key = path.rsplit('/').next().unwrap_or_default();
-                let token = tokens.iter().find(|(known, _)| known == key).map(|(_, token)| token);
-                match (key, token) {
-                    ("", _) | (_, Some(_)) => {
-                        let body = token.map_or("", String::as_str);
-                        // Fails if whoever asked has lost patience.
-                        let _ = write!(
-                            stream,
-                            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                            body.len()
-                        );
-                    }
-                    _ => {
-                        unanswered.fetch_add(1, Ordering::SeqCst);
-                        held.lock().expect("no panic while held").push(stream);
-                    }
-                }
-            }
+        let unanswered: Arc<AtomicUsize> = Arc::default();
+        let held: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (count, keep) = (unanswered.clone(), held.clone());
+        let address = serve_tokens(tokens, move |stream| {
+            count.fetch_add(1, Ordering::SeqCst);
+            keep.lock().expect("no panic while held").push(stream);
         });
-        place
+        Place { address, unanswered, held }
     }
 }
 
@@ -75,16 +45,27 @@ fn place(world: &World, accounts: &[&Account]) -> (Place, Vec<String>) {
     (place, conf)
 }
 
-/// Each shows the token of an account of its own.
+/// Each shows the token of an account of its own. All are there before the first one does: the time to
+/// log in may run from when they connect.
 fn crowd(server: &Server, count: usize) -> Vec<Conn> {
-    let strangers = (0..count).map(|_| Account::new("X", none()).user(none(), none()));
-    let log_in = |stranger: User| {
-        let mut conn = Conn::open(server);
-        let words = json!({ "jwt": stranger.token, "sig": conn.signature(&stranger.key) });
-        conn.send(&format!("CONNECT {words}\r\n"));
-        conn
-    };
-    strangers.map(log_in).collect()
+    let stranger = |_| Account::new("X", none()).user(none(), none());
+    let strangers: Vec<User> = (0..count).map(stranger).collect();
+    let mut conns: Vec<Conn> = strangers.iter().map(|_| Conn::open(server)).collect();
+    conns.iter_mut().zip(&strangers).for_each(|(conn, stranger)| conn.show(stranger));
+    conns
+}
+
+#[test]
+fn a_storm_of_logins_of_unknown_accounts_keeps_nobody_out() {
+    let world = World::new();
+    let app = Account::new("APP", none());
+    let user = app.user(none(), none());
+    let server = start(&Program::under_test(), &world.conf(&[&app]));
+    let mut crowd = crowd(&server, STRANGERS);
+    assert_eq!(Conn::with(&server, &user).1, [""; 0]);
+    for conn in &mut crowd {
+        assert_eq!(conn.rest(), VIOLATION);
+    }
 }
 
 #[test]
@@ -98,11 +79,7 @@ fn known_accounts_do_not_wait_for_unknown_ones() {
         assert_eq!(lines, [""; 0]);
         place.unanswered.store(0, Ordering::SeqCst);
         let _crowd = crowd(server, STRANGERS);
-        let since = Instant::now();
-        while place.unanswered.load(Ordering::SeqCst) < 4 {
-            assert!(since.elapsed() < Duration::from_secs(20), "nobody asks for them");
-            std::thread::yield_now();
-        }
+        await_that("somebody asks for them", || place.unanswered.load(Ordering::SeqCst) >= 4);
         let since = Instant::now();
         let told = users.iter().map(|user| Conn::with(server, user).1.concat()).collect();
         // A fetch takes that long: nobody has waited for one, and most are still to come.

@@ -3,8 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{ask, none, same_of_both};
-use crate::harness::server::Server;
+use crate::command::await_that;
+use crate::harness::server::{Program, Server};
 use crate::harness::tokens::{Account, Conn, User, World};
+
+/// What the event is called that tells of a connection that has ended.
+const DISCONNECT: &str = "io.nats.server.advisory.v1.client_disconnect";
 
 const SHOWN: [&str; 8] =
     ["acc", "account", "authorized_user", "issuer_key", "jwt", "name_tag", "tags", "user"];
@@ -18,15 +22,14 @@ fn identity(of: &Value, secrets: &[&str]) -> String {
 
 /// Everybody in CONNZ with these options, once there are so many.
 fn connz(admin: &mut Conn, options: &str, count: usize) -> Vec<Value> {
-    for _ in 0..500 {
+    let mut all = Vec::new();
+    await_that(&format!("{count} connections: {options}"), || {
         let answer = ask(admin, "$SYS.REQ.SERVER.PING.CONNZ", options);
         let answer: Value = serde_json::from_str(&answer).expect("JSON");
-        let all = answer["data"]["connections"].as_array().cloned().unwrap_or_default();
-        if all.len() == count {
-            return all;
-        }
-    }
-    panic!("there are never {count}: {options}");
+        all = answer["data"]["connections"].as_array().cloned().unwrap_or_default();
+        all.len() == count
+    });
+    all
 }
 
 fn event(admin: &mut Conn, secrets: &[&str]) -> String {
@@ -154,20 +157,26 @@ fn tokens_of_bearers_are_not_shown() {
     let Cast { world, accounts, users, bearers } = cast();
     let system = world.system.user(none(), none());
     let accounts: Vec<&Account> = accounts.iter().collect();
-    let program = crate::harness::server::Program::under_test();
-    let server = super::start(&program, &world.conf(&accounts));
+    let server = super::start(&Program::under_test(), &world.conf(&accounts));
     let mut admin = Conn::with(&server, &system).0;
     let mut watch = Conn::with(&server, &system).0;
     watch.send("SUB $SYS.ACCOUNT.> 1\r\n");
     watch.settle();
+    let mut told = String::new();
     for at in bearers {
         let (conn, lines) = Conn::with(&server, &users[at]);
         assert_eq!(lines, [""; 0]);
         drop(conn);
+        let is_gone = format!("\"type\":\"{DISCONNECT}\"");
+        let before = told.matches(&is_gone).count();
+        while told.matches(&is_gone).count() == before {
+            let (.., event) = watch.request().expect("that it has gone is told");
+            told.push_str(&String::from_utf8_lossy(&event));
+        }
     }
     let all = connz(&mut admin, r#"{"auth":true,"state":1}"#, 2);
-    let told = watch.settle().join("\n") + &Value::from(all).to_string();
-    assert!(told.contains("DISCONNECT") && told.contains("issuer_key"), "{told}");
+    told.push_str(&Value::from(all).to_string());
+    assert!(told.contains("issuer_key"), "{told}");
     for user in &users {
         assert!(!told.contains(&user.token), "{told}");
     }

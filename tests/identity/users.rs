@@ -3,9 +3,9 @@
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-use super::{VIOLATION, before_it_ends, none, same_of_both, shown};
+use super::{before_it_ends, none, same_of_both, shown};
 use crate::harness::server::Server;
-use crate::harness::tokens::{Account, Conn, User, World, now_s};
+use crate::harness::tokens::{Account, Conn, User, VIOLATION, World, now_s};
 
 /// Of the day, UTC.
 fn clock(s: i64) -> String {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::load::Load;
-use super::{Client, both, get, is_end_of_reload, read_to_close};
+use super::{Client, get, is_end_of_reload, read_to_close};
 use crate::command::{Running, Scratch, await_text, await_that};
 use crate::harness::server::Program;
 use crate::tls::files_for_configurations;
@@ -169,7 +169,7 @@ fn datagram(socket: &UdpSocket) -> String {
 /// Runs it on both servers while messages flow.
 fn under_load(title: &str, work: fn(&mut Bus)) {
     std::thread::scope(|scope| {
-        for (name, program) in ["reference", "ringbus"].into_iter().zip(both()) {
+        for (name, program) in ["reference", "ringbus"].into_iter().zip(Program::both()) {
             let title = title.to_string();
             scope.spawn(move || {
                 let mut bus = Bus::start(name, program, &title);
@@ -489,7 +489,7 @@ fn a_log_that_can_not_be_had_leaves_everything_as_it_was() {
 
 #[test]
 fn users_of_the_system_account_reload_as_signals_do() {
-    for (name, program) in ["reference", "ringbus"].into_iter().zip(both()) {
+    for (name, program) in ["reference", "ringbus"].into_iter().zip(Program::both()) {
         let mut bus = Bus::start(name, program, "matrix-asked");
         let system = "accounts { $SYS { users: [ { user: sys, password: p } ] } }";
         bus.set(system, "Reloaded server configuration");

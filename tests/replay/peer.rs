@@ -30,7 +30,7 @@ const CONF: &str = "server_name: hub\n\
 
 /// The reference, then the server under test, one after the other.
 pub fn both() -> [Server; 2] {
-    [Program::reference(), Program::under_test()].map(|program| {
+    Program::both().map(|program| {
         let conf = CONF.lines().map(str::to_string).collect();
         let args = vec!["-m".to_string(), "-1".to_string()];
         let setup = Setup { conf, args, shards: 2, ..Setup::default() };
