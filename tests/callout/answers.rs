@@ -85,7 +85,7 @@ fn answers_that_let_nobody_in() {
             let said = house.said(&asked, house.user(&user_key(&asked), "APP", json!({})));
             house.say(&mut service, &reply, &asked, &spoil(&house, &asked, said));
             told.push(format!("{what}: {:?}", conn.rest()));
-            let why = logged(server, "[WRN]", at + 1).pop().unwrap_or_default();
+            let why = logged(server, "[WRN]", at + 1).pop().expect("a line");
             let keys = [(user_key(&asked), "<user>"), (house.issuer.public_key(), "<issuer>")];
             told.push(masked(&without_keys(&why, &keys)));
         }

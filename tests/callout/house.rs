@@ -1,13 +1,12 @@
 //! A configuration with a service, and the service.
 
-use std::time::{Duration, Instant};
-
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::{KeyPair, XKey};
 use serde_json::{Value, json};
 
+use crate::command::await_that;
 use crate::harness::server::{Program, Server, same_of_each};
-use crate::harness::tokens::{Conn, now_s, sign};
+use crate::harness::tokens::{Conn, merge, now_s, sign};
 
 pub struct House {
     pub issuer: KeyPair,
@@ -129,9 +128,7 @@ impl House {
 
     pub fn user_with(&self, key: &str, claims: Value, nats: Value) -> Value {
         let mut body = json!({ "subs": -1, "data": -1, "payload": -1 });
-        for (name, value) in nats.as_object().cloned().unwrap_or_default() {
-            body[name] = value;
-        }
+        merge(&mut body, nats);
         json!({ "jwt": sign(&self.issuer, "user", key, claims, body) })
     }
 
@@ -191,22 +188,17 @@ pub fn both(house: &House, work: impl Fn(&mut Server) -> Vec<String>) -> Vec<Str
     same_of_each(|program| work(&mut start(program, &house.conf())))
 }
 
-/// What it has logged with this level and these words, without the time and the connection.
+/// What it has logged with this level, once there is so much, without the time and the connection.
 pub fn logged(server: &mut Server, level: &str, count: usize) -> Vec<String> {
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
+    let mut lines = Vec::new();
+    await_that(&format!("{count} lines of {level}"), || {
         let text = server.log_text();
-        let lines: Vec<String> = text
-            .lines()
-            .filter_map(|line| line.split_once(level))
-            .map(|(_, rest)| rest.trim().to_string())
-            .filter(|rest| !rest.contains("laintext passwords"))
-            .collect();
-        if lines.len() >= count || Instant::now() > end {
-            return lines;
-        }
-        std::thread::yield_now();
-    }
+        let of_level = text.lines().filter_map(|line| line.split_once(level));
+        let words = of_level.map(|(_, rest)| rest.trim().to_string());
+        lines = words.filter(|rest| !rest.contains("laintext passwords")).collect();
+        lines.len() >= count
+    });
+    lines
 }
 
 /// Which of these a text has in it, if any.

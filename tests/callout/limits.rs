@@ -140,6 +140,9 @@ fn a_service_that_does_not_answer_holds_up_nobody_for_long() {
     conf[at] = format!("  OTHER {{ users: [{{ user: hashed, password: \"{hash}\" }}] }}");
     let at = conf.iter().position(|line| line.contains("auth_callout")).expect("a service");
     conf[at] = conf[at].replace("[auth, sys]", "[auth, sys, hashed]");
+    // Enough for the first answer, however slow the machine.
+    let at = conf.iter().position(|line| line == "  timeout: 1").expect("a time");
+    conf[at] = "  timeout: 5".to_string();
     let server = house::start(&Program::under_test(), &conf);
     let mut service = house.service(&server);
     let mut storm: Vec<Conn> = (0..300).map(|_| Conn::open(&server)).collect();

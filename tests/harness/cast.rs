@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 
-use super::tokens::{Account, World, now_s, sign};
+use super::tokens::{Account, World, merge, now_s, sign};
 
 const SYSTEM: &str = "SYS";
 const WORDS: [&str; 5] = ["account", "token", "key", "nkey", "user"];
@@ -77,31 +77,29 @@ impl Cast {
         world
     }
 
-    fn has_accounts(&self) -> bool {
-        self.members.iter().any(|it| matches!(it.role, Role::Account) && it.name != SYSTEM)
-    }
-
     /// A script's configuration, with that of its accounts.
     pub fn conf(&self, lines: &[String]) -> Vec<String> {
-        let mut all = Vec::new();
-        if self.has_accounts() {
-            let of_conf = |it: &&Member| matches!(it.role, Role::Account) && it.name != SYSTEM;
-            let accounts: Vec<Account> =
-                self.members.iter().filter(of_conf).map(|it| self.account(it)).collect();
-            all = self.world().conf(&accounts.iter().collect::<Vec<_>>());
-        }
+        let of_conf = |it: &&Member| matches!(it.role, Role::Account) && it.name != SYSTEM;
+        let accounts: Vec<Account> =
+            self.members.iter().filter(of_conf).map(|it| self.account(it)).collect();
+        let mut all = match accounts.is_empty() {
+            true => Vec::new(),
+            false => self.world().conf(&accounts.iter().collect::<Vec<_>>()),
+        };
         let expanded = lines.iter().map(|line| self.expand(line.as_bytes(), ""));
         all.extend(expanded.map(|line| String::from_utf8_lossy(&line).into_owned()));
         all
     }
 
-    /// What its token says: names become keys, `"+2"` the time in two seconds.
-    fn says(&self, member: &Member) -> Result<Value, String> {
+    /// What its token says, and what of it is under `nats`: names become keys, `"+2"` the time in two
+    /// seconds.
+    fn says(&self, member: &Member) -> Result<(Value, Value), String> {
         let text = self.expand(member.says.as_bytes(), "");
         let mut says: Value =
             serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", member.name))?;
         in_time(&mut says);
-        Ok(says)
+        let nats = says.as_object_mut().and_then(|all| all.remove("nats"));
+        Ok((says, nats.unwrap_or_default()))
     }
 
     fn account(&self, member: &Member) -> Account {
@@ -109,11 +107,10 @@ impl Cast {
             Role::Token { of } => of,
             _ => &member.name,
         };
-        let mut says = self.says(member).expect("read before");
-        let nats = says["nats"].take();
+        let (says, nats) = self.says(member).expect("read before");
         let mut account = Account::new(name, nats);
         account.key = key(KeyPairType::Account, name);
-        take_over(&mut account.claims, &says);
+        merge(&mut account.claims, says);
         account
     }
 
@@ -122,7 +119,7 @@ impl Cast {
             let has_token = matches!(member.role, Role::Account | Role::Token { .. });
             return has_token.then(|| self.world().token_of(&self.account(member)));
         };
-        let mut says = self.says(member).expect("read before");
+        let (says, own_nats) = self.says(member).expect("read before");
         let (account, own) = (key(KeyPairType::Account, of), self.id(member));
         let mut nats = match scoped {
             true => json!({}),
@@ -131,12 +128,8 @@ impl Cast {
         if by != of {
             nats["issuer_account"] = json!(account.public_key());
         }
-        take_over(&mut nats, &says["nats"].take());
-        let signer = key(KeyPairType::Account, by);
-        if let Some(says) = says.as_object_mut() {
-            says.remove("nats");
-        }
-        Some(sign(&signer, "user", &own, says, nats))
+        merge(&mut nats, own_nats);
+        Some(sign(&key(KeyPairType::Account, by), "user", &own, says, nats))
     }
 
     fn key(&self, member: &Member) -> KeyPair {
@@ -214,11 +207,6 @@ fn key(kind: KeyPairType, name: &str) -> KeyPair {
     let name = &name.as_bytes()[..name.len().min(32)];
     raw[..name.len()].copy_from_slice(name);
     KeyPair::new_from_raw(kind, raw).expect("32 bytes")
-}
-
-fn take_over(into: &mut Value, from: &Value) {
-    let all = from.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    all.for_each(|(key, value)| into[key] = value.clone());
 }
 
 /// `"+2"` is in two seconds, `"-2"` was two seconds ago.

@@ -8,6 +8,7 @@ pub mod differences;
 pub mod frame;
 pub mod mask;
 pub mod player;
+#[path = "../../shards/wire/tests/support/rng.rs"]
 pub mod rng;
 pub mod script;
 pub mod server;

@@ -35,7 +35,8 @@ pub fn sign(by: &KeyPair, kind: &str, subject: &str, claims: Value, nats: Value)
     format!("{text}.{}", encode(&signature))
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Takes over what `from` says, object by object.
+pub fn merge(into: &mut Value, from: Value) {
     let Value::Object(from) = from else { return };
     for (key, value) in from {
         match (into.get_mut(&key), value) {

@@ -4,30 +4,19 @@
 //! `RINGBUS_FUZZ_CASES=1000000 \
 //!  cargo test --profile tests -p ringbus-claims --test fuzz -- --nocapture`
 
+#[path = "../../wire/tests/support/rng.rs"]
+mod rng;
+
 use std::collections::BTreeMap;
 
 use claims::{LocalTime, Presented, Trust, decode, decode_account, decode_user};
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
+use rng::Rng;
 
 #[derive(serde::Deserialize)]
 struct Vectors {
     tokens: BTreeMap<String, String>,
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
 }
 
 const WORDS: [&str; 16] = [
@@ -60,7 +49,7 @@ fn fuzz_claims_no_token_upsets_anybody() {
     let vectors: Vectors = serde_json::from_str(include_str!("vectors.json")).expect("tokens");
     let tokens: Vec<&String> = vectors.tokens.values().collect();
     let (operator, account) = (KeyPair::new_operator(), KeyPair::new_account());
-    let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
+    let mut rng = Rng::new(0);
     let (mut understood, mut most, mut longest) = (0u64, 0, 0);
     for _ in 0..executions {
         let token = tokens[rng.below(tokens.len())];
@@ -110,7 +99,7 @@ fn resigned(token: &str, signer: &KeyPair, rng: &mut Rng) -> String {
     let mut text = String::from_utf8(json).expect("JSON");
     for _ in 0..rng.below(4) {
         let colons: Vec<usize> = text.match_indices(':').map(|(at, _)| at).collect();
-        let Some(&at) = colons.get(rng.below(colons.len())) else { break };
+        let Some(&at) = colons.get(rng.below(colons.len().max(1))) else { break };
         let end = text[at + 1..].find([',', '}']).map_or(text.len(), |end| at + 1 + end);
         text.replace_range(at + 1..end, WORDS[rng.below(WORDS.len())]);
     }

@@ -1,8 +1,12 @@
 //! Requests out of any cut of a byte stream, and the bytes of responses.
 
+#[path = "../../wire/tests/support/rng.rs"]
+mod rng;
+
 use monitor::{
     BODY_BYTES_MAX, Framing, HEAD_BYTES_MAX, Method, Monitor, Next, Request, Requests, Site, Step,
 };
+use rng::Rng;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Found {
@@ -196,7 +200,7 @@ fn any_bytes_are_survived_and_every_request_is_answered() {
         b"?",
         b"/..//",
     ];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Rng::new(0);
     let mut answered = 0;
     for _ in 0..20_000 {
         let mut stream = Vec::new();
@@ -299,17 +303,5 @@ fn a_redirect_cannot_leave_the_server_or_split_the_head() {
         };
         assert_eq!(response.status, 307, "{target}");
         assert_eq!(response.header, Some(("Location", location.to_owned())), "{target}");
-    }
-}
-
-/// A small generator with a fixed seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
     }
 }

@@ -12,29 +12,17 @@
 
 #[path = "support/bus.rs"]
 mod bus;
+#[path = "../../wire/tests/support/rng.rs"]
+mod rng;
 
 use std::sync::Arc;
 
 use bus::Bus;
+use rng::Rng;
 use shard::Options;
 use shard::access::{
     Access, ConnectionTypes, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret, User,
 };
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % n
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-}
 
 /// What two shards and two clients with their sessions may take, both plays together.
 const BYTES_MAX: u64 = 256 * 1024;
@@ -54,11 +42,11 @@ fn fuzz_session_no_bytes_upset_a_shard() {
 }
 
 fn execute(seed: u64) -> usize {
-    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut rng = Rng::new(seed);
     let queues = rng.below(2) == 0;
     let streams: Vec<Vec<u8>> = (0..2).map(|_| stream(&mut rng, queues)).collect();
     let whole = play(seed, &streams, |_| usize::MAX);
-    let mut cuts = Rng(seed.wrapping_mul(31) | 1);
+    let mut cuts = Rng::new(!seed);
     let cut = play(seed, &streams, |_| 1 + cuts.below(40));
     let chooses = streams.iter().any(|stream| has_choice(stream));
     let text = |seen: &[(Vec<u8>, bool)]| -> Vec<String> {

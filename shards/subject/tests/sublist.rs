@@ -1,8 +1,11 @@
 //! The sublist against a list of patterns that is looked through one by one.
 
 mod common;
+#[path = "../../wire/tests/support/rng.rs"]
+mod rng;
 
-use common::{Random, all_of, naive_match, naive_well_formed, order_key};
+use common::{all_of, naive_match, naive_well_formed, order_key};
+use rng::Rng;
 use subject::{PatternId, Sublist};
 
 fn matched<T>(sublist: &Sublist<T>, subject: &str) -> Vec<String> {
@@ -166,14 +169,14 @@ impl Pair {
     }
 }
 
-fn random_name(random: &mut Random, tokens: &[&str]) -> String {
+fn random_name(random: &mut Rng, tokens: &[&str]) -> String {
     let depth = 1 + random.below(5);
     let names: Vec<&str> = (0..depth).map(|_| tokens[random.below(tokens.len())]).collect();
     names.join(".")
 }
 
 fn random_run(seed: u64) {
-    let mut random = Random::new(seed);
+    let mut random = Rng::new(seed);
     let long = "a-token-longer-than-what-is-stored-in-place";
     let in_patterns = ["a", "b", "c", "*", "*", ">", long];
     let in_subjects = ["a", "b", "c", long, "*", ">"];

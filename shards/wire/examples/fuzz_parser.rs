@@ -11,7 +11,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use support::random::Random;
+use support::rng::Rng;
 use support::{driver, machine, random};
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(seed: u64) -> (usize, usize) {
-    let mut random = Random::new(seed);
+    let mut random = Rng::new(seed);
     let limits = random::limits(&mut random);
     let input = random::input(&mut random, 8);
     let timed = machine::run(&input, limits);

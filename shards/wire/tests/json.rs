@@ -3,7 +3,7 @@
 mod support;
 
 use serde::de::IgnoredAny;
-use support::random::Random;
+use support::rng::Rng;
 use wire::{Connect, Fault, connect};
 
 const DOCUMENTS: [&str; 5] = [
@@ -18,7 +18,7 @@ const DOCUMENTS: [&str; 5] = [
 fn mutated_documents() {
     let (mut good, mut bad) = (0, 0);
     for seed in 0..60_000 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::new(seed);
         let mut document = DOCUMENTS[random.below(DOCUMENTS.len())].as_bytes().to_vec();
         for _ in 0..random.below(4) {
             mutate(&mut random, &mut document);
@@ -38,7 +38,7 @@ fn mutated_documents() {
     assert!(good > 10_000 && bad > 10_000, "{good} good, {bad} bad");
 }
 
-fn mutate(random: &mut Random, document: &mut Vec<u8>) {
+fn mutate(random: &mut Rng, document: &mut Vec<u8>) {
     if document.is_empty() {
         return;
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::random::Random;
+use support::rng::Rng;
 use support::{DEFAULT, driver, machine, random};
 use wire::{ClientParser, Limits, Next};
 
@@ -71,7 +71,7 @@ fn each_event_at_its_byte() {
 #[test]
 fn random_inputs_and_splits() {
     for seed in 0..20_000 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::new(seed);
         let limits = random::limits(&mut random);
         let input = random::input(&mut random, 5);
         let want: Vec<_> = machine::run(&input, limits);
@@ -89,7 +89,7 @@ fn random_inputs_and_splits() {
 fn the_random_inputs_reach_every_kind_of_event() {
     let mut seen = std::collections::BTreeMap::<String, usize>::new();
     for seed in 0..20_000 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::new(seed);
         let limits = random::limits(&mut random);
         for (_, event) in machine::run(&random::input(&mut random, 5), limits) {
             let name = match event {

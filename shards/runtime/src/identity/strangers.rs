@@ -20,8 +20,11 @@ use super::{Words, decode_account};
 
 #[path = "../../../shard/tests/support/bus.rs"]
 mod bus;
+#[path = "../../../wire/tests/support/rng.rs"]
+mod rng;
 
 use bus::{Bus, Id};
+use rng::Rng;
 
 /// What two shards, three connections and a look at what they show may take.
 const BYTES_MAX: u64 = 2 << 20;
@@ -40,21 +43,6 @@ const VOID: [&str; 7] = [
     "account",
     "operator",
 ];
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % n
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-}
 
 /// Who a client is, beside what it says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,7 +151,7 @@ fn fuzz_strangers_come_in_with_a_secret_or_not_at_all() {
 
 /// Some clients on two shards. Gives how many came in as they should.
 fn execute(place: &mut Place, seed: u64) -> u64 {
-    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut rng = Rng::new(seed);
     let by_token = rng.below(2) == 0;
     let access = if by_token { place.desk.access() } else { place.by_key.clone() };
     let control_line_max = [4096, 1 << 20][rng.below(2)];
@@ -281,10 +269,10 @@ fn shown_token(place: &Place, rng: &mut Rng, nonce: &[u8]) -> (Kind, String) {
     };
     match rng.below(8) {
         0..3 => (Kind::Known, show("user", &signed(&place.user, nonce))),
-        3 => (Kind::Stranger, show(rng.pick(&VOID), &signed(&place.user, nonce))),
+        3 => (Kind::Stranger, show(rng.pick::<&str>(&VOID), &signed(&place.user, nonce))),
         4 => (Kind::Stranger, show("user", &signed(&place.other, nonce))),
         5 => (Kind::Stranger, show("user", &signed(&place.user, b"another"))),
-        6 => (Kind::Stranger, show("user", rng.pick(&["", "AAAA", "=", "{}"]))),
+        6 => (Kind::Stranger, show("user", rng.pick::<&str>(&["", "AAAA", "=", "{}"]))),
         _ => (Kind::Stranger, "\"user\":\"known\",\"pass\":\"p\",".into()),
     }
 }
@@ -297,7 +285,7 @@ fn shown_key(place: &Place, rng: &mut Rng, nonce: &[u8]) -> (Kind, String) {
         2 => (Kind::Known, format!("\"user\":\"known\",\"pass\":\"{PASSWORD}\",")),
         3 => (Kind::Stranger, show(&other, &signed(&place.other, nonce))),
         4 => (Kind::Stranger, show(&key, &signed(&place.other, nonce))),
-        5 => (Kind::Stranger, show(&key, rng.pick(&["", "AAAA", "=", "{}"]))),
+        5 => (Kind::Stranger, show(&key, rng.pick::<&str>(&["", "AAAA", "=", "{}"]))),
         6 => (Kind::Stranger, "\"user\":\"known\",\"pass\":\"a-guess\",".into()),
         _ => (Kind::Stranger, String::new()),
     }

@@ -52,23 +52,3 @@ pub fn order_key(pattern: &str) -> (bool, Vec<u8>) {
     let ranks: Vec<u8> = pattern.split('.').map(rank).collect();
     (ranks.iter().any(|rank| *rank != 1), ranks)
 }
-
-/// xorshift64*: tests need a repeatable sequence, not a good one.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
-
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}

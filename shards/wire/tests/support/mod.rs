@@ -4,6 +4,7 @@
 pub mod driver;
 pub mod machine;
 pub mod random;
+pub mod rng;
 
 use wire::{ClientOp, CloseReason, Fault, Limits};
 

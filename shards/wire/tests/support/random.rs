@@ -2,38 +2,10 @@
 
 use wire::Limits;
 
-/// SplitMix64: small, and the same on every machine.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to `end` - 1; `end` is not 0.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
+use super::rng::Rng;
 
 /// Limits, half of the time so tight that they are reached.
-pub fn limits(random: &mut Random) -> Limits {
+pub fn limits(random: &mut Rng) -> Limits {
     let tight = random.one_in(2);
     Limits {
         control_line_max: if tight { random.below(48) } else { 4096 },
@@ -43,7 +15,7 @@ pub fn limits(random: &mut Random) -> Limits {
 }
 
 /// Up to `ops_max` operations, and mutations of them in two cases of three.
-pub fn input(random: &mut Random, ops_max: usize) -> Vec<u8> {
+pub fn input(random: &mut Rng, ops_max: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..=random.below(ops_max) {
         operation(random, &mut bytes);
@@ -57,62 +29,63 @@ pub fn input(random: &mut Random, ops_max: usize) -> Vec<u8> {
 }
 
 /// Ascending offsets at which to split an input of `len` bytes.
-pub fn splits(random: &mut Random, len: usize) -> Vec<usize> {
+pub fn splits(random: &mut Rng, len: usize) -> Vec<usize> {
     let mut ends: Vec<usize> = (0..random.below(6)).map(|_| random.below(len + 1)).collect();
     ends.sort_unstable();
     ends
 }
 
-fn operation(random: &mut Random, out: &mut Vec<u8>) {
+fn operation(random: &mut Rng, out: &mut Vec<u8>) {
     match random.below(12) {
         0..4 => publication(random, out),
         4..6 => publication_with_header(random, out),
         6 => line(random, out, "SUB", &["foo", "1"]),
         7 => line(random, out, "sub", &["foo.*", "workers", "22"]),
         8 => {
-            let max = random.pick(&["", "5", "0", "x", "1234567890"]);
+            let max = *random.pick(&["", "5", "0", "x", "1234567890"]);
             line(random, out, "UNSUB", &["22", max]);
         }
         9 => {
-            let verb = random.pick(&["PING", "PONG", "+OK", "ping", "PINGjunk \r x", "+okok"]);
+            let verb = *random.pick(&["PING", "PONG", "+OK", "ping", "PINGjunk \r x", "+okok"]);
             out.extend_from_slice(verb.as_bytes());
             line_end(random, out);
         }
         10 => {
-            let json = random.pick(&["{}", "null", r#"{"verbose":false}"#, r#"{"port":"a"}"#, "["]);
-            let verb = random.pick(&["CONNECT", "INFO"]);
+            let json =
+                *random.pick(&["{}", "null", r#"{"verbose":false}"#, r#"{"port":"a"}"#, "["]);
+            let verb = *random.pick(&["CONNECT", "INFO"]);
             line(random, out, verb, &[json]);
         }
         _ => line(random, out, "-ERR", &["'Some", "text'"]),
     }
 }
 
-fn publication(random: &mut Random, out: &mut Vec<u8>) {
-    let subject = random.pick(&["a", "foo.bar", "telemetry.site.17.temp", "gr\u{fc}n", "5"]);
-    let reply = random.pick(&["", "", "_INBOX.x7", "7"]);
+fn publication(random: &mut Rng, out: &mut Vec<u8>) {
+    let subject = *random.pick(&["a", "foo.bar", "telemetry.site.17.temp", "gr\u{fc}n", "5"]);
+    let reply = *random.pick(&["", "", "_INBOX.x7", "7"]);
     let payload_len = payload_len(random);
     let size = size(random, payload_len);
-    let verb = random.pick(&["PUB", "PUB", "PUB", "Pub"]);
+    let verb = *random.pick(&["PUB", "PUB", "PUB", "Pub"]);
     line(random, out, verb, &[subject, reply, &size]);
     payload(random, out, payload_len);
 }
 
-fn publication_with_header(random: &mut Random, out: &mut Vec<u8>) {
-    let subject = random.pick(&["a", "foo.bar"]);
-    let reply = random.pick(&["", "", "_INBOX.x7", "7"]);
+fn publication_with_header(random: &mut Rng, out: &mut Vec<u8>) {
+    let subject = *random.pick(&["a", "foo.bar"]);
+    let reply = *random.pick(&["", "", "_INBOX.x7", "7"]);
     let payload_len = payload_len(random);
     let header_len = random.below(payload_len + 2);
     let (header, total) = (size(random, header_len), size(random, payload_len));
-    let verb = random.pick(&["HPUB", "HPUB", "hpub"]);
+    let verb = *random.pick(&["HPUB", "HPUB", "hpub"]);
     line(random, out, verb, &[subject, reply, &header, &total]);
     payload(random, out, payload_len);
 }
 
-fn payload_len(random: &mut Random) -> usize {
+fn payload_len(random: &mut Rng) -> usize {
     if random.one_in(40) { random.below(5000) } else { random.below(24) }
 }
 
-fn size(random: &mut Random, value: usize) -> String {
+fn size(random: &mut Rng, value: usize) -> String {
     match random.below(30) {
         0 => format!("0{value}"),
         1 => format!("-{value}"),
@@ -124,7 +97,7 @@ fn size(random: &mut Random, value: usize) -> String {
     }
 }
 
-fn payload(random: &mut Random, out: &mut Vec<u8>, len: usize) {
+fn payload(random: &mut Rng, out: &mut Vec<u8>, len: usize) {
     let bytes = b"ab\r\nPING 0";
     out.extend((0..len).map(|_| bytes[random.below(bytes.len())]));
     match random.below(20) {
@@ -134,12 +107,12 @@ fn payload(random: &mut Random, out: &mut Vec<u8>, len: usize) {
     }
 }
 
-fn line(random: &mut Random, out: &mut Vec<u8>, verb: &str, words: &[&str]) {
+fn line(random: &mut Rng, out: &mut Vec<u8>, verb: &str, words: &[&str]) {
     out.extend_from_slice(verb.as_bytes());
     for word in words.iter().filter(|word| !word.is_empty()) {
         out.push(b' ');
         while random.one_in(12) {
-            out.push(*random.pick(&[b" ", b"\t"]).first().unwrap_or(&b' '));
+            out.push(*random.pick(b" \t"));
         }
         out.extend_from_slice(word.as_bytes());
     }
@@ -149,11 +122,11 @@ fn line(random: &mut Random, out: &mut Vec<u8>, verb: &str, words: &[&str]) {
     line_end(random, out);
 }
 
-fn line_end(random: &mut Random, out: &mut Vec<u8>) {
+fn line_end(random: &mut Rng, out: &mut Vec<u8>) {
     out.extend_from_slice(if random.one_in(8) { b"\n" } else { b"\r\n" });
 }
 
-fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
+fn mutate(random: &mut Rng, bytes: &mut Vec<u8>) {
     if bytes.is_empty() {
         return;
     }

@@ -1,4 +1,5 @@
-//! Seeded randomness (splitmix64): the same seed gives the same run on every machine.
+//! Seeded randomness of all tests (splitmix64): the same seed gives the same run on every machine.
+#![allow(dead_code, missing_docs, reason = "each user takes a part of it")]
 
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -24,6 +25,11 @@ impl Rng {
     /// True in `percent` of 100 draws.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
+    }
+
+    /// True in one of `n` draws.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
     }
 
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
