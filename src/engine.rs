@@ -121,6 +121,7 @@ fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
     shard.headers = options.headers;
     shard.debug = options.log.debug;
     shard.trace = options.log.trace;
+    shard.trace_system = options.log.trace && options.log.trace_system;
     shard.trace_headers_only = options.log.trace_headers_only;
     shard.traced_msg_len_max = limits.traced_msg_len_max;
     shard.top_subjects = limits.top_subjects;

@@ -13,7 +13,8 @@ use crate::tls::Certificates;
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What connections do, one after the other: `a> …` sends a line, `a< text` reads up to that text,
-/// `a eof` up to the end, `a close` closes; `log text` waits for a line.
+/// `a eof` up to the end, `a close` closes, `a close 2` when it has two subscriptions, whose ends are
+/// told, too; `log text` waits for a line.
 struct Dialogue {
     name: &'static str,
     conf: &'static str,
@@ -44,7 +45,51 @@ const DIALOGUES: &[Dialogue] = &[
             a> PUB nobody 0\r\n
             a> PING
             a< PONG
+            a close 1"#,
+    },
+    Dialogue {
+        name: "subscriptions that have had all they wanted",
+        conf: "",
+        acts: r#"a> CONNECT <who>
+            a> SUB foo 1
+            a> UNSUB 1 2
+            a> SUB foo q 2
+            a> UNSUB 2 1
+            a> SUB bar 3
+            a> PUB foo 2\r\nhi
+            a> PUB foo 2\r\nho
+            a> PUB foo 2\r\nhu
+            a> UNSUB 3 1
+            a> PUB bar 0\r\n
+            a> PING
+            a< PONG
             a close"#,
+    },
+    Dialogue {
+        name: "mappings",
+        conf: "mappings { foo: bar, \"a.*\": \"b.{{wildcard(1)}}\" }",
+        acts: r#"a> CONNECT <who>
+            a> SUB > 1
+            a> PUB foo 2\r\nhi
+            a> PUB a.x re 0\r\n
+            a> PUB other 1\r\nx
+            a> PING
+            a< PONG
+            a close 1"#,
+    },
+    Dialogue {
+        name: "what is left half said",
+        conf: "",
+        acts: r#"a> CONNECT <who>
+            a> SUB foo 1
+            a> PING
+            a< PONG
+            a> PUB foo re 12\r\nsome
+            a> PING
+            a close 1
+            b> CONNECT <who>
+            b> SUB foo
+            b eof"#,
     },
     Dialogue {
         name: "headers",
@@ -59,7 +104,13 @@ const DIALOGUES: &[Dialogue] = &[
             a< 503
             a> PING
             a< PONG
-            a close"#,
+            a close 1
+            b> CONNECT {"name":"nobody","lang":"py","version":"1"}
+            b> HPUB h.x 12 14\r\nNATS/1.0\r\n\r\nhi
+            b eof
+            c> CONNECT {"headers":true,"name":"nobody","lang":"py","version":"1"}
+            c> HPUB h.x 15 14
+            c eof"#,
     },
     Dialogue {
         name: "who says nothing of itself",
@@ -85,7 +136,8 @@ const DIALOGUES: &[Dialogue] = &[
             e> CONNECT {"auth_token":"t","nkey":"U","version":"1"}
             e eof
             f> CONNECT nonsense
-            f eof"#,
+            f eof
+            log ACCOUNT - <<- [PUB"#,
     },
     Dialogue {
         name: "a login that is late",
@@ -111,7 +163,8 @@ const DIALOGUES: &[Dialogue] = &[
             b> PING
             b< PONG
             b> CONNECT {"user":"u","pass":"no","name":"again"}
-            b eof"#,
+            b eof
+            log ACCOUNT - <<- [PUB"#,
     },
     Dialogue {
         name: "subjects that are none",
@@ -160,10 +213,12 @@ const DIALOGUES: &[Dialogue] = &[
             a> SUB foo 1
             a> SUB bar 2
             a< -ERR
+            a> SUB bar 2
+            a< -ERR
             a> PING
             a< PONG
             b eof
-            a close"#,
+            a close 1"#,
     },
     Dialogue {
         name: "an account that is full",
@@ -212,15 +267,9 @@ const DIALOGUES: &[Dialogue] = &[
 
 /// Lines that nats-server alone may have.
 const THEIRS: &[&str] = &[
-    // Its own messages.
-    "[TRC] ACCOUNT - ",
-    // A subscription that ends with its connection, a publication that is refused.
-    "<-> [DELSUB ",
-    "<<- [PUB ",
     // What nobody can read is hidden here.
     "[CONNECT nonsense]",
-    // Told once in a while there, and publishers wait otherwise.
-    " - maximum subscriptions exceeded",
+    // Publishers wait otherwise.
     "Producer was stalled",
     "Timed out of fast producer stall",
 ];
@@ -236,6 +285,8 @@ const OURS: &[&str] = &[
     "Producer was stalled",
     // Either a timer fires first there, which says this too, or a read ends.
     "->> [-ERR Secure Connection - TLS Required]",
+    // Of one that does not read: nats-server's write to it has to end first, ten seconds later.
+    "[TRC] 1 - <-> [DELSUB 1]",
 ];
 
 /// More than sockets hold and the server keeps for one that does not read.
@@ -303,16 +354,20 @@ fn logged(program: &Program, dialogue: &Dialogue, tls: &str) -> Vec<String> {
                 stream.write_all(&bytes).expect("the server reads");
             }
             b'<' => table.read_to(&server, who, Some(&what)),
+            _ if who == "log" && server.log_text().contains(&what) => {}
             _ if who == "log" => drop(server.wait_log(&what, WAIT_MAX).expect("it is logged")),
-            _ if what == "eof" => table.read_to(&server, who, None),
-            _ if what == "close" => {
+            _ if what.starts_with("eof") => table.read_to(&server, who, None),
+            _ if what.starts_with("close") => {
                 table.seat(&server, who);
                 table.0.retain(|(name, ..)| name != who);
             }
             _ => panic!("`{act}` is no act"),
         }
-        if what == "eof" || what == "close" {
+        if let Some(ended) = what.strip_prefix("eof").or(what.strip_prefix("close")) {
             server.wait_log("Client connection closed: ", WAIT_MAX).expect("its end is logged");
+            for _ in 0..ended.trim().parse().unwrap_or(0) {
+                server.wait_log("<-> [DELSUB ", WAIT_MAX).expect("their ends are logged");
+            }
         }
     }
     let log = server.log_text();
@@ -329,7 +384,12 @@ fn logged(program: &Program, dialogue: &Dialogue, tls: &str) -> Vec<String> {
 fn normal(line: &str, cids: &mut Vec<String>) -> String {
     // `[12] 2026/11/27 17:00:00.000000 [DBG] 127.0.0.1:40000 - cid:5 - …`
     let text = line.splitn(4, ' ').nth(3).unwrap_or(line);
-    let Some((head, rest)) = text.split_once(" - cid:") else { return text.to_owned() };
+    let Some((head, rest)) = text.split_once(" - cid:") else {
+        // How long it is goes by the names of server and version.
+        let digits = |c: char| c.is_ascii_digit() || c == ']';
+        return if text.contains("] ACCOUNT - ") { text.trim_end_matches(digits) } else { text }
+            .to_owned();
+    };
     let level = head.split(' ').next().unwrap_or_default();
     let (cid, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let at = cids.iter().position(|known| known == cid).unwrap_or_else(|| {
@@ -378,4 +438,32 @@ fn connections_are_logged_as_nats_server_does() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// With `-DVV` both servers show what they themselves listen to and say, but for who they are.
+#[test]
+fn the_servers_own_messages_are_traced() {
+    let conf = "accounts { SYS { users: [{user: s, password: p}] } }\nsystem_account: SYS";
+    let conf = conf.lines().map(str::to_owned).collect::<Vec<_>>();
+    for program in [Program::reference(), Program::under_test()] {
+        let args = vec!["-DVV".to_owned()];
+        let setup = Setup { conf: conf.clone(), args, shards: 1, ..Setup::default() };
+        let mut server = Server::start(&program, &setup).expect("the server starts");
+        let started = server.log_text();
+        let mut table = Table::default();
+        let (_, stream, _) = table.seat(&server, "a");
+        let said = b"CONNECT {\"verbose\":false,\"user\":\"s\",\"pass\":\"p\"}\r\nSUB in.* 1\r\n\
+            PUB $SYS.REQ.SERVER.PING.IDZ in.1 0\r\n\r\n";
+        stream.write_all(said).expect("the server reads");
+        table.read_to(&server, "a", Some("MSG in.1 1 "));
+        drop(table);
+        let wanted = ["$SYS.ACCOUNT.SYS.CONNECT  ", "in.1  ", "$SYS.ACCOUNT.SYS.DISCONNECT  "];
+        for subject in wanted {
+            let line = format!("[TRC] SYSTEM - <<- [PUB {subject}");
+            server.wait_log(&line, WAIT_MAX).expect("it is traced");
+            server.wait_log("SYSTEM - <<- MSG_PAYLOAD: [", WAIT_MAX).expect("and what it says");
+        }
+        let line = "[TRC] SYSTEM - <<- [SUB $SYS.REQ.SERVER.PING  ";
+        assert!(started.contains(line), "{started}");
+    }
 }

@@ -27,19 +27,23 @@ fn level(event: &Event) -> Level {
             Level::Info
         }
         Event::Created | Event::Closed(_) | Event::PingTimer | Event::Stale => Level::Debug,
-        Event::Late | Event::TurnedAway(_) => Level::Debug,
+        Event::Late | Event::TurnedAway(_) | Event::HadAll { .. } => Level::Debug,
         Event::TlsStarted
         | Event::TlsComplete
         | Event::TlsAgreed { .. }
         | Event::TlsTimedOut
         | Event::TlsFailed { probe: true, .. } => Level::Debug,
         Event::TraceIn(_) | Event::TraceOut(_) | Event::TraceDelete(_) => Level::Trace,
+        Event::TraceServer { .. } => Level::Trace,
     }
 }
 
 fn line(note: &Note) -> String {
-    if let Event::Removed(which) = &note.what {
-        return format!("Removed sub {which} - not authorized");
+    match &note.what {
+        Event::Removed(which) => return format!("Removed sub {which} - not authorized"),
+        Event::TraceServer { of_account: false, line } => return format!("SYSTEM - <<- {line}"),
+        Event::TraceServer { line, .. } => return format!("ACCOUNT - <<- {line}"),
+        _ => {}
     }
     let (addr, cid) = (note.addr, note.cid);
     let client = match note.client.as_str() {
@@ -92,7 +96,10 @@ fn text(event: &Event) -> String {
         Event::TlsFailed { why, .. } => format!("TLS handshake error: {why}"),
         Event::PingTimer => "Client Ping Timer".to_owned(),
         Event::Stale => "Stale Client Connection - Closing".to_owned(),
-        Event::TraceIn(line) => format!("<<- {line}"),
+        Event::HadAll { sid, max } => {
+            format!("Auto-unsubscribe limit of {max} reached for sid '{sid}'")
+        }
+        Event::TraceIn(line) | Event::TraceServer { line, .. } => format!("<<- {line}"),
         Event::TraceOut(line) => format!("->> {line}"),
         Event::TraceDelete(line) => format!("<-> {line}"),
     }

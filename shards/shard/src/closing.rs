@@ -8,15 +8,18 @@ use crate::effect::{Close, Effects};
 use crate::ids::{ConnId, Nanos};
 use crate::input::Hangup;
 use crate::limits::{CLOSED_SUBSCRIPTIONS_MAX, TEARDOWN_PER_TURN};
-use crate::report::{Connection, Event};
+use crate::report::{Connection, Event, Note};
 use crate::reporting::add_traffic;
 use crate::session::client::Wait;
 use crate::shard::Shard;
 use crate::sid::SubId;
+use crate::tracing;
 
 /// Subscriptions of a closed connection that are still in the tables.
 pub(crate) struct Teardown {
     subs: Vec<SubId>,
+    /// Where their ends are traced: the connection they were of.
+    traced: Option<Box<Note>>,
 }
 
 /// The connections that closed last.
@@ -73,6 +76,7 @@ impl Shard {
         if self.client(conn).is_none() {
             return;
         }
+        let traced = self.trace_close(conn, out);
         self.note(conn, Event::Closed(reason), out);
         self.tell_of(conn, Some(reason), out);
         let pending = self.outbound.peek(conn).map_or(0, |receiver| receiver.pending_bytes);
@@ -97,7 +101,7 @@ impl Shard {
         let held = held.chain(waiting);
         self.send_unclaims(conn, held, out);
         if !subs.is_empty() {
-            self.teardown.push_back(Teardown { subs });
+            self.teardown.push_back(Teardown { subs, traced });
         }
         out.closes.push(Close { conn, reason, flush });
     }
@@ -127,6 +131,11 @@ impl Shard {
             let keep = teardown.subs.len().saturating_sub(budget);
             for sub in teardown.subs.split_off(keep) {
                 budget -= 1;
+                if let Some(note) = &teardown.traced {
+                    let sid = self.subs.peek(sub).sid.as_bytes();
+                    let what = Event::TraceDelete(tracing::line("DELSUB", sid));
+                    out.notes.push(Note { what, ..Note::clone(note) });
+                }
                 self.drop_subscription(sub);
             }
             if !teardown.subs.is_empty() {

@@ -14,7 +14,7 @@ use subject::{PatternId, Sublist};
 
 use crate::account::Bonds;
 use crate::entry::{Entry, Group, PeerWeight, Plain, PlainPeer, Weight, take_out};
-use crate::ids::{AccountId, ConnId, ShardId};
+use crate::ids::{AccountId, ConnId, Nanos, ShardId};
 use crate::limits::CAST_MIN;
 use crate::plans::Plans;
 use crate::report::Figures;
@@ -123,6 +123,8 @@ pub(crate) struct Account {
     pub recasts: bool,
     /// None if its subjects are its own and mean what they say.
     pub ties: Option<Rc<Bonds>>,
+    /// When the log was told that one of its clients can have no more subscriptions.
+    pub full_told: Option<Nanos>,
 }
 
 /// A change of this shard's own interest that peers must hear of.
@@ -143,6 +145,7 @@ impl Account {
             matched: Vec::new(),
             figures: Figures::default(),
             ties: None,
+            full_told: None,
         }
     }
 

@@ -89,6 +89,8 @@ pub const PATIENCE_MIN: Nanos = 100 * MILLIS;
 pub const PATIENCE_MAX: Nanos = 2 * SECONDS;
 /// A publisher that was stalled for less is not told of.
 pub(crate) const STALL_TOLD: Nanos = 5 * MILLIS;
+/// How often the log is told that a client of an account can have no more subscriptions.
+pub(crate) const FULL_TOLD_EVERY: Nanos = 2 * SECONDS;
 /// How often a receiver that stalls publishers is asked for progress.
 pub const PROBE_EVERY: Nanos = 20 * MILLIS;
 
@@ -126,6 +128,8 @@ pub struct Options {
     pub debug: bool,
     /// Tell of every protocol line.
     pub trace: bool,
+    /// Tell of what the server itself says and listens to, too.
+    pub trace_system: bool,
     /// Show the headers of a traced message only.
     pub trace_headers_only: bool,
     /// Longest payload shown in a trace, bytes; 0 is no limit.
@@ -158,6 +162,7 @@ impl Default for Options {
             headers: true,
             debug: false,
             trace: false,
+            trace_system: false,
             trace_headers_only: false,
             traced_msg_len_max: 0,
             top_subjects: TOP_SUBJECTS,

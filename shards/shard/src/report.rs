@@ -501,4 +501,18 @@ pub enum Event {
     TraceOut(String),
     /// A subscription was taken out. Trace.
     TraceDelete(String),
+    /// The server itself said something, or listens to something. Trace.
+    TraceServer {
+        /// In an account that decides about logins, not in the system account.
+        of_account: bool,
+        /// What.
+        line: String,
+    },
+    /// A subscription has ended, having had as many messages as it asked for. Debug.
+    HadAll {
+        /// The client's name for it.
+        sid: String,
+        /// How many.
+        max: u64,
+    },
 }

@@ -390,7 +390,7 @@ impl Shard {
         while let Some(delivery) = batch::read(&mut records) {
             self.delivery(from, &delivery, out);
             if !self.ended.is_empty() {
-                self.end_subscriptions();
+                self.end_subscriptions(out);
             }
         }
     }
@@ -665,13 +665,16 @@ impl Shard {
     }
 
     /// Subscriptions that have had all they asked for.
-    pub(crate) fn end_subscriptions(&mut self) {
+    pub(crate) fn end_subscriptions(&mut self, out: &mut Effects) {
         while let Some(sub) = self.ended.pop() {
             let subscription = self.subs.peek(sub);
-            let (conn, sid) = (subscription.conn, subscription.sid.clone());
+            let (conn, sid, max) = (subscription.conn, subscription.sid.clone(), subscription.max);
             // Of a connection that has closed meanwhile, the teardown takes all.
             if self.client(conn).is_none() {
                 continue;
+            }
+            if self.options.debug || self.options.trace {
+                self.trace_ended(conn, sid.as_bytes(), max, out);
             }
             self.forget_sid(conn, sid.as_bytes());
             self.drop_subscription(sub);

@@ -250,7 +250,7 @@ impl Shard {
                 }
                 self.send_ok(conn, out);
             }
-            Why::Limit(sub) => self.limited(sub, conn),
+            Why::Limit(sub) => self.limited(sub, conn, out),
             Why::Ping => self.send_pong(conn, out),
             Why::GivenBack => {}
             Why::Settled => {
@@ -262,12 +262,12 @@ impl Shard {
     }
 
     /// Peers ask before they count on this member from now on. It may have had its fill already.
-    fn limited(&mut self, sub: SubId, conn: ConnId) {
+    fn limited(&mut self, sub: SubId, conn: ConnId, out: &mut Effects) {
         let Some(subscription) = self.subs.find(sub, conn) else { return };
         subscription.limit_open = false;
         if subscription.delivered >= subscription.max && self.client(conn).is_some() {
             self.ended.push(sub);
-            self.end_subscriptions();
+            self.end_subscriptions(out);
         }
     }
 

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use wire::{ClientOp, Connect};
 
+use crate::access::CALLOUT_SUBJECT;
 use crate::effect::Effects;
 use crate::ids::ConnId;
 use crate::interest::Target;
-use crate::report::{Event, Note};
+use crate::report::{Event, Note, REFUSED};
 use crate::router::Publication;
 use crate::shard::Shard;
 
@@ -26,7 +27,7 @@ impl Shard {
         let (debug, trace) = (self.options.debug, self.options.trace);
         let wanted = match what {
             Event::Created | Event::Closed(_) | Event::PingTimer => debug,
-            Event::Late | Event::TurnedAway(_) => debug,
+            Event::Late | Event::TurnedAway(_) | Event::HadAll { .. } => debug,
             Event::TlsStarted
             | Event::TlsComplete
             | Event::TlsAgreed { .. }
@@ -38,11 +39,32 @@ impl Shard {
         if !wanted {
             return;
         }
-        let Some((client, user)) = self.label(conn) else { return };
+        out.notes.extend(self.noted(conn, what));
+    }
+
+    fn noted(&self, conn: ConnId, what: Event) -> Option<Note> {
+        let (client, user) = self.label(conn)?;
         let proxy = self.aliases.get(&conn).and_then(|alias| alias.proxy);
-        let Some(known) = self.client(conn) else { return };
+        let known = self.clients.get(conn.index())?.as_ref().filter(|known| known.conn == conn)?;
         let (cid, addr) = (known.cid, proxy.unwrap_or(known.addr));
-        out.notes.push(Note { cid, addr, conn, client, user, what });
+        Some(Note { cid, addr, conn, client, user, what })
+    }
+
+    /// What a trace calls a connection whose end is told already, while its subscriptions go; and
+    /// what it has left half said.
+    pub(crate) fn trace_close(&mut self, conn: ConnId, out: &mut Effects) -> Option<Box<Note>> {
+        if !self.options.trace {
+            return None;
+        }
+        let client = self.clients[conn.index()].as_ref();
+        let waits = client.is_some_and(|client| client.is_waiting());
+        if let Some((verb, arguments)) = client.and_then(|client| client.unfinished_line())
+            && !waits
+        {
+            let line = line(verb, arguments);
+            self.note(conn, Event::TraceIn(line), out);
+        }
+        self.noted(conn, Event::TraceDelete(String::new())).map(Box::new)
     }
 
     /// What log lines call a connection besides its address: what it said of itself, and its user,
@@ -70,9 +92,39 @@ impl Shard {
         })
     }
 
-    /// Traces an operation, and samples a publication.
+    /// Traces a control line that is no operation.
+    #[cold]
+    pub(crate) fn trace_line(
+        &mut self,
+        conn: ConnId,
+        line_of: Option<(&str, &[u8])>,
+        out: &mut Effects,
+    ) {
+        if let Some((verb, arguments)) = line_of.filter(|_| self.options.trace) {
+            self.note(conn, Event::TraceIn(line(verb, arguments)), out);
+        }
+    }
+
+    /// Traces where the mappings of its account send a publication.
+    pub(crate) fn trace_mapping(
+        &mut self,
+        conn: ConnId,
+        from: &[u8],
+        to: &[u8],
+        out: &mut Effects,
+    ) {
+        if self.options.trace && from != to {
+            let [from, to] = [from, to].map(String::from_utf8_lossy);
+            self.note(conn, Event::TraceIn(format!("[MAPPING {from} -> {to}]")), out);
+        }
+    }
+
+    /// Traces an operation, once.
     #[cold]
     pub(crate) fn trace_in(&mut self, conn: ConnId, op: &ClientOp<'_>, out: &mut Effects) {
+        if self.client(conn).is_some_and(|client| std::mem::take(&mut client.is_traced)) {
+            return;
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match op {
             // Where the secrets of what can't be read are, nobody knows.
@@ -101,7 +153,11 @@ impl Shard {
                 };
                 let line = format!("[{verb} {} {reply}{sizes}]", text(publication.subject));
                 self.note(conn, Event::TraceIn(line), out);
-                match self.payload_shown(publication.header_len, publication.payload) {
+                match self.payload_shown(
+                    publication.subject,
+                    publication.header_len,
+                    publication.payload,
+                ) {
                     Some(line) => line,
                     None => return,
                 }
@@ -111,7 +167,11 @@ impl Shard {
     }
 
     /// None where there is nothing to show.
-    fn payload_shown(&self, header_len: usize, payload: &[u8]) -> Option<String> {
+    fn payload_shown(&self, subject: &[u8], header_len: usize, payload: &[u8]) -> Option<String> {
+        if subject == CALLOUT {
+            // What clients have shown is in it.
+            return Some("MSG_PAYLOAD: [REDACTED]".to_owned());
+        }
         let shown = match self.options.trace_headers_only {
             // A header block ends with an empty line, which is not shown.
             true => payload[..header_len].strip_suffix(b"\r\n\r\n").unwrap_or_default(),
@@ -133,8 +193,46 @@ impl Shard {
     }
 
     pub(crate) fn trace_delsub(&mut self, conn: ConnId, sid: &[u8], out: &mut Effects) {
-        let line = format!("[DELSUB {}]", String::from_utf8_lossy(sid));
-        self.note(conn, Event::TraceDelete(line), out);
+        self.note(conn, Event::TraceDelete(line("DELSUB", sid)), out);
+    }
+
+    /// Tells of a subscription that has had all it asked for.
+    #[cold]
+    pub(crate) fn trace_ended(&mut self, conn: ConnId, sid: &[u8], max: u64, out: &mut Effects) {
+        let name = String::from_utf8_lossy(sid).into_owned();
+        self.note(conn, Event::HadAll { sid: name, max }, out);
+        self.trace_delsub(conn, sid, out);
+    }
+
+    /// Traces that the server's own connection listens to a subject.
+    pub(crate) fn trace_serving(&self, conn: ConnId, subject: &str, sid: usize, out: &mut Effects) {
+        if self.options.trace_system {
+            let line = format!("[SUB {subject}  {sid}]");
+            out.notes.push(of_server(conn, false, line));
+        }
+    }
+
+    /// Traces what the server itself says.
+    pub(crate) fn trace_saying(
+        &self,
+        conn: ConnId,
+        subject: &[u8],
+        reply: &[u8],
+        (header_len, body): (usize, &[u8]),
+        out: &mut Effects,
+    ) {
+        // As nats-server does, for the account that asks or is told.
+        let of_account = matches!(subject, CALLOUT | REFUSED_LOGIN);
+        let wanted = if of_account { self.options.trace } else { self.options.trace_system };
+        if !wanted {
+            return;
+        }
+        let shown = self.payload_shown(subject, header_len, body);
+        let [subject, reply] = [subject, reply].map(String::from_utf8_lossy);
+        let line = format!("[PUB {subject} {reply} {}]", body.len());
+        for line in [Some(line), shown].into_iter().flatten() {
+            out.notes.push(of_server(conn, of_account, line));
+        }
     }
 
     #[cold]
@@ -161,10 +259,26 @@ impl Shard {
             sizes(header_len, payload.len()),
         );
         self.trace_out(target.conn, &line, out);
-        if let Some(line) = self.payload_shown(header_len, payload) {
+        if let Some(line) = self.payload_shown(publication.subject, header_len, payload) {
             self.note(target.conn, Event::TraceOut(line), out);
         }
     }
+}
+
+/// Subjects of what the server says in an account of the operator's choice.
+const CALLOUT: &[u8] = CALLOUT_SUBJECT.as_bytes();
+const REFUSED_LOGIN: &[u8] = REFUSED.as_bytes();
+
+/// A note about the server's own connection, of which there is no more to tell.
+fn of_server(conn: ConnId, of_account: bool, line: String) -> Note {
+    let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+    let (client, user) = (String::new(), String::new());
+    Note { cid: 0, addr, conn, client, user, what: Event::TraceServer { of_account, line } }
+}
+
+/// `[SUB foo 1]`
+pub(crate) fn line(verb: &str, arguments: &[u8]) -> String {
+    format!("[{verb} {}]", String::from_utf8_lossy(arguments))
 }
 
 fn sizes(header_len: usize, len: usize) -> String {

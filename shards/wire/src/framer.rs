@@ -85,18 +85,29 @@ impl ClientParser {
     /// The subject of a `PUB` or `HPUB` at the start of `bytes` whose control line is whole, while
     /// its payload is not. Asked after [`Next::More`].
     pub fn unfinished_publication<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let args = match self.place {
-            Place::Argument(Verb::Pub | Verb::Hpub) => bytes,
-            Place::Start => {
-                let verb = bytes.iter().position(|b| matches!(b, b' ' | b'\t'))?;
-                let known =
-                    [&b"PUB"[..], b"HPUB"].iter().any(|v| bytes[..verb].eq_ignore_ascii_case(v));
-                known.then(|| &bytes[verb..])?
-            }
+        let (verb, line) = self.control_line(bytes)?;
+        let words = line.split(|b| matches!(b, b' ' | b'\t' | b'\r'));
+        matches!(verb, "PUB" | "HPUB").then_some(words)?.find(|word| !word.is_empty())
+    }
+
+    /// Verb and arguments of a whole `PUB`, `HPUB`, `SUB` or `UNSUB` line at the start of `bytes`,
+    /// right or wrong. For what [`next`](Self::next) gives no operation of.
+    pub fn control_line<'a>(&self, bytes: &'a [u8]) -> Option<(&'static str, &'a [u8])> {
+        let (verb, from) = match (self.place, verb::read(bytes)) {
+            (Place::Argument(verb), _) => (verb, 0),
+            (Place::Start, Read::Verb { verb, len }) => (verb, len),
             _ => return None,
         };
-        let line = &args[..memchr::memchr(b'\n', args)?];
-        line.split(|b| matches!(b, b' ' | b'\t' | b'\r')).find(|word| !word.is_empty())
+        let name = match verb {
+            Verb::Pub => "PUB",
+            Verb::Hpub => "HPUB",
+            Verb::Sub => "SUB",
+            Verb::Unsub => "UNSUB",
+            _ => return None,
+        };
+        let blanks = bytes[from..].iter().take_while(|b| args::is_blank(**b)).count();
+        let line = &bytes[from + blanks..];
+        Some((name, without_carriage_return(&line[..memchr(b'\n', line)?])))
     }
 
     /// Reads what is at the start of `bytes`. Faults come with the first byte that decides them.

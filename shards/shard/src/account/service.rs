@@ -66,6 +66,7 @@ impl Shard {
         let own = self.begin_tied(conn, op.subject);
         let right = self.right(conn, &own);
         if right == Right::Never || self.is_reserved_for(conn, &own) {
+            self.trace_mapping(conn, op.subject, &own, out);
             self.admit(conn, op, &own, right, out);
             self.give_up_claims(conn, out);
             self.end_tied(conn, out);
@@ -88,6 +89,7 @@ impl Shard {
             }
         }
         let begun = self.client(conn).and_then(|client| client.begun.take());
+        self.trace_mapping(conn, op.subject, &legs[0].subject, out);
         if self.admit(conn, op, &legs[0].subject, right, out) {
             self.send_legs(conn, op, &mut legs, out);
             // As in nats-server, the server itself listens on reply subjects.

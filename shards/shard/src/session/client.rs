@@ -9,7 +9,9 @@ use crate::account::{self, service::Begun};
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::Plan;
-use crate::limits::{GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX};
+use crate::limits::{
+    FULL_TOLD_EVERY, GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX,
+};
 use crate::report::Event;
 use crate::security::TlsOffer;
 use crate::session::guard::Guard;
@@ -46,6 +48,8 @@ pub(crate) struct Client {
     pub is_plain: bool,
     /// It has been told that the subject of the publication under way is wrong.
     pub told_invalid: bool,
+    /// The operation that is looked at again is in the log already.
+    pub is_traced: bool,
     first_pong_sent: bool,
     pub sids: Sids,
     pub last_plan: Option<Rc<Plan>>,
@@ -149,6 +153,7 @@ impl Client {
             connected: false,
             is_plain: false,
             told_invalid: false,
+            is_traced: false,
             first_pong_sent: false,
             sids: Sids::default(),
             last_plan: None,
@@ -184,6 +189,11 @@ impl Client {
     /// May an INFO come at any time?
     pub fn knows_news(&self) -> bool {
         self.first_pong_sent && self.connect.protocol >= 1
+    }
+
+    /// Of an operation that is not whole.
+    pub fn unfinished_line(&self) -> Option<(&'static str, &[u8])> {
+        self.parser.control_line(self.carry.get(self.carry_at as usize..)?)
     }
 
     fn unparsed(&self) -> usize {
@@ -397,13 +407,14 @@ impl Shard {
                         used += self.publish_alike(who, publication, &bytes[at..], used, out);
                     }
                     if !self.ended.is_empty() {
-                        self.end_subscriptions();
+                        self.end_subscriptions(out);
                     }
+                    let traces = self.options.trace;
                     let Some(client) = self.client(conn) else { return bytes.len() };
                     let waits = client.is_waiting();
                     match flow {
                         Flow::Done => at += used,
-                        Flow::Again => parser = before,
+                        Flow::Again => (parser, client.is_traced) = (before, traces),
                     }
                     if waits {
                         break;
@@ -423,6 +434,9 @@ impl Shard {
                 Next::Fault(fault) => {
                     if matches!(fault, Fault::UnknownOperation { .. }) {
                         self.look_ahead(conn, &before, &bytes[at..], out);
+                    }
+                    if !matches!(fault, Fault::ControlLineTooLong { .. }) {
+                        self.trace_line(conn, before.control_line(&bytes[at..]), out);
                     }
                     self.fault(conn, &fault, out);
                     return bytes.len();
@@ -602,6 +616,7 @@ impl Shard {
             return Flow::Done;
         }
         if subscriptions_max.is_some_and(|max| client.sids.len() as u64 >= u64::from(max)) {
+            self.note_full(conn, account, out);
             self.send_err(conn, error_text::MAXIMUM_SUBSCRIPTIONS, out);
             return Flow::Done;
         }
@@ -628,6 +643,17 @@ impl Shard {
         }
         self.acknowledge(conn, out);
         Flow::Done
+    }
+
+    /// Tells the log that a client can have no more subscriptions: seldom for one account.
+    #[cold]
+    fn note_full(&mut self, conn: ConnId, account: AccountId, out: &mut Effects) {
+        let (now, table) = (self.now, &mut self.accounts[account.0 as usize]);
+        if table.full_told.is_none_or(|at| now - at >= FULL_TOLD_EVERY) {
+            table.full_told = Some(now);
+            let text = error_text::MAXIMUM_SUBSCRIPTIONS;
+            self.note(conn, Event::Fault(text.to_owned()), out);
+        }
     }
 
     fn forbid_subscription(

@@ -63,6 +63,7 @@ impl Shard {
         let own = subjects.iter().map(|subject| (account, subject));
         let all = own.chain(elsewhere.iter().map(|(account, subject)| (*account, subject)));
         for (at, (account, subject)) in all.enumerate() {
+            self.trace_serving(conn, subject, at, out);
             let table = &mut self.accounts[account.0 as usize];
             let pattern = table.intern(subject.as_bytes());
             let sid = Sid::new(at.to_string().as_bytes());
@@ -158,6 +159,7 @@ impl Shard {
         }
         let header_len = header.len();
         let body = [header, payload].concat();
+        self.trace_saying(conn, &ways[0].1, &reply, (header_len, &body), out);
         let mut tail = Vec::new();
         emit::canonical_tail(&mut tail, &reply, header_len, &body);
         for (hops, (account, subject)) in ways.iter().enumerate() {
@@ -236,7 +238,7 @@ impl Shard {
         }
         let of = access.callout.as_ref().map_or(AccountId::GLOBAL, |it| it.account);
         let closed = Some(wire::CloseReason::AuthenticationFailure);
-        if self.is_heard(of, REFUSED)
+        if (self.options.trace || self.is_heard(of, REFUSED))
             && let Some(connection) = self.describe_closing(conn, closed)
         {
             let account = (of, access.name_of(of).into());
@@ -264,8 +266,11 @@ impl Shard {
         })
     }
 
-    /// Does anybody in this account, on any shard, listen to that?
+    /// Does anybody in this account, on any shard, listen to that? If it is traced, the log does.
     fn is_heard(&mut self, account: AccountId, subject: &str) -> bool {
+        if self.options.trace_system {
+            return true;
+        }
         let Some(table) = self.accounts.get_mut(account.0 as usize) else { return false };
         let plan = table.plan(subject.as_bytes(), &self.subs);
         plan.crosses || !plan.locals.is_empty() || !plan.groups.is_empty()
