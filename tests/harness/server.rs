@@ -188,6 +188,20 @@ impl Server {
         Ok(stream)
     }
 
+    /// As [`Server::dial`], from another address of this machine.
+    pub fn dial_from(&self, address: [u8; 4]) -> std::io::Result<TcpStream> {
+        let dial = async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind((address, 0).into())?;
+            socket.connect(self.address).await?.into_std()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let stream = runtime.block_on(dial)?;
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).ok()?;

@@ -166,7 +166,15 @@ pub struct Conn {
 impl Conn {
     /// Dials, and reads INFO.
     pub fn open(server: &Server) -> Conn {
-        let stream = server.dial().expect("a connection");
+        Conn::greeted(server.dial().expect("a connection"))
+    }
+
+    /// As [`Conn::open`], from another address of this machine.
+    pub fn open_from(server: &Server, address: [u8; 4]) -> Conn {
+        Conn::greeted(server.dial_from(address).expect("a connection"))
+    }
+
+    fn greeted(stream: TcpStream) -> Conn {
         stream.set_read_timeout(Some(TIME_MAX)).expect("a timeout");
         let mut conn = Conn { stream, info: Value::Null, read: Vec::new() };
         let line = conn.line().expect("INFO");

@@ -90,6 +90,53 @@ fn known_accounts_do_not_wait_for_unknown_ones() {
     assert_eq!(told, [""; 12]);
 }
 
+/// From another address than the crowd.
+const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
+
+/// As many as may wait do, all from one address, and nobody answers who is asked about them.
+#[test]
+fn a_crowd_from_one_address_keeps_no_new_account_of_another_out() {
+    let world = World::new();
+    let apps: Vec<Account> = (0..3).map(|_| Account::new("APP", none())).collect();
+    let (place, conf) = place(&world, &apps.iter().collect::<Vec<_>>());
+    let server = start(&Program::under_test(), &conf);
+    let mut crowd = crowd(&server, 1100);
+    let last = crowd.last_mut().expect("there are some");
+    assert_eq!(last.rest(), VIOLATION);
+    let since = Instant::now();
+    for app in &apps {
+        let mut conn = Conn::open_from(&server, ELSEWHERE);
+        assert_eq!(conn.log_in(&app.user(none(), none())), [""; 0], "nobody knew its account");
+    }
+    // A fetch in vain takes longer: nobody has waited for one.
+    assert!(since.elapsed() < Duration::from_millis(1800), "{:?}", since.elapsed());
+    let asked = place.unanswered.load(Ordering::SeqCst);
+    assert!(asked > 0 && asked < 100, "{asked}");
+}
+
+/// Of a password nobody shows. To look at one takes some 50 ms.
+const SLOW_HASH: &str = "$2a$10$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+/// Of `secret`.
+const HASH: &str = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+/// To look at what all of them show takes many times what a login may.
+#[test]
+fn a_crowd_with_passwords_does_not_keep_another_address_waiting() {
+    let users = [("slow", SLOW_HASH), ("quick", HASH)];
+    let users = users.map(|(name, hash)| format!("{{ user: {name}, password: \"{hash}\" }}"));
+    let conf = [format!("authorization {{ users: [{}], timeout: 2 }}", users.join(", "))];
+    let server = start(&Program::under_test(), &conf);
+    let mut crowd: Vec<Conn> = (0..300).map(|_| Conn::open(&server)).collect();
+    crowd.iter_mut().for_each(|conn| conn.begin(json!({ "user": "slow", "pass": "x" })));
+    for _ in 0..3 {
+        let mut conn = Conn::open_from(&server, ELSEWHERE);
+        assert_eq!(conn.connect(json!({ "user": "quick", "pass": "secret" })), [""; 0]);
+    }
+    let ends: Vec<Vec<String>> = crowd.iter_mut().map(Conn::rest).collect();
+    let late = ends.iter().filter(|end| end[0] == "-ERR 'Authentication Timeout'").count();
+    assert!(late > 100, "they have waited in vain: {late}");
+}
+
 #[test]
 fn more_than_may_wait_for_tokens_are_turned_away_at_once() {
     let world = World::new();

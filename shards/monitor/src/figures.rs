@@ -36,6 +36,7 @@ fn add(sum: &mut Figures, more: &Figures) {
         slow_pending_bytes,
         slow_write_deadline,
         stale_connections,
+        logins_crowded,
         stalled_clients,
         dropped_behind,
         dropped_no_member,
@@ -63,6 +64,7 @@ fn add(sum: &mut Figures, more: &Figures) {
     sum.slow_pending_bytes += slow_pending_bytes;
     sum.slow_write_deadline += slow_write_deadline;
     sum.stale_connections += stale_connections;
+    sum.logins_crowded += logins_crowded;
     sum.stalled_clients += stalled_clients;
     sum.dropped_behind += dropped_behind;
     sum.dropped_no_member += dropped_no_member;

@@ -153,6 +153,8 @@ fn drops(page: &mut Page, it: &Figures) {
     page.sample(name, &[("reason", "write_deadline")], it.slow_write_deadline);
     let help = "Connections closed because they left PINGs unanswered.";
     page.counter("ringbus_stale_connections_total", help, it.stale_connections);
+    let help = "Clients turned away because too many waited for accounts' tokens.";
+    page.counter("ringbus_logins_crowded_total", help, it.logins_crowded);
     let help = "Times a publisher was slowed for a receiver that was behind.";
     page.counter("ringbus_stalled_clients_total", help, it.stalled_clients);
     let name = "ringbus_dropped_messages_total";

@@ -2,13 +2,13 @@
 //! each account has. It alone changes what shards know of accounts, so they all hear of it in one
 //! order.
 //!
-//! Tokens are fetched by other threads, since that may take seconds. Messages about tokens and a
+//! Tokens are fetched by other threads, since that may take seconds; whose are next is decided in
+//! [`crate::identity::aside`]. Messages about tokens and a
 //! service's answers wait in a queue of [`HEARD_MAX`]. That of all other work has no bound of its
 //! own: shards have at most [`shard::limits::CHECKS_MAX`] checks of a kind each out, and a seat is
 //! given back once.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -23,18 +23,15 @@ use shard::report::{Ask, Request};
 use shard::{AccountId, ConnId, Seat, ShardId};
 
 use crate::control::{Mailbox, Message};
+use crate::identity::aside::{Aside, Asker, FETCHERS};
 use crate::identity::callout::{Answered, Caller};
 use crate::identity::desk::{self, Answer, Desk, Found};
 use crate::identity::{Resolver, Words};
 use crate::lanes::strike;
 use crate::system::HOME;
 
-/// Places that take long to answer are asked for so many accounts at once.
-const FETCHERS: usize = 4;
 /// Messages about accounts' tokens, and answers of a service, that may wait; others are dropped.
 const HEARD_MAX: usize = 1024;
-/// Logins that may wait for the tokens of their accounts; further ones are turned away.
-const ASIDE_MAX: usize = 1024;
 /// Logins and the like done before what came of them is told.
 const BATCH_MAX: usize = 64;
 /// An account whose time is over is found so soon at the latest.
@@ -108,16 +105,14 @@ impl Logins {
         let services = desk.services().into();
         let callout = desk.access().callout.clone().filter(|_| caller.is_some());
         let callout_inbox = callout.map(|it| (it.account, Caller::inbox())).into_iter().collect();
-        // An account is asked for once at a time; somebody waits for each, or few are under way.
-        let (fetches, fetched) = fetchers(ASIDE_MAX + FETCHERS)?;
+        let (fetches, fetched) = fetchers(FETCHERS)?;
         let thread = Thread {
             desk,
             caller,
             mailboxes: mailboxes.to_vec(),
-            waiting: BTreeMap::new(),
+            aside: Aside::default(),
             stale: BTreeSet::new(),
             fetches,
-            aside: 0,
             news: false,
             is_crowded: false,
         };
@@ -155,28 +150,23 @@ struct Fetch {
     account: String,
     /// Accounts that need not be fetched.
     known: BTreeSet<String>,
-    /// Nobody waits for it any longer.
-    until: Option<Instant>,
 }
 
 impl Fetch {
-    /// May take long, unless nobody waits for it any more.
+    /// May take long.
     fn gather(self) -> Fetched {
-        let Fetch { resolver, trust, account, known, until } = self;
-        let all = match until.is_some_and(|until| until <= Instant::now()) {
-            true => Err("nobody waits for it any more".to_string()),
-            false => desk::gather(&resolver, &trust, &account, &known),
-        };
+        let Fetch { resolver, trust, account, known } = self;
+        let all = desk::gather(&resolver, &trust, &account, &known);
         (account, all)
     }
 }
 
 type Fetched = (String, Result<Vec<Found>, String>);
 
-fn fetchers(max: usize) -> io::Result<(Sender<Fetch>, Receiver<Fetched>)> {
-    let (fetches, wanted) = bounded::<Fetch>(max);
-    let (found, fetched) = bounded(max);
-    for fetcher in 0..FETCHERS {
+fn fetchers(count: usize) -> io::Result<(Sender<Fetch>, Receiver<Fetched>)> {
+    let (fetches, wanted) = bounded::<Fetch>(count);
+    let (found, fetched) = bounded(count);
+    for fetcher in 0..count {
         let (wanted, found) = (wanted.clone(), found.clone());
         std::thread::Builder::new().name(format!("accounts-{fetcher}")).spawn(move || {
             for fetch in wanted {
@@ -201,14 +191,11 @@ struct Thread {
     /// Asks a service about clients, if there is one.
     caller: Option<Caller>,
     mailboxes: Vec<Mailbox>,
-    /// Logins that wait for the token of an account. None may wait for one that is fetched because
-    /// others import from it.
-    waiting: BTreeMap<String, Vec<Waiting>>,
-    /// Of those, accounts of which what is being fetched may be out of date.
+    /// Logins that wait for the token of an account, and what is being fetched.
+    aside: Aside<Waiting>,
+    /// Accounts of which what is being fetched may be out of date.
     stale: BTreeSet<String>,
     fetches: Sender<Fetch>,
-    /// How many logins wait.
-    aside: usize,
     /// Shards have not been told of something that is held.
     news: bool,
     /// Accounts may have more connections than they may.
@@ -225,7 +212,7 @@ impl Thread {
     fn run(mut self, asked: &Receiver<Work>, heard: &Receiver<Heard>, fetched: &Receiver<Fetched>) {
         let mut look = Instant::now() + EXPIRY_LOOK;
         loop {
-            let waits = self.caller.as_ref().is_some_and(Caller::waits);
+            let waits = !self.aside.is_empty() || self.caller.as_ref().is_some_and(Caller::waits);
             let pause = match waits || self.desk.roll.next_expiry_s().is_some() {
                 true => crossbeam_channel::at(look),
                 false => crossbeam_channel::never(),
@@ -273,6 +260,7 @@ impl Thread {
             self.news |= self.desk.roll.expire(desk::now_s());
             let late = self.caller.as_mut().map(Caller::too_late).unwrap_or_default();
             late.into_iter().for_each(|late| self.answer_to(late));
+            self.forget_late();
             *at = Instant::now() + EXPIRY_LOOK;
         }
     }
@@ -312,7 +300,7 @@ impl Thread {
             self.news = true;
         }
         self.tell();
-        self.fetch_wanted();
+        self.fetch_more();
         if claims.request.reply.is_empty() {
             return;
         }
@@ -354,43 +342,49 @@ impl Thread {
     /// Until the token of an account is there. Its shard does not wait, so whoever needs no token
     /// but those that are held is not kept waiting by those who do.
     fn set_aside(&mut self, login: Waiting, account: String) {
-        if self.aside >= ASIDE_MAX {
-            let why = "too many wait for accounts' tokens";
-            return self.answer(&login, Outcome::Failed(why.into()));
-        }
-        self.aside += 1;
         self.answer(&login, Outcome::Aside);
-        match self.waiting.entry(account.clone()) {
-            Entry::Occupied(mut others) => others.get_mut().push(login),
-            Entry::Vacant(place) => {
-                place.insert(vec![login]);
-                self.fetch(account, Some(self.patience()));
+        // Nobody waits any longer to be let in.
+        let until = Instant::now() + Duration::from_nanos(self.desk.access().auth_timeout_ns);
+        let origin = login.check.origin();
+        if let Some(crowded) = self.aside.add(origin, account, login, until) {
+            self.answer(&crowded, Outcome::Crowded);
+        }
+        self.fetch_more();
+    }
+
+    /// As many as may be under way.
+    fn fetch_more(&mut self) {
+        while let Some(account) = {
+            let Desk { wanted, roll, .. } = &mut self.desk;
+            // Some are held by now: a user of theirs has come, or they were pushed.
+            let mut unknown = std::iter::from_fn(|| wanted.pop_first());
+            let unknown = || unknown.find(|account| roll.find(account).is_none());
+            self.aside.next(unknown, Instant::now())
+        } {
+            self.fetch(account);
+        }
+    }
+
+    fn fetch(&mut self, account: String) {
+        let fetch = Fetch {
+            resolver: self.desk.resolver(),
+            trust: self.desk.trust().clone(),
+            account: account.clone(),
+            known: self.desk.roll.keys(),
+        };
+        // There is room for all that are under way: it fails if the threads have panicked.
+        if self.fetches.try_send(fetch).is_err() {
+            log::error!("Account JWT lookup error: {account}: nobody fetches it");
+            for login in self.aside.end(&account).1 {
+                self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
             }
         }
     }
 
-    /// Nobody waits any longer to be let in.
-    fn patience(&self) -> Instant {
-        Instant::now() + Duration::from_nanos(self.desk.access().auth_timeout_ns)
-    }
-
-    /// Those who wait for this account wait no longer.
-    fn take_waiting(&mut self, account: &str) -> Vec<Waiting> {
-        let logins = self.waiting.remove(account).unwrap_or_default();
-        self.aside -= logins.len();
-        logins
-    }
-
-    /// Accounts that others import from, as long as logins need not wait for them.
-    fn fetch_wanted(&mut self) {
-        while self.fetches.len() < FETCHERS {
-            let Some(account) = self.desk.wanted.pop_first() else { return };
-            if self.desk.roll.find(&account).is_none()
-                && let Entry::Vacant(place) = self.waiting.entry(account.clone())
-            {
-                place.insert(Vec::new());
-                self.fetch(account, None);
-            }
+    /// Their time to log in is over.
+    fn forget_late(&mut self) {
+        for login in self.aside.take_late(Instant::now()) {
+            self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
         }
     }
 
@@ -421,26 +415,9 @@ impl Thread {
         self.mailboxes[shard.index()].post(Message::Checked { conn, outcome });
     }
 
-    /// Of an account that is in `waiting` from now on. If there is no room, it is not any more.
-    fn fetch(&mut self, account: String, until: Option<Instant>) {
-        let fetch = Fetch {
-            resolver: self.desk.resolver(),
-            trust: self.desk.trust().clone(),
-            account: account.clone(),
-            known: self.desk.roll.keys(),
-            until,
-        };
-        if self.fetches.try_send(fetch).is_err() {
-            log::error!("Account JWT lookup error: {account}: too many are under way");
-            for login in self.take_waiting(&account) {
-                self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
-            }
-        }
-    }
-
     /// Tokens may have changed behind those that are being fetched.
     fn doubt_fetches(&mut self) {
-        self.stale.extend(self.waiting.keys().cloned());
+        self.stale.extend(self.aside.under_way().cloned());
     }
 
     /// Shards know of an account before its user is there.
@@ -462,8 +439,8 @@ impl Thread {
         }
         self.tell();
         for (account, fresh) in asked_for {
-            let logins = self.take_waiting(&account);
-            if logins.is_empty() && !fresh {
+            let (asker, logins) = self.aside.end(&account);
+            if !fresh && (asker == Some(Asker::Imports) || logins.is_empty()) {
                 self.desk.want(account);
             }
             // They ask again if what is held by now is not enough.
@@ -471,7 +448,7 @@ impl Thread {
                 self.look_at(login, fresh);
             }
         }
-        self.fetch_wanted();
+        self.fetch_more();
     }
 
     fn tell(&mut self) {
@@ -510,16 +487,14 @@ mod tests {
     fn thread() -> (Thread, Receiver<Fetch>) {
         let desk = Desk::open(words(), Arc::default()).expect("all goes together");
         let (fetches, wanted) = bounded(8);
-        let (waiting, stale) = (BTreeMap::new(), BTreeSet::new());
         (
             Thread {
                 desk,
                 caller: None,
                 mailboxes: Vec::new(),
-                waiting,
-                stale,
+                aside: Aside::default(),
+                stale: BTreeSet::new(),
                 fetches,
-                aside: 0,
                 news: false,
                 is_crowded: false,
             },
@@ -552,10 +527,21 @@ mod tests {
         thread.hear(&claims(&subject, payload).0);
     }
 
+    /// It is being fetched because others import from it.
+    fn begin(thread: &mut Thread, fetches: &Receiver<Fetch>, account: String) {
+        thread.desk.want(account.clone());
+        thread.fetch_more();
+        assert_eq!(fetches.try_recv().map(|fetch| fetch.account), Ok(account));
+    }
+
+    fn is_at_rest(thread: &Thread, fetches: &Receiver<Fetch>) -> bool {
+        fetches.is_empty() && thread.aside.is_empty() && thread.aside.under_way().next().is_none()
+    }
+
     #[test]
     fn what_was_fetched_before_a_change_is_not_held() {
         let (mut thread, fetches) = thread();
-        thread.waiting.insert(key(), Vec::new());
+        begin(&mut thread, &fetches, key());
         push(&mut thread, &token("account_no_bearer"));
         thread.take_in(vec![(key(), Ok(vec![found("account")]))]);
         assert!(thread.desk.roll.find(&key()).is_none());
@@ -563,22 +549,22 @@ mod tests {
         thread.take_in(vec![(key(), Ok(vec![found("account_no_bearer")]))]);
         let held = thread.desk.roll.find(&key()).expect("it has not changed since");
         assert_eq!(held.token, token("account_no_bearer"));
-        assert!(fetches.is_empty() && thread.waiting.is_empty());
+        assert!(is_at_rest(&thread, &fetches));
     }
 
     #[test]
     fn what_was_pushed_is_not_replaced_by_what_was_fetched_before() {
         let (mut thread, fetches) = thread();
+        begin(&mut thread, &fetches, key());
         let (account, late) = found("account_expired");
         thread.desk.roll.put(account, late, now_s());
         assert!(thread.desk.roll.find(&key()).expect("it is held").has_expired());
-        thread.waiting.insert(key(), Vec::new());
         push(&mut thread, &token("account"));
         thread.take_in(vec![(key(), Ok(vec![found("account_expired")]))]);
         assert_eq!(thread.desk.roll.find(&key()).expect("it is held").token, token("account"));
-        assert!(thread.waiting.is_empty());
-        thread.desk.wanted.clear();
-        assert!(fetches.is_empty());
+        assert!(thread.desk.wanted.is_empty());
+        fetches.try_iter().for_each(|fetch| drop(thread.aside.end(&fetch.account)));
+        assert!(is_at_rest(&thread, &fetches));
     }
 
     #[test]
@@ -586,16 +572,17 @@ mod tests {
         let (mut thread, fetches) = thread();
         let others: Vec<String> = (0..10).map(|at| format!("A{at}")).collect();
         others.iter().for_each(|other| thread.desk.want(other.clone()));
-        thread.waiting.insert(others[0].clone(), Vec::new());
         push(&mut thread, "");
         let account = |fetch: Fetch| fetch.account;
         let first: Vec<String> = fetches.try_iter().map(account).collect();
-        assert_eq!(first, others[1..=FETCHERS], "logins do not wait for all of them");
-        let fruitless = first.iter().map(|other| (other.clone(), Err("x".to_string())));
+        let most = FETCHERS / 2;
+        assert_eq!(first, others[..most], "logins do not wait for all of them");
+        thread.desk.want(others[0].clone());
+        let fruitless = first[1..].iter().map(|other| (other.clone(), Err("x".to_string())));
         thread.take_in(fruitless.collect());
         let second: Vec<String> = fetches.try_iter().map(account).collect();
-        assert_eq!(second, others[1 + FETCHERS..=2 * FETCHERS]);
-        assert!(first.iter().all(|other| !thread.waiting.contains_key(other)));
+        assert_eq!(second, others[most..2 * most - 1]);
+        assert!(thread.aside.under_way().eq(first[..1].iter().chain(&second)));
     }
 
     #[test]
@@ -603,8 +590,8 @@ mod tests {
         let (mut thread, fetches) = thread();
         drop(fetches);
         thread.desk.want(key());
-        thread.fetch_wanted();
-        assert!(thread.waiting.is_empty());
+        thread.fetch_more();
+        assert!(thread.aside.under_way().next().is_none());
     }
 
     /// However busy the server is.

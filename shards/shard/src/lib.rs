@@ -36,6 +36,7 @@ mod subscription;
 mod timers;
 mod top;
 mod tracing;
+pub mod turns;
 
 pub use account::response::Answer;
 pub use effect::{Close, Effects, Reads, Seat};

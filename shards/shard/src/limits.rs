@@ -41,8 +41,9 @@ pub const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// Longest argument of a CONNECT from a client that has not authenticated, bytes. With the strings
 /// made of it, its greeting and its own state a connection stays under 16 KiB.
 pub const GREETING_BYTES_MAX: usize = 6 * 1024;
-/// Proofs of one shard that are looked at elsewhere at once; more wait in their connections.
-pub const CHECKS_MAX: usize = 32;
+/// Proofs of one shard that are looked at elsewhere at once, half of them of clients from one
+/// address; more wait in their connections.
+pub const CHECKS_MAX: usize = 64;
 /// What a client may send behind a CONNECT that is being checked, bytes; it is not let in if it
 /// sends more.
 pub const UNCHECKED_BYTES_MAX: usize = 4 * 1024;

@@ -307,6 +307,8 @@ pub struct Figures {
     pub slow_write_deadline: u64,
     /// Connections closed because they left PINGs unanswered.
     pub stale_connections: u64,
+    /// Clients turned away because too many waited for accounts' tokens.
+    pub logins_crowded: u64,
     /// Times a publisher was slowed for a receiver that was behind.
     pub stalled_clients: u64,
     /// Deliveries dropped under `no_fast_producer_stall`.

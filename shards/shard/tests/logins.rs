@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bus::{Bus, Id};
 use shard::access::{
-    Access, ConnectionTypes, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret, User,
+    Access, ConnectionTypes, Outcome, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret,
+    User,
 };
 use shard::limits::{CHECKS_MAX, MILLIS, SECONDS};
 use shard::report::Ask;
@@ -89,10 +90,11 @@ fn a_check_makes_its_connection_wait_and_nobody_else() {
     bus.holds_checks = true;
     let b = login(&mut bus, 0, "b", "pb");
     bus.send(b, "SUB x 1\r\n");
-    let ids: Vec<Id> = (0..CHECKS_MAX + 5)
+    let most = CHECKS_MAX / 2;
+    let ids: Vec<Id> = (0..most + 5)
         .map(|i| login(&mut bus, 0, "a", if i % 2 == 0 { "secret" } else { "wrong" }))
         .collect();
-    assert_eq!(bus.checks.len(), CHECKS_MAX, "no more are out at once");
+    assert_eq!(bus.checks.len(), most, "no more of one address are out at once");
     for id in &ids {
         bus.send(*id, "PUB x 1\r\n!\r\nPING\r\n");
     }
@@ -106,6 +108,44 @@ fn a_check_makes_its_connection_wait_and_nobody_else() {
         assert_eq!(bus.is_closed(*id), i % 2 == 1);
     }
     assert_eq!(bus.take(b).matches("MSG x").count(), ids.len().div_ceil(2));
+}
+
+#[test]
+fn a_crowd_from_one_address_leaves_room_for_others() {
+    let mut bus = with(1, access(&[("a", HASH, "$G")]));
+    bus.holds_checks = true;
+    let come = |bus: &mut Bus, address: u8| {
+        let id = bus.connect_from(0, [127, 0, 0, address]);
+        bus.send(id, "CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"wrong\"}\r\n");
+        id
+    };
+    for _ in 0..1500 {
+        come(&mut bus, 1);
+    }
+    assert_eq!(bus.checks.len(), CHECKS_MAX / 2);
+    let other = come(&mut bus, 2);
+    assert_eq!(bus.checks.len(), CHECKS_MAX / 2 + 1, "it is looked at at once");
+    // There is no end of addresses, but one of places; then they take turns.
+    for at in 3..203 {
+        come(&mut bus, at);
+    }
+    assert_eq!(bus.checks.len(), CHECKS_MAX);
+    let late = come(&mut bus, 2);
+    let refuse = |bus: &mut Bus| bus.answer(Outcome::Failed("x".into()));
+    for _ in 0..CHECKS_MAX / 2 + 1 {
+        refuse(&mut bus);
+    }
+    assert_eq!(bus.take(other), VIOLATION);
+    let mut rounds = 0;
+    while !bus.is_closed(late) {
+        refuse(&mut bus);
+        rounds += 1;
+    }
+    assert!(rounds < 400, "{rounds} others had their turn before");
+    while !bus.checks.is_empty() {
+        refuse(&mut bus);
+    }
+    assert!((0..1500).all(|id| bus.is_closed(id)), "everybody's turn has come");
 }
 
 #[test]

@@ -298,11 +298,12 @@ fn a_lower_number_of_subscriptions_ends_those_who_have_as_many() {
 fn a_login_that_is_put_aside_holds_up_nobody() {
     let (access, account) = believing();
     let mut bus = with(&access);
-    let ids: Vec<Id> = (0..=CHECKS_MAX).map(|_| shown(&mut bus, 0)).collect();
-    assert_eq!(bus.checks.len(), CHECKS_MAX);
+    let most = CHECKS_MAX / 2;
+    let ids: Vec<Id> = (0..=most).map(|_| shown(&mut bus, 0)).collect();
+    assert_eq!(bus.checks.len(), most, "all come from one address");
     let (shard, aside, _) = bus.checks[0];
     bus.answer(Outcome::Aside);
-    assert_eq!(bus.checks.len(), CHECKS_MAX, "the next one has its turn");
+    assert_eq!(bus.checks.len(), most, "the next one has its turn");
     while !bus.checks.is_empty() {
         bus.answer(admitted(user(account, Token::default()), None));
     }

@@ -1,6 +1,7 @@
 //! Operators, accounts and users that prove who they are with tokens: where the tokens are, and
 //! whom to believe.
 
+pub(crate) mod aside;
 pub(crate) mod callout;
 pub(crate) mod claims_update;
 pub(crate) mod desk;

@@ -9,10 +9,14 @@ use super::callout::Applicant;
 use super::secret::Secret;
 use super::token::{Outcome, Shown};
 use crate::ids::AccountId;
+use crate::turns::Origin;
 
 /// One proof to look at, on a thread that has time. Shows no secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Check(What);
+pub struct Check {
+    what: What,
+    origin: Origin,
+}
 
 #[derive(Clone, PartialEq, Eq)]
 enum What {
@@ -24,30 +28,44 @@ enum What {
 }
 
 impl Check {
+    fn new(what: What) -> Check {
+        Check { what, origin: Origin::default() }
+    }
+
+    /// Of a client that comes from there.
+    pub(crate) fn comes_from(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    /// Where its client comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     pub(crate) fn hash(hash: Secret, presented: Secret) -> Check {
-        Check(What::Hash { hash, presented })
+        Check::new(What::Hash { hash, presented })
     }
 
     pub(crate) fn signature(key: [u8; 32], nonce: &str, signature: &str) -> Check {
-        Check(What::Signature { key, nonce: nonce.into(), signature: signature.into() })
+        Check::new(What::Signature { key, nonce: nonce.into(), signature: signature.into() })
     }
 
     pub(crate) fn token(shown: Shown) -> Check {
-        Check(What::Token(shown))
+        Check::new(What::Token(shown))
     }
 
     pub(crate) fn callout(applicant: Applicant) -> Check {
-        Check(What::Callout(applicant))
+        Check::new(What::Callout(applicant))
     }
 
     pub(crate) fn seat(account: AccountId, max: u32) -> Check {
-        Check(What::Seat { account, max })
+        Check::new(What::Seat { account, max })
     }
 
     /// Does it prove what it should? Takes from 50 microseconds to seconds of CPU. What only
     /// others can tell ([`Check::shown`], [`Check::wanted_seat`]) does not.
     pub fn outcome(&self) -> Outcome {
-        let passes = match &self.0 {
+        let passes = match &self.what {
             What::Hash { hash, presented } => hash.is_hash_of(presented),
             What::Signature { key, nonce, signature } => {
                 is_signed(key, nonce, signature).unwrap_or(false)
@@ -62,7 +80,7 @@ impl Check {
 
     /// Somebody who shows a token: whoever knows accounts' tokens has to say who it is.
     pub fn shown(&self) -> Option<&Shown> {
-        match &self.0 {
+        match &self.what {
             What::Token(shown) => Some(shown),
             _ => None,
         }
@@ -70,7 +88,7 @@ impl Check {
 
     /// Somebody whom a service has to judge.
     pub fn applicant(&self) -> Option<&Applicant> {
-        match &self.0 {
+        match &self.what {
             What::Callout(applicant) => Some(applicant),
             _ => None,
         }
@@ -78,13 +96,13 @@ impl Check {
 
     /// Others than [`Check::outcome`] have to tell.
     pub fn is_for_others(&self) -> bool {
-        matches!(self.0, What::Token(_) | What::Callout(_) | What::Seat { .. })
+        matches!(self.what, What::Token(_) | What::Callout(_) | What::Seat { .. })
     }
 
     /// An account and how many connections it may have: whoever counts them has to say whether
     /// there is room for one more.
     pub fn wanted_seat(&self) -> Option<(AccountId, u32)> {
-        match self.0 {
+        match self.what {
             What::Seat { account, max } => Some((account, max)),
             _ => None,
         }
@@ -93,7 +111,7 @@ impl Check {
 
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.what {
             What::Hash { .. } => "Check(hash)",
             What::Signature { .. } => "Check(signature)",
             What::Token(_) => "Check(token)",

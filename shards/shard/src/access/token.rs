@@ -125,6 +125,8 @@ pub enum Outcome {
     Seated(AccountId),
     /// The account has as many connections as it may.
     Full,
+    /// Too many wait, most of them from where this one comes from.
+    Crowded,
     /// Not known yet, and that may take long: it is not among the checks that are out any more.
     Aside,
 }

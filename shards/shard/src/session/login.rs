@@ -2,7 +2,6 @@
 //!
 //! What a client may do takes an [`Admitted`], and only this file makes one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -19,6 +18,7 @@ use crate::report::Event;
 use crate::security::TlsFacts;
 use crate::shard::Shard;
 use crate::timers::Due;
+use crate::turns::{Origin, Places, Turns};
 
 /// A connection that has been let in, and is open.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +74,26 @@ pub(crate) struct Identity {
 
 /// Checks that are out, and connections whose turn has not come. What a service is asked is apart,
 /// so that whoever needs none does not wait for it.
-#[derive(Default)]
 pub(crate) struct Checks {
-    out: Vec<ConnId>,
-    waiting: VecDeque<ConnId>,
+    out: Vec<(ConnId, Origin)>,
+    places: Places<Origin>,
+    waiting: Turns<Origin, ConnId>,
+    /// With more of them those that are gone are dropped.
+    waiting_max: usize,
+}
+
+/// Connections that wait for a check, which may be gone, before any is dropped.
+const WAITING_MIN: usize = 1024;
+
+impl Default for Checks {
+    fn default() -> Checks {
+        Checks {
+            out: Vec::new(),
+            places: Places::new(CHECKS_MAX),
+            waiting: Turns::default(),
+            waiting_max: WAITING_MIN,
+        }
+    }
 }
 
 const TOKEN: &str = "[REDACTED]";
@@ -252,18 +268,18 @@ impl Shard {
 
     /// Gives out checks, as many as may be out at once.
     fn give_checks(&mut self, called_out: bool, out: &mut Effects) {
-        while self.checks(called_out).out.len() < CHECKS_MAX
-            && let Some(conn) = self.checks(called_out).waiting.pop_front()
-        {
+        while let Some((origin, conn)) = self.checks(called_out).next() {
             let Some(client) = self.client(conn) else { continue };
             let Standing::Checking(claimed) = &mut client.standing else { continue };
             let Some(check) = claimed.check.take() else { continue };
-            self.checks(called_out).out.push(conn);
+            self.checks(called_out).give(conn, origin);
             out.checks.push((conn, check));
         }
-        let mut checks = std::mem::take(self.checks(called_out));
-        checks.prune(|conn| self.client(conn).is_some());
-        *self.checks(called_out) = checks;
+        if self.checks(called_out).are_many() {
+            let mut checks = std::mem::take(self.checks(called_out));
+            checks.prune(|conn| self.client(conn).is_some());
+            *self.checks(called_out) = checks;
+        }
     }
 
     fn checks(&mut self, called_out: bool) -> &mut Checks {
@@ -276,7 +292,7 @@ impl Shard {
     /// A check has come back.
     pub(crate) fn checked(&mut self, conn: ConnId, outcome: Outcome, out: &mut Effects) {
         for called_out in [false, true] {
-            self.checks(called_out).out.retain(|it| *it != conn);
+            self.checks(called_out).take_back(conn);
             self.give_checks(called_out, out);
         }
         if matches!(outcome, Outcome::Aside) {
@@ -306,6 +322,13 @@ impl Shard {
             }
             Outcome::Full => return self.no_room(conn, out),
             Outcome::Aside => return,
+            Outcome::Crowded => {
+                self.figures.logins_crowded += 1;
+                let why = "too many wait for accounts' tokens";
+                self.note(conn, Event::TurnedAway(why.into()), out);
+                self.tell_account_of_refused(conn, FAILED, out);
+                return self.turn_away(conn, out);
+            }
             Outcome::Failed(why) => {
                 let reason = if claimed.called_out_until > 0 { &why } else { FAILED };
                 self.tell_account_of_refused(conn, reason, out);
@@ -333,7 +356,7 @@ impl Shard {
     fn have_checked(
         &mut self,
         conn: ConnId,
-        check: Box<Check>,
+        mut check: Box<Check>,
         user: Option<Arc<User>>,
         out: &mut Effects,
     ) {
@@ -344,10 +367,12 @@ impl Shard {
             self.timers.set(called_out_until, Due::Login, conn);
         }
         let Some(client) = self.client(conn) else { return };
+        let origin = Origin::of(client.addr.ip());
+        check.comes_from(origin);
         let claimed = Claimed { user, check: Some(check), is_silent: false, called_out_until };
         client.standing = Standing::Checking(Box::new(claimed));
         client.wait = Wait::Check;
-        self.checks(called_out).waiting.push_back(conn);
+        self.checks(called_out).waiting.push(origin, conn);
         self.give_checks(called_out, out);
     }
 
@@ -484,12 +509,31 @@ fn free_seat(conn: ConnId, outcome: &Outcome, out: &mut Effects) {
 }
 
 impl Checks {
-    /// Drops those that are gone, when they may be the larger part.
-    fn prune(&mut self, mut is_open: impl FnMut(ConnId) -> bool) {
-        if self.waiting.len() > 1024 && self.waiting.len() == self.waiting.capacity() {
-            self.waiting.retain(|conn| is_open(*conn));
-            self.waiting.shrink_to(2 * self.waiting.len());
+    /// Whose turn it is, if there is a place.
+    fn next(&mut self) -> Option<(Origin, ConnId)> {
+        self.waiting.pop(|origin| self.places.may(origin))
+    }
+
+    fn give(&mut self, conn: ConnId, origin: Origin) {
+        self.places.take(origin);
+        self.out.push((conn, origin));
+    }
+
+    fn take_back(&mut self, conn: ConnId) {
+        for (_, origin) in self.out.extract_if(.., |(it, _)| *it == conn) {
+            self.places.leave(origin);
         }
+    }
+
+    /// Those that are gone may be the larger part.
+    fn are_many(&self) -> bool {
+        self.waiting.len() > self.waiting_max
+    }
+
+    /// Drops those that are gone.
+    fn prune(&mut self, mut is_open: impl FnMut(ConnId) -> bool) {
+        self.waiting.extract(|conn| !is_open(*conn));
+        self.waiting_max = WAITING_MIN.max(2 * self.waiting.len());
     }
 }
 

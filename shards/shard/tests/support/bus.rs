@@ -69,10 +69,15 @@ impl Bus {
 
     /// A client connects to a shard; its INFO is read off.
     pub fn connect(&mut self, shard: usize) -> Id {
+        self.connect_from(shard, [127, 0, 0, 1])
+    }
+
+    /// As [`Bus::connect`], from this address.
+    pub fn connect_from(&mut self, shard: usize, address: [u8; 4]) -> Id {
         let id = self.clients.len();
         let conn = ConnId { slot: id as u32, generation: 1 };
         self.clients.push(Client { shard, conn, got: Vec::new(), closed: false, stuck: false });
-        let addr = ([127, 0, 0, 1], 1000 + id as u16).into();
+        let addr = (address, 1000 + id as u16).into();
         let cid = id as u64 + 1;
         let peer = Peer { cid, addr, start_unix_ns: 0, refused: false, tls: None, proxied: false };
         self.step(shard, Input::Open { conn, peer });

@@ -1,0 +1,250 @@
+//! Those who wait, by where they come from, so that nobody waits behind a crowd that comes from one
+//! place. Whoever has few places has the next one.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+/// Where somebody comes from, as far as shares go: an IPv4 address, or the first 64 bits of an IPv6
+/// one, since whoever has one of those has all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin(u64, bool);
+
+impl Origin {
+    /// Of an address.
+    pub fn of(address: IpAddr) -> Origin {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Origin(u32::from(address).into(), false),
+            IpAddr::V6(address) => Origin((u128::from(address) >> 64) as u64, true),
+        }
+    }
+}
+
+/// A queue for each of those who want something. They take turns.
+#[derive(Debug)]
+pub struct Turns<K, T> {
+    waiting: BTreeMap<K, VecDeque<T>>,
+    /// Who has something waiting, each once; the next turn is the first one's.
+    order: VecDeque<K>,
+    len: usize,
+}
+
+impl<K, T> Default for Turns<K, T> {
+    fn default() -> Turns<K, T> {
+        Turns { waiting: BTreeMap::new(), order: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<K: Copy + Ord, T> Turns<K, T> {
+    /// All that wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many wait of these.
+    pub fn len_of(&self, key: K) -> usize {
+        self.waiting.get(&key).map_or(0, VecDeque::len)
+    }
+
+    /// One more waits.
+    pub fn push(&mut self, key: K, item: T) {
+        match self.waiting.entry(key) {
+            Entry::Occupied(mut queue) => queue.get_mut().push_back(item),
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::from([item]));
+                self.order.push_back(key);
+            }
+        }
+        self.len += 1;
+    }
+
+    /// The first that fits, of those whose turn it is among those who may. It stays where it is, but
+    /// others have the next turn.
+    pub fn next(&mut self, may: impl Fn(K) -> bool, fits: impl Fn(&T) -> bool) -> Option<(K, &T)> {
+        let (key, at) = self.turn(may, fits)?;
+        Some((key, self.waiting.get(&key)?.get(at)?))
+    }
+
+    /// The first of those whose turn it is among those who may. It waits no longer.
+    pub fn pop(&mut self, may: impl Fn(K) -> bool) -> Option<(K, T)> {
+        let (key, at) = self.turn(may, |_| true)?;
+        Some((key, self.remove(key, at)?))
+    }
+
+    fn turn(&mut self, may: impl Fn(K) -> bool, fits: impl Fn(&T) -> bool) -> Option<(K, usize)> {
+        let (turn, at) = self.order.iter().enumerate().find_map(|(turn, key)| {
+            let queue = self.waiting.get(key).filter(|_| may(*key))?;
+            Some((turn, queue.iter().position(&fits)?))
+        })?;
+        let key = self.order.remove(turn)?;
+        self.order.push_back(key);
+        Some((key, at))
+    }
+
+    /// Who has most waiting, and how many.
+    pub fn longest(&self) -> Option<(K, usize)> {
+        self.waiting.iter().map(|(key, queue)| (*key, queue.len())).max_by_key(|(_, len)| *len)
+    }
+
+    /// The one that came last of these.
+    pub fn pop_newest(&mut self, key: K) -> Option<T> {
+        self.remove(key, self.len_of(key).checked_sub(1)?)
+    }
+
+    fn remove(&mut self, key: K, at: usize) -> Option<T> {
+        let queue = self.waiting.get_mut(&key)?;
+        let item = queue.remove(at)?;
+        let is_last = queue.is_empty();
+        self.len -= 1;
+        if is_last {
+            self.waiting.remove(&key);
+            self.order.retain(|it| *it != key);
+        }
+        Some(item)
+    }
+
+    /// Takes out all of which this is true.
+    pub fn extract(&mut self, mut is_wanted: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut out = Vec::new();
+        for queue in self.waiting.values_mut() {
+            if queue.iter().any(&mut is_wanted) {
+                let (wanted, rest) = queue.drain(..).partition(&mut is_wanted);
+                *queue = rest;
+                out.extend::<VecDeque<T>>(wanted);
+            }
+        }
+        self.len -= out.len();
+        self.waiting.retain(|_, queue| !queue.is_empty());
+        self.order.retain(|key| self.waiting.contains_key(key));
+        out
+    }
+}
+
+/// Places that may be taken at once. Nobody has more of them than are free: a crowd of one place has
+/// half of them, and whoever comes then finds one.
+#[derive(Debug)]
+pub struct Places<K> {
+    taken: BTreeMap<K, usize>,
+    free: usize,
+}
+
+impl<K: Copy + Ord> Places<K> {
+    /// So many.
+    pub fn new(count: usize) -> Places<K> {
+        Places { taken: BTreeMap::new(), free: count }
+    }
+
+    /// May they have one more?
+    pub fn may(&self, key: K) -> bool {
+        self.taken.get(&key).copied().unwrap_or(0) < self.free
+    }
+
+    /// Nobody may have any.
+    pub fn are_taken(&self) -> bool {
+        self.free == 0
+    }
+
+    /// They have one more.
+    pub fn take(&mut self, key: K) {
+        *self.taken.entry(key).or_default() += 1;
+        self.free -= 1;
+    }
+
+    /// They have one less.
+    pub fn leave(&mut self, key: K) {
+        let Entry::Occupied(mut taken) = self.taken.entry(key) else { return };
+        *taken.get_mut() -= 1;
+        if *taken.get() == 0 {
+            taken.remove();
+        }
+        self.free += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn popped(turns: &mut Turns<char, u32>) -> Vec<(char, u32)> {
+        std::iter::from_fn(|| turns.pop(|_| true)).collect()
+    }
+
+    #[test]
+    fn each_has_its_turn_and_keeps_its_order() {
+        let mut turns = Turns::default();
+        (0..4).for_each(|at| turns.push('a', at));
+        turns.push('b', 10);
+        turns.push('c', 20);
+        turns.push('b', 11);
+        assert_eq!((turns.len(), turns.len_of('a'), turns.longest()), (7, 4, Some(('a', 4))));
+        let order = [('a', 0), ('b', 10), ('c', 20), ('a', 1), ('b', 11), ('a', 2), ('a', 3)];
+        assert_eq!(popped(&mut turns), order);
+        assert!(turns.is_empty() && turns.order.is_empty() && turns.waiting.is_empty());
+    }
+
+    #[test]
+    fn whoever_may_not_keeps_its_turn() {
+        let mut turns = Turns::default();
+        turns.push('a', 1);
+        turns.push('b', 2);
+        assert_eq!(turns.pop(|key| key != 'a'), Some(('b', 2)));
+        turns.push('b', 3);
+        assert_eq!(turns.pop(|_| false), None);
+        assert_eq!(popped(&mut turns), [('a', 1), ('b', 3)]);
+    }
+
+    #[test]
+    fn what_is_looked_at_stays_and_others_are_next() {
+        let mut turns = Turns::default();
+        (0..3).for_each(|at| turns.push('a', at));
+        turns.push('b', 10);
+        assert_eq!(turns.next(|_| true, |it| *it != 0), Some(('a', &1)));
+        assert_eq!(turns.next(|_| true, |_| true), Some(('b', &10)));
+        assert_eq!(turns.next(|_| true, |it| *it > 10), None);
+        assert_eq!(turns.len(), 4);
+    }
+
+    #[test]
+    fn the_newest_goes_and_what_is_over() {
+        let mut turns = Turns::default();
+        (0..4).for_each(|at| turns.push('a', at));
+        turns.push('b', 2);
+        assert_eq!(turns.pop_newest('a'), Some(3));
+        assert_eq!(turns.pop_newest('c'), None);
+        assert_eq!(turns.extract(|it| *it == 2), [2, 2]);
+        assert_eq!((turns.len(), turns.len_of('b')), (2, 0));
+        assert_eq!(popped(&mut turns), [('a', 0), ('a', 1)]);
+    }
+
+    #[test]
+    fn a_crowd_has_half_of_the_places_and_there_is_always_one_for_another() {
+        let mut places = Places::new(8);
+        let mut fill = |key| {
+            let mut count = 0;
+            while places.may(key) {
+                places.take(key);
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(['a', 'b', 'c', 'd', 'e'].map(&mut fill), [4, 2, 1, 1, 0]);
+        (0..4).for_each(|_| places.leave('a'));
+        places.leave('z');
+        assert!(places.may('e') && places.may('b') && !places.are_taken());
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let of = |text: &str| Origin::of(text.parse().expect("an address"));
+        assert_eq!(of("::ffff:127.0.0.1"), of("127.0.0.1"));
+        assert_ne!(of("127.0.0.2"), of("127.0.0.1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8::1"));
+        assert_ne!(of("::1"), of("0.0.0.0"));
+    }
+}
