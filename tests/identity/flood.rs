@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::{none, same_of_both, serve_tokens, start};
 use crate::command::await_that;
 use crate::harness::server::{Program, Server};

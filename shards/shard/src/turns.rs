@@ -63,8 +63,8 @@ impl<K: Copy + Ord, T> Turns<K, T> {
         self.len += 1;
     }
 
-    /// The first that fits, of those whose turn it is among those who may. It stays where it is, but
-    /// others have the next turn.
+    /// The first that fits, of those whose turn it is among those who may. It stays where it is,
+    /// but others have the next turn.
     pub fn next(&mut self, may: impl Fn(K) -> bool, fits: impl Fn(&T) -> bool) -> Option<(K, &T)> {
         let (key, at) = self.turn(may, fits)?;
         Some((key, self.waiting.get(&key)?.get(at)?))
@@ -125,8 +125,8 @@ impl<K: Copy + Ord, T> Turns<K, T> {
     }
 }
 
-/// Places that may be taken at once. Nobody has more of them than are free: a crowd of one place has
-/// half of them, and whoever comes then finds one.
+/// Places that may be taken at once. Nobody has more of them than are free: a crowd has half of
+/// them, and whoever comes then finds one.
 #[derive(Debug)]
 pub struct Places<K> {
     taken: BTreeMap<K, usize>,

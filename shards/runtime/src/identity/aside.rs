@@ -58,8 +58,8 @@ impl<T> Aside<T> {
         self.under_way.keys()
     }
 
-    /// Waits for the token of an account until its time to log in is over. Whoever can't wait, or can
-    /// no longer, if there are too many: one from the address that has most of them.
+    /// Waits for the token of an account until its time to log in is over. Gives who can't wait, or
+    /// can no longer, if there are too many: one from the address that has most of them.
     pub fn add(&mut self, from: Origin, account: String, who: T, until: Instant) -> Option<T> {
         let login = Login { account, who, until };
         let mut crowded = None;
