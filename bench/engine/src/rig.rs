@@ -1,10 +1,14 @@
 //! Shards, the rings between them, and connections whose far end is a counter.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use mesh::{Receiver, Sender};
+use shard::access::{Access, ConnectionTypes, Permissions, Proof, Secret, User};
 use shard::limits::{BATCH_BYTES_MAX, RING_FRAMES};
-use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
+use shard::{
+    AccountId, ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId, account,
+};
 
 /// Frames taken off a ring at once, as the runtime does.
 const FRAMES_AT_ONCE: usize = 16;
@@ -57,7 +61,26 @@ pub struct Rig {
 impl Rig {
     /// Shards with no connections.
     pub fn new(shards: usize) -> Rig {
-        let mut seats: Vec<Seat> = (0..shards).map(|id| Seat::new(id, shards)).collect();
+        Rig::with(shards, &Options::default())
+    }
+
+    /// Shards on which everybody has these permissions.
+    pub fn walled(shards: usize, permissions: Permissions) -> Rig {
+        let mut access = Access::default();
+        access.add_user(User {
+            name: "anybody".into(),
+            proof: Proof::Password(Secret::new("")),
+            account: AccountId::GLOBAL,
+            permissions: Some(Arc::new(permissions)),
+            connection_types: ConnectionTypes::ANY,
+            limits: account::Limits::default(),
+        });
+        assert!(access.let_in_as("anybody"), "the user is there");
+        Rig::with(shards, &Options { access: Arc::new(access), ..Options::default() })
+    }
+
+    fn with(shards: usize, options: &Options) -> Rig {
+        let mut seats: Vec<Seat> = (0..shards).map(|id| Seat::new(id, shards, options)).collect();
         for from in 0..shards {
             for to in (0..shards).filter(|to| *to != from) {
                 let (sender, receiver) = mesh::ring(RING_FRAMES);
@@ -151,11 +174,11 @@ impl Rig {
 }
 
 impl Seat {
-    fn new(id: usize, shards: usize) -> Seat {
+    fn new(id: usize, shards: usize, options: &Options) -> Seat {
         let info = wire::ServerInfo::default();
         let id = ShardId(id as u16);
         Seat {
-            shard: Shard::new(id, shards, Options::default(), info, SEED, 0),
+            shard: Shard::new(id, shards, options.clone(), info, SEED, 0),
             effects: Effects::new(shards),
             inbound: (0..shards).map(|_| None).collect(),
             outbound: (0..shards).map(|_| None).collect(),

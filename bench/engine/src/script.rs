@@ -1,5 +1,7 @@
 //! What clients do, again and again: the rows that are counted.
 
+use shard::access::{Permissions, Rule, RuleSet, Rules};
+
 use crate::rig::{Conn, Rig, Traffic};
 
 /// Bytes of one read, as large as the runtime's.
@@ -66,6 +68,26 @@ pub const GATE: &[Script] = &[
     row("request-50", "Request/reply, 50 in flight", "delivery", 1, 200, |rig| request(rig, 50)),
     row("wild-1k", "1,000 subjects, t.> and 100 narrower", "delivery", 1, 6, |rig| wild(rig, 10)),
     row("wild-100k", "100,000 subjects, the same", "delivery", 1, 1, |rig| wild(rig, 1000)),
+    row("perm-16", "1→1, 16 B, with permissions", "delivery", 1, 20, |rig| {
+        walled(rig);
+        one_to(rig, 1, 0, 16)
+    }),
+    row("perm-128", "1→1, 128 B, with permissions", "delivery", 1, 40, |rig| {
+        walled(rig);
+        one_to(rig, 1, 0, 128)
+    }),
+    row("perm-wide", "1→1, 128 B, a wide subscription", "delivery", 1, 40, |rig| {
+        walled(rig);
+        wide(rig, 1)
+    }),
+    row("perm-100", "1→100, 128 B, wide subscriptions", "delivery", 1, 10, |rig| {
+        walled(rig);
+        wide(rig, 100)
+    }),
+    row("perm-1k", "1,000 subjects, as wild-1k", "delivery", 1, 6, |rig| {
+        walled(rig);
+        wild(rig, 10)
+    }),
     row("churn", "SUB and UNSUB", "act", 1, 20, churn),
     row("visit", "connect, SUB, PING→PONG, leave", "act", 1, 2000, |_| vec![Act::Visit]),
     row("ping-2", "PING→PONG behind a publication, 2 shards", "act", 2, 2000, fenced_ping),
@@ -211,6 +233,28 @@ fn one_to(rig: &mut Rig, subscribers: usize, there: usize, payload: usize) -> Ve
     // A message larger than a read comes in pieces.
     let bytes = full_read(&message);
     bytes.chunks(READ_BYTES).map(|read| Act::Say(publisher, read.to_vec())).collect()
+}
+
+/// From here on everybody may publish and hear much, but not all.
+fn walled(rig: &mut Rig) {
+    let rules = |patterns: &[&str]| {
+        let rule = |text: &&str| Rule::parse(text, false).expect("a pattern");
+        Some(RuleSet::new(&patterns.iter().map(rule).collect::<Vec<_>>()))
+    };
+    let allowed = ["bench.>", "t.*.*", "visit.>", "_INBOX.>"];
+    let publish = Rules { allow: rules(&allowed), deny: rules(&["bench.secret.>", "t.*.secret"]) };
+    let subscribe =
+        Rules { allow: rules(&["bench.>", "t.>"]), deny: rules(&["*.secret.>", "t.*.secret"]) };
+    *rig = Rig::walled(rig.shards(), Permissions { publish, subscribe, responses: None });
+}
+
+/// As [`one_to`], by a pattern: of what it matches, something might be kept from them.
+fn wide(rig: &mut Rig, subscribers: usize) -> Vec<Act> {
+    for _ in 0..subscribers {
+        rig.connect(0, "SUB bench.> 1\r\nPING\r\n");
+    }
+    let publisher = ready(rig, 0);
+    vec![Act::Say(publisher, full_read(&publication("bench.000", "", 128)))]
 }
 
 fn alone(rig: &mut Rig) -> Vec<Act> {

@@ -13,13 +13,14 @@ use crate::batch::{self, Delivery};
 use crate::effect::Effects;
 use crate::ids::ShardId;
 use crate::ids::{AccountId, ConnId};
-use crate::interest::{Cast, Plan, Target, Targets};
+use crate::interest::Plan;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::outbound::Taken;
 use crate::router::Publication;
 use crate::session::login::Admitted;
 use crate::shard::Shard;
 use crate::stall::Publisher;
+use crate::targets::{Cast, Target, Targets};
 
 /// Messages one after the other, each `stride` bytes long with the same control line.
 #[derive(Clone, Copy)]
@@ -185,10 +186,11 @@ impl Shard {
         out: &mut Effects,
     ) {
         for target in &targets.singles {
-            if target.guarded
-                || self.subs.peek(target.sub).max > 0
-                || !self.hand_over_alike(target, alike, out)
-            {
+            // None of them is a request, so there are no replies to be noted.
+            if target.filtered && self.keeps_here(target, alike.subject) {
+                continue;
+            }
+            if self.subs.peek(target.sub).max > 0 || !self.hand_over_alike(target, alike, out) {
                 for publication in alike.publications() {
                     self.deliver(target, &publication, publisher, out);
                 }

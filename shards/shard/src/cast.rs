@@ -12,12 +12,12 @@ use wire::emit;
 
 use crate::effect::Effects;
 use crate::ids::ConnId;
-use crate::interest::{Cast, Targets};
 use crate::limits::{CAST_BYTES_MAX, SHARE_BYTES_MIN};
 use crate::outbound::{Piece, Taken};
 use crate::router::Publication;
 use crate::shard::Shard;
 use crate::stall::Publisher;
+use crate::targets::{Cast, Targets};
 
 /// Messages for a cast that its receivers do not have yet.
 pub(crate) struct Casting {

@@ -18,6 +18,7 @@ use crate::session::client::{Held, Wait};
 use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
+use crate::targets::Listeners;
 
 /// One delivery held.
 struct Promise {
@@ -85,7 +86,8 @@ impl Shard {
         if claim.account.0 as usize >= self.accounts.len() {
             self.ensure_account(claim.account);
         }
-        let plan = self.accounts[claim.account.0 as usize].plan(&claim.subject, &self.subs);
+        let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+        let plan = self.accounts[claim.account.0 as usize].plan(&claim.subject, listeners);
         let Claim { account, subject, queue, conn, from_service } = claim;
         let publisher = Publisher { shard: from, conn };
         let mail = Mail { subject: &subject, publisher, echo: true, from_service };

@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use crate::ids::ShardId;
-use crate::interest::Targets;
 use crate::sid::SubId;
 use crate::subscription::Subscriptions;
+use crate::targets::Targets;
 
 /// Everybody interested in one pattern. Most have one subscription here, or one peer.
 #[derive(Default)]

@@ -9,28 +9,29 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use subject::{PatternId, Sublist};
 
 use crate::account::Bonds;
 use crate::entry::{Entry, Group, PeerWeight, Plain, PlainPeer, Weight, take_out};
-use crate::ids::{AccountId, ConnId, Nanos, ShardId};
-use crate::limits::CAST_MIN;
+use crate::ids::{AccountId, Nanos, ShardId};
 use crate::plans::Plans;
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
 use crate::session::guard::Watch;
-use crate::sid::{Sid, SubId};
-use crate::subscription::{Subscription, Subscriptions};
+use crate::sid::SubId;
+use crate::subscription::Subscriptions;
+use crate::targets::{Listeners, Target, Targets, target};
 
 /// Interest of a shard as its peers know it, for checks: pattern, group, members.
 pub type Wish = (Box<[u8]>, Option<Box<[u8]>>, u32);
 
-/// What to do with one subject, made once and used until interest changes.
+/// What to do with one subject, made once and used until interest or permissions change.
 #[derive(Default)]
 pub(crate) struct Plan {
     /// The subject it is for.
     pub subject: Vec<u8>,
+    /// Of those that are kept, each has its own in its account; never 0.
+    pub id: u64,
     /// In the table, where a change voids it: only then may it be used again.
     pub kept: bool,
     /// It may need a ring.
@@ -54,35 +55,6 @@ pub(crate) struct Plan {
     pub is_choosy: bool,
     /// By name, over all matching patterns.
     pub groups: Vec<GroupPlan>,
-}
-
-/// The plain subscriptions of one pattern.
-#[derive(Default)]
-pub(crate) struct Targets {
-    /// Those to deliver to one by one.
-    pub singles: Vec<Target>,
-    /// Those that can share what they are sent.
-    pub casts: Vec<Rc<Cast>>,
-    /// No connection is among them twice.
-    is_apart: bool,
-    /// Shadows of other accounts' subscriptions.
-    pub imported: Vec<Target>,
-}
-
-/// Many subscriptions without a limit that go by the same sid.
-pub(crate) struct Cast {
-    pub sid: Sid,
-    pub targets: Vec<Target>,
-}
-
-/// A subscription to deliver to.
-#[derive(Clone)]
-pub(crate) struct Target {
-    pub conn: ConnId,
-    pub sub: SubId,
-    pub sid: Sid,
-    /// Some of it may be kept from it, or its replies are noted.
-    pub guarded: bool,
 }
 
 /// One queue group: exactly one of its members gets the message.
@@ -276,6 +248,11 @@ impl Account {
         }
     }
 
+    /// What some connection may see has changed: all plans are void.
+    pub fn forget_plans(&mut self) {
+        self.plans.forget_all();
+    }
+
     /// Gives the account other ties. Plans made under the old ones are void.
     pub fn tie(&mut self, ties: Option<Rc<Bonds>>) {
         let streams = |ties: &Option<Rc<Bonds>>| ties.as_ref().map(|ties| ties.streams.clone());
@@ -319,16 +296,32 @@ impl Account {
     }
 
     /// What to do with a publication on this subject.
-    pub fn plan(&mut self, subject: &[u8], subs: &Subscriptions) -> Rc<Plan> {
+    pub fn plan(&mut self, subject: &[u8], listeners: Listeners<'_>) -> Rc<Plan> {
+        let hash = self.hash(subject);
+        self.known_plan(hash, subject).unwrap_or_else(|| self.new_plan(hash, subject, listeners))
+    }
+
+    /// What the table of plans knows a subject by.
+    #[inline]
+    pub fn hash(&self, subject: &[u8]) -> u64 {
+        self.plans.hash(subject)
+    }
+
+    /// The plan for a subject, if there is one.
+    #[inline]
+    pub fn known_plan(&mut self, hash: u64, subject: &[u8]) -> Option<Rc<Plan>> {
+        let plan = self.plans.find(hash, subject)?.clone();
         self.figures.matches += 1;
-        let hash = self.plans.hash(subject);
-        if let Some(plan) = self.plans.find(hash, subject) {
-            self.figures.plan_hits += 1;
-            return plan.clone();
-        }
+        self.figures.plan_hits += 1;
+        Some(plan)
+    }
+
+    /// A plan for a subject that has none.
+    pub fn new_plan(&mut self, hash: u64, subject: &[u8], listeners: Listeners<'_>) -> Rc<Plan> {
+        self.figures.matches += 1;
         let mut plan = self.plans.blank(hash, subject);
         let made = Rc::get_mut(&mut plan).expect("nobody else has a blank plan");
-        self.make_plan(made, subs);
+        self.make_plan(made, listeners);
         let figures = &mut self.figures;
         figures.plans_made += 1;
         let locals: usize = plan.locals.iter().map(|targets| targets.len()).sum();
@@ -345,7 +338,7 @@ impl Account {
         plan.account == self.id && self.plans.is_current(plan)
     }
 
-    fn make_plan(&mut self, plan: &mut Plan, subs: &Subscriptions) {
+    fn make_plan(&mut self, plan: &mut Plan, listeners: Listeners<'_>) {
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.table.matches(&plan.subject, &mut matched);
@@ -353,15 +346,18 @@ impl Account {
         for id in &matched {
             let entry = &self.table[*id];
             if !entry.plain().is_empty() {
-                let targets =
-                    entry.targets.get_or_init(|| Rc::new(Targets::of(entry.plain(), subs)));
-                plan.locals.push(targets.clone());
+                let all = || Rc::new(Targets::of(entry.plain(), listeners, false));
+                let targets = entry.targets.get_or_init(all);
+                plan.locals.push(match plan.kept && targets.filtered {
+                    true => targets.of_subject(entry.plain(), &plan.subject, listeners),
+                    false => targets.clone(),
+                });
             }
             plan.peers.extend(entry.peers().iter().map(|peer| peer.shard));
             let unsure = entry.peers().iter().filter(|peer| peer.unsure).map(|peer| peer.shard);
             plan.unsure_peers.extend(unsure);
             for group in entry.groups() {
-                plan.add_group(group, subs);
+                plan.add_group(group, listeners);
             }
         }
         plan.peers.sort_unstable();
@@ -433,7 +429,7 @@ impl Account {
 }
 
 impl Plan {
-    fn add_group(&mut self, group: &Group, subs: &Subscriptions) {
+    fn add_group(&mut self, group: &Group, listeners: Listeners<'_>) {
         let at = match self.groups.iter().position(|known| known.name == group.name) {
             Some(at) => at,
             None => {
@@ -447,8 +443,15 @@ impl Plan {
             }
         };
         let plan = &mut self.groups[at];
-        plan.members.extend(group.members.iter().map(|sub| target(*sub, subs)));
-        plan.leaving.extend(group.leaving.iter().map(|sub| target(*sub, subs)));
+        let (kept, subject) = (self.kept, &self.subject);
+        plan.members.extend(group.members.iter().map(|sub| {
+            let target = target(*sub, listeners.subs);
+            match kept && target.filtered && !listeners.keeps(*sub, subject) {
+                true => listeners.unfiltered(target),
+                false => target,
+            }
+        }));
+        plan.leaving.extend(group.leaving.iter().map(|sub| target(*sub, listeners.subs)));
         for peer in &group.peers {
             match plan.peers.iter_mut().find(|known| known.shard == peer.shard) {
                 Some(known) => {
@@ -460,61 +463,4 @@ impl Plan {
             }
         }
     }
-}
-
-impl Targets {
-    fn of(plain: &[SubId], subs: &Subscriptions) -> Targets {
-        let all = plain.iter().map(|sub| target(*sub, subs));
-        if plain.len() < CAST_MIN && !plain.iter().any(|sub| subs.peek(*sub).import().is_some()) {
-            return Targets { singles: all.collect(), is_apart: true, ..Targets::default() };
-        }
-        let mut targets = Targets::default();
-        let mut by_sid: HashMap<Sid, usize, FixedState> =
-            HashMap::with_hasher(FixedState::default());
-        let mut sets: Vec<Vec<Target>> = Vec::new();
-        for target in all {
-            let subscription = subs.peek(target.sub);
-            if subscription.import().is_some() {
-                targets.imported.push(target);
-                continue;
-            }
-            if target.guarded || subscription.max > 0 {
-                targets.singles.push(target);
-                continue;
-            }
-            let at = *by_sid.entry(target.sid.clone()).or_insert_with(|| {
-                sets.push(Vec::new());
-                sets.len() - 1
-            });
-            sets[at].push(target);
-        }
-        for set in sets {
-            match set.first() {
-                Some(first) if set.len() >= CAST_MIN => {
-                    targets.casts.push(Rc::new(Cast { sid: first.sid.clone(), targets: set }));
-                }
-                _ => targets.singles.extend(set),
-            }
-        }
-        let mut conns: Vec<ConnId> = targets.iter().map(|target| target.conn).collect();
-        conns.sort_unstable();
-        targets.is_apart =
-            targets.imported.is_empty() && conns.windows(2).all(|pair| pair[0] != pair[1]);
-        targets
-    }
-
-    fn len(&self) -> usize {
-        let casts = self.casts.iter().map(|cast| cast.targets.len()).sum::<usize>();
-        self.singles.len() + casts + self.imported.len()
-    }
-
-    /// All of them, but for the shadows.
-    pub fn iter(&self) -> impl Iterator<Item = &Target> {
-        self.singles.iter().chain(self.casts.iter().flat_map(|cast| &cast.targets))
-    }
-}
-
-pub(crate) fn target(sub: SubId, subs: &Subscriptions) -> Target {
-    let Subscription { conn, sid, guarded, .. } = subs.peek(sub);
-    Target { conn: *conn, sub, sid: sid.clone(), guarded: *guarded }
 }

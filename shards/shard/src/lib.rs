@@ -33,6 +33,7 @@ mod shard;
 mod sid;
 mod stall;
 mod subscription;
+mod targets;
 mod timers;
 mod top;
 mod tracing;

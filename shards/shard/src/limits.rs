@@ -48,10 +48,11 @@ pub const CHECKS_MAX: usize = 64;
 /// sends more.
 pub const UNCHECKED_BYTES_MAX: usize = 4 * 1024;
 
-/// Decisions about subjects that one connection remembers, and the longest subject of one, bytes.
-pub const DECIDED_MAX: usize = 128;
-/// See [`DECIDED_MAX`].
-pub const DECIDED_BYTES_MAX: usize = 256;
+/// Subjects of which one connection remembers whether it may publish there; a power of two.
+pub const DECIDED_MAX: usize = 8192;
+/// Subscriptions of one pattern up to which a subject has a list of its own of those that may see
+/// it, if some may not. Of more, each is asked for each message.
+pub const OWN_TARGETS_MAX: usize = 64;
 /// Requests that one connection may still answer; the oldest is forgotten first.
 pub const REPLIES_MAX: usize = 4096;
 /// Connections and subscriptions looked at in one turn after access has changed.

@@ -22,6 +22,8 @@ pub(crate) struct Plans {
     seen: Vec<u32>,
     /// The last plan that was not kept: its memory serves the next.
     spare: Option<Rc<Plan>>,
+    /// The id of the last plan that was kept.
+    last_id: u64,
     /// Counts changes that may concern any subject.
     generation: u64,
 }
@@ -35,6 +37,7 @@ impl Plans {
             remembers,
             seen: Vec::new(),
             spare: None,
+            last_id: 0,
             generation: 0,
         }
     }
@@ -108,6 +111,8 @@ impl Plans {
             blank.clear();
             blank.subject.extend_from_slice(subject);
             blank.kept = kept;
+            self.last_id += u64::from(kept);
+            blank.id = self.last_id;
             blank.generation = self.generation;
         }
         plan

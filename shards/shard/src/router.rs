@@ -5,7 +5,7 @@ use std::rc::Rc;
 use wire::{Pub, emit, error_text};
 
 use crate::batch::{self, Delivery};
-use crate::interest::{Plan, Target, target};
+use crate::interest::Plan;
 use crate::outbound::Taken;
 use crate::report::Event;
 use crate::session::client::{Flow, Held};
@@ -13,6 +13,7 @@ use crate::session::guard::Right;
 use crate::session::login::Admitted;
 use crate::sid::SubId;
 use crate::stall::Publisher;
+use crate::targets::{Listeners, Target, target};
 use crate::{AccountId, ConnId, Effects, Shard, ShardId};
 
 /// A message on its way, in slices of whatever it came in.
@@ -147,13 +148,12 @@ impl Shard {
         if self.is_tied(conn, op.subject) {
             return self.publish_tied(conn, op, out);
         }
-        let right = self.right(conn, op.subject);
-        if right == Right::Never {
+        let (right, plan) = self.look_up(conn, op.subject);
+        let Some(plan) = plan else {
             self.admit(conn, op, op.subject, right, out);
             self.give_up_claims(conn, out);
             return Flow::Done;
-        }
-        let Some(plan) = self.plan(conn, op.subject, right) else { return Flow::Done };
+        };
         if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, &plan, out) {
             return Flow::Again;
         }
@@ -203,7 +203,7 @@ impl Shard {
     pub(crate) fn right(&mut self, conn: ConnId, subject: &[u8]) -> Right {
         let now = self.now;
         let Some(client) = self.client(conn) else { return Right::Never };
-        client.guard.as_mut().map_or(Right::Always, |guard| guard.right(subject, now))
+        client.guard.as_ref().map_or(Right::Always, |guard| guard.right(subject, now))
     }
 
     /// Does its publisher want to know if nobody gets it?
@@ -211,22 +211,39 @@ impl Shard {
         !op.reply.is_empty() && self.client(conn).is_some_and(|client| client.connect.no_responders)
     }
 
-    /// The plan for a subject: this connection's last one, or the account's. A connection's last
-    /// plan is only ever for a subject it may publish to until its permissions change.
+    /// May this connection publish to a subject, and if so, who gets it? A connection's last plan is
+    /// only ever for a subject it may publish to until its permissions change.
     #[inline]
-    fn plan(&mut self, conn: ConnId, subject: &[u8], right: Right) -> Option<Rc<Plan>> {
-        let client = self.clients[conn.index()].as_mut()?;
+    fn look_up(&mut self, conn: ConnId, subject: &[u8]) -> (Right, Option<Rc<Plan>>) {
+        let now = self.now;
+        let client = self.clients.get_mut(conn.index()).and_then(Option::as_deref_mut);
+        let Some(client) = client else { return (Right::Never, None) };
         let account = &mut self.accounts[client.account.0 as usize];
         if let Some(plan) = &client.last_plan
             && *plan.subject == *subject
             && account.is_current(plan)
         {
-            return Some(plan.clone());
+            return (Right::Always, Some(plan.clone()));
         }
-        let plan = account.plan(subject, &self.subs);
-        let keep = right == Right::Always && plan.kept;
-        client.last_plan = keep.then(|| plan.clone());
-        Some(plan)
+        let hash = account.hash(subject);
+        let known = account.known_plan(hash, subject);
+        let right = match (&mut client.guard, &known) {
+            (None, _) => Right::Always,
+            (Some(guard), Some(plan)) => guard.right_by_plan(plan.id, subject, now),
+            (Some(guard), None) => guard.right(subject, now),
+        };
+        if right == Right::Never {
+            return (right, None);
+        }
+        let plan = known.unwrap_or_else(|| {
+            let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+            account.new_plan(hash, subject, listeners)
+        });
+        if let Some(Some(client)) = self.clients.get_mut(conn.index()) {
+            let keep = right == Right::Always && plan.kept;
+            client.last_plan = keep.then(|| plan.clone());
+        }
+        (right, Some(plan))
     }
 
     /// A ring this publication may need is full: its connection waits.
@@ -440,7 +457,8 @@ impl Shard {
         {
             return plan.clone();
         }
-        let plan = account.plan(publication.subject, &self.subs);
+        let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+        let plan = account.plan(publication.subject, listeners);
         if plan.kept {
             *last = Some((id, plan.clone()));
         }
@@ -490,7 +508,7 @@ impl Shard {
             && subscription.has_room()
             && !(from_service && subscription.import().is_some())
             && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
-            && !(target.guarded && self.keeps(target, mail.subject))
+            && !(target.filtered && self.keeps(target, mail.subject))
     }
 
     /// Appends the message to what waits for one subscription. False if it can't have it.
@@ -517,7 +535,7 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        if self.keeps_here(target, publication.subject)
+        if (target.filtered && self.keeps_here(target, publication.subject))
             || !self.subs.peek(target.sub).has_room()
             || !self.hand_over(target, publication, publisher, out)
         {
@@ -555,10 +573,11 @@ impl Shard {
     }
 
     /// As [`Shard::keeps`], by the subject that the subscription's connection would see.
-    fn keeps_here(&mut self, target: &Target, subject: &[u8]) -> bool {
-        let queue = self.subs.peek(target.sub).queue().cloned();
-        let Some(client) = self.client(target.conn) else { return true };
-        client.guard.as_mut().is_some_and(|guard| guard.keeps(subject, queue.as_deref()))
+    pub(crate) fn keeps_here(&self, target: &Target, subject: &[u8]) -> bool {
+        let queue = self.subs.peek(target.sub).queue().map(|queue| &**queue);
+        let client = self.clients.get(target.conn.index()).and_then(Option::as_deref);
+        let Some(client) = client.filter(|client| client.conn == target.conn) else { return true };
+        client.guard.as_ref().is_some_and(|guard| guard.keeps(subject, queue))
     }
 
     /// A peer sent it before it could know of a limit: better one too many than one lost.
@@ -571,7 +590,7 @@ impl Shard {
     ) -> bool {
         members.iter().any(|target| {
             let taken = self.subs.peek(target.sub).limit_open
-                && !(target.guarded && self.keeps(target, publication.subject))
+                && !(target.filtered && self.keeps(target, publication.subject))
                 && self.hand_over(target, publication, publisher, out);
             if taken && target.guarded {
                 self.note_asked(target, publication.reply);
@@ -693,12 +712,10 @@ impl Shard {
             return;
         }
         let account = &mut self.accounts[publication.account.0 as usize];
-        let plan = account.plan(publication.reply, &self.subs);
-        let Some(target) =
-            plan.locals.iter().flat_map(|t| t.iter()).find(|target| target.conn == conn)
-        else {
-            return;
-        };
+        let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+        let plan = account.plan(publication.reply, listeners);
+        let mut all = plan.locals.iter().flat_map(|t| t.iter().chain(&t.kept));
+        let Some(target) = all.find(|target| target.conn == conn) else { return };
         let Publication { subject, reply, .. } = *publication;
         let sid = target.sid.clone();
         self.write(conn, out, |bytes| emit::no_responders(bytes, subject, sid.as_bytes(), reply));

@@ -7,10 +7,10 @@ use wire::{ClientOp, Connect};
 use crate::access::CALLOUT_SUBJECT;
 use crate::effect::Effects;
 use crate::ids::ConnId;
-use crate::interest::Target;
 use crate::report::{Event, Note, REFUSED};
 use crate::router::Publication;
 use crate::shard::Shard;
+use crate::targets::Target;
 
 /// What log lines call a connection, where that is not what it is like now.
 #[derive(Clone, Debug, Default)]

@@ -309,6 +309,86 @@ fn subscriptions_end_that_are_no_longer_allowed() {
     bus.assert_replicated();
 }
 
+/// What was decided while permissions were others holds no more, neither who may publish nor who
+/// may see it: as one of two, as the only one, and as a group.
+#[test]
+fn what_was_decided_is_decided_anew_when_permissions_change() {
+    for (shards, others) in [(1, 0), (1, 1), (1, 3), (2, 1)] {
+        let open = restricted(allowed(&["p.*"], &["p.no"]), allowed(&["c.>"], &["c.no"]));
+        let mut bus = with(shards, open.clone());
+        let (bound, free) =
+            (login(&mut bus, shards - 1, "a", "p"), login(&mut bus, 0, "free", "p"));
+        let others: Vec<_> =
+            (0..others).map(|_| login(&mut bus, shards - 1, "free", "p")).collect();
+        for other in &others {
+            bus.send(*other, "SUB c.* 1\r\n");
+        }
+        bus.send(bound, "SUB c.* 1\r\nSUB c.> crew 2\r\nPING\r\n");
+        assert_eq!(bus.take(bound), "PONG\r\n");
+        bus.send(free, "SUB p.* 1\r\nPING\r\n");
+        assert_eq!(bus.take(free), "PONG\r\n");
+        let said = |pattern: &str, subject: &str| format!("{pattern} {subject} 1 0\r\n\r\n");
+        let closed = restricted(allowed(&["p.*"], &["p.yes"]), allowed(&["c.>"], &["c.yes"]));
+        let mut before = open.clone();
+        for (access, right, wrong) in
+            [(&open, "yes", "no"), (&closed, "no", "yes"), (&open, "yes", "no")]
+        {
+            let mut after = access.clone();
+            after.recognise(&before);
+            bus.tell(&Ask::Access(Arc::new(after)));
+            // Looked at by those who have not been looked at themselves yet.
+            bus.post(free, format!("PUB c.{wrong} 0\r\n\r\nPUB c.{right} 0\r\n\r\n").as_bytes());
+            bus.settle();
+            for id in others.iter().chain([&bound, &free]) {
+                bus.take(*id);
+            }
+            before = access.clone();
+            for _ in 0..3 {
+                bus.send(free, &format!("PUB c.{right} 0\r\n\r\nPUB c.{wrong} 0\r\n\r\n"));
+                let got = bus.take(bound);
+                let mut copies: Vec<&str> = got.split_inclusive("0\r\n\r\n").collect();
+                copies.sort_unstable();
+                let wanted =
+                    [said("MSG", &format!("c.{right}")), format!("MSG c.{right} 2 0\r\n\r\n")];
+                assert_eq!(copies, wanted);
+                for other in &others {
+                    let all =
+                        said("MSG", &format!("c.{right}")) + &said("MSG", &format!("c.{wrong}"));
+                    assert_eq!(bus.take(*other), all);
+                }
+                bus.send(bound, &format!("PUB p.{right} 0\r\n\r\nPUB p.{wrong} 0\r\n\r\n"));
+                assert_eq!(bus.take(free), said("MSG", &format!("p.{right}")));
+                let refused =
+                    format!("-ERR 'Permissions Violation for Publish to \"p.{wrong}\"'\r\n");
+                assert_eq!(bus.take(bound), refused);
+            }
+        }
+    }
+}
+
+/// Of runs of messages that are alike, none goes to who may not see them.
+#[test]
+fn a_run_is_kept_as_one_message_is() {
+    for shards in [1, 2] {
+        let access = restricted(Rules::default(), allowed(&[], &["c.no"]));
+        let mut bus = with(shards, access);
+        let free = login(&mut bus, 0, "free", "p");
+        // More than have a list of their own, so that each is asked.
+        let bound: Vec<_> = (0..70).map(|_| login(&mut bus, shards - 1, "a", "p")).collect();
+        let open = login(&mut bus, shards - 1, "free", "p");
+        for id in bound.iter().chain([&open]) {
+            bus.send(*id, "SUB c.* 1\r\n");
+        }
+        let (run, other) = ("PUB c.no 1\r\nx\r\n".repeat(5), "PUB c.x 1\r\nx\r\n".repeat(5));
+        bus.send(free, &format!("{run}{other}"));
+        let (no, yes) = ("MSG c.no 1 1\r\nx\r\n".repeat(5), "MSG c.x 1 1\r\nx\r\n".repeat(5));
+        for id in bound {
+            assert_eq!(bus.take(id), yes);
+        }
+        assert_eq!(bus.take(open), no + &yes);
+    }
+}
+
 /// What peers sent before they could know of its limit is one too many, not one too few.
 #[test]
 fn a_member_beyond_its_limit_may_answer_what_it_gets() {

@@ -165,17 +165,15 @@ impl RuleSet {
 
     /// Is some rule about the subject about anybody? About this group? Is any about some group?
     fn about(&self, subject: &[u8], queue: Option<&[u8]>) -> About {
-        let mut found = Vec::new();
-        self.table.matches(subject, &mut found);
         let mut about = About::default();
-        for id in found {
+        self.table.visit(subject, |id| {
             let queues = &self.table[id];
             about.anybody |= queues.any;
             about.groups |= !queues.named.is_empty();
             about.this_group |= queue.is_some_and(|queue| {
                 queues.named.iter().any(|name| **name == *queue || subject::covers(name, queue))
             });
-        }
+        });
         about
     }
 

@@ -12,6 +12,7 @@ use crate::ids::{AccountId, ConnId, Nanos};
 use crate::interest::Plan;
 use crate::router::Publication;
 use crate::shard::Shard;
+use crate::targets::Listeners;
 
 /// A request that is measured.
 pub(crate) struct Asking {
@@ -145,7 +146,7 @@ impl Shard {
         out: &mut Effects,
     ) {
         let table = &mut self.accounts[account.0 as usize];
-        let plan = table.plan(subject, &self.subs);
+        let plan = table.plan(subject, Listeners { subs: &self.subs, clients: &self.clients });
         if crosses_full_lane(&plan, out) {
             self.figures.dropped_internal += 1;
             return;

@@ -17,6 +17,7 @@ use crate::router::{Pick, Publication, Way};
 use crate::session::client::{Flow, Wait};
 use crate::session::guard::Right;
 use crate::shard::Shard;
+use crate::targets::Listeners;
 use subject::Choice;
 
 /// One way of a publication.
@@ -172,7 +173,8 @@ impl Shard {
     }
 
     fn leg(&mut self, account: AccountId, subject: Vec<u8>, by: By, parent: usize) -> Leg {
-        let plan = self.accounts[account.0 as usize].plan(&subject, &self.subs);
+        let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+        let plan = self.accounts[account.0 as usize].plan(&subject, listeners);
         Leg {
             account,
             subject,

@@ -9,13 +9,13 @@ use subject::{covers, has_wildcard};
 
 use super::StreamImport;
 use crate::effect::Effects;
-use crate::interest::Target;
 use crate::router::Publication;
 use crate::session::guard::Watch;
 use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
 use crate::subscription::Subscription;
+use crate::targets::Target;
 
 impl StreamImport {
     /// The pattern that a subscription to `pattern` here needs there; none if it gets nothing.

@@ -1,5 +1,5 @@
-//! What one connection may publish and be sent: its user's permissions, and what was decided of
-//! late.
+//! What one connection may publish and be sent: its user's permissions, and what was decided by
+//! them. With other permissions it gets another guard.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::access::{Permissions, Responses};
 use crate::ids::Nanos;
-use crate::limits::{DECIDED_BYTES_MAX, DECIDED_MAX, REPLIES_MAX};
+use crate::limits::{DECIDED_MAX, REPLIES_MAX};
 
 /// May a message be published?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,30 +33,42 @@ pub(crate) struct Watch {
 /// The permissions of one connection. A connection without a guard may do anything.
 pub(crate) struct Guard {
     pub permissions: Arc<Permissions>,
-    publications: Decisions,
-    deliveries: Decisions,
+    publications: Decided,
     replies: Replies,
 }
 
+/// Decisions there is room for at first.
+const DECIDED_MIN: usize = 16;
+
 impl Guard {
     pub fn new(permissions: Arc<Permissions>) -> Guard {
-        Guard {
-            permissions,
-            publications: Decisions::default(),
-            deliveries: Decisions::default(),
-            replies: Replies::default(),
-        }
+        Guard { permissions, publications: Decided::default(), replies: Replies::default() }
     }
 
     /// May it publish to this subject now?
-    pub fn right(&mut self, subject: &[u8], now: Nanos) -> Right {
+    pub fn right(&self, subject: &[u8], now: Nanos) -> Right {
+        let permissions = &self.permissions;
+        if permissions.publish.are_empty() || permissions.may_publish(subject) {
+            return Right::Always;
+        }
+        self.right_to_answer(subject, now)
+    }
+
+    /// As [`Guard::right`], for a subject that has a plan of this number in the connection's
+    /// account.
+    #[inline]
+    pub fn right_by_plan(&mut self, plan: u64, subject: &[u8], now: Nanos) -> Right {
         let permissions = &self.permissions;
         if permissions.publish.are_empty()
-            || self.publications.of(subject, None, || permissions.may_publish(subject))
+            || self.publications.of(plan, || permissions.may_publish(subject))
         {
             return Right::Always;
         }
-        match permissions.responses {
+        self.right_to_answer(subject, now)
+    }
+
+    fn right_to_answer(&self, subject: &[u8], now: Nanos) -> Right {
+        match self.permissions.responses {
             Some(responses) if self.replies.are_open(subject, responses, now) => Right::Response,
             _ => Right::Never,
         }
@@ -70,11 +82,13 @@ impl Guard {
     }
 
     /// Is a message on this subject kept from a subscription in this group?
-    pub fn keeps(&mut self, subject: &[u8], queue: Option<&[u8]>) -> bool {
-        let permissions = &self.permissions;
-        let rules = &permissions.subscribe;
-        !rules.are_empty()
-            && self.deliveries.of(subject, queue, || permissions.keeps_from(subject, queue))
+    pub fn keeps(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        !self.permissions.subscribe.are_empty() && self.permissions.keeps_from(subject, queue)
+    }
+
+    /// Are the replies to what it is sent noted?
+    pub fn notes_replies(&self) -> bool {
+        self.permissions.responses.is_some()
     }
 
     /// How must what this subscription gets be looked at?
@@ -93,33 +107,62 @@ impl Guard {
     }
 }
 
-/// The latest decisions about subjects.
+/// What was decided about subjects, by the number of their plan. Each has two places; where both
+/// are taken and there can't be more, it takes the first.
 #[derive(Default)]
-struct Decisions {
-    known: HashMap<Box<[u8]>, bool, FixedState>,
-    key: Vec<u8>,
+struct Decided {
+    /// The plan's number and the decision in the lowest bit; 0 is nothing. A power of two of them,
+    /// or none.
+    places: Vec<u64>,
 }
 
-impl Decisions {
-    fn of(&mut self, subject: &[u8], queue: Option<&[u8]>, decide: impl FnOnce() -> bool) -> bool {
-        self.key.clear();
-        self.key.extend_from_slice(subject);
-        if let Some(queue) = queue {
-            // No subject has a blank.
-            self.key.push(b' ');
-            self.key.extend_from_slice(queue);
-        }
-        if let Some(decided) = self.known.get(&self.key[..]) {
-            return *decided;
+impl Decided {
+    #[inline]
+    fn of(&mut self, plan: u64, decide: impl FnOnce() -> bool) -> bool {
+        let at = self.at(plan);
+        for place in [at, at ^ 1] {
+            if let Some(known) = self.places.get(place)
+                && *known >> 1 == plan
+            {
+                return *known & 1 == 1;
+            }
         }
         let decided = decide();
-        if self.key.len() <= DECIDED_BYTES_MAX {
-            if self.known.len() >= DECIDED_MAX {
-                self.known.clear();
-            }
-            self.known.insert(self.key[..].into(), decided);
-        }
+        self.note(plan << 1 | u64::from(decided));
         decided
+    }
+
+    #[inline]
+    fn at(&self, plan: u64) -> usize {
+        // Plans that were made one after the other do not meet.
+        let spread = plan.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (spread >> 32) as usize & self.places.len().wrapping_sub(1)
+    }
+
+    #[cold]
+    fn note(&mut self, decided: u64) {
+        while !self.put(decided) {
+            if self.places.len() == DECIDED_MAX {
+                let at = self.at(decided >> 1);
+                self.places[at] = decided;
+                return;
+            }
+            let len = (2 * self.places.len()).max(DECIDED_MIN);
+            for known in std::mem::replace(&mut self.places, vec![0; len]) {
+                // Those that meet again are decided anew.
+                self.put(known);
+            }
+        }
+    }
+
+    /// False if there is no room for it.
+    fn put(&mut self, decided: u64) -> bool {
+        let at = self.at(decided >> 1);
+        let free = [at, at ^ 1].into_iter().find(|at| self.places.get(*at) == Some(&0));
+        if let Some(at) = free {
+            self.places[at] = decided;
+        }
+        free.is_some()
     }
 }
 
@@ -163,5 +206,38 @@ impl Replies {
             responses.max.is_none_or(|max| reply.answers < max)
                 && responses.expires_ns.is_none_or(|ns| now - reply.since <= ns)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_are_made_once_each_and_never_mixed_up() {
+        let mut decided = Decided::default();
+        for plan in 1..=5000_u64 {
+            assert_eq!(decided.of(plan, || plan % 3 == 0), plan % 3 == 0);
+        }
+        let mut anew = 0;
+        for plan in 1..=5000_u64 {
+            let again = decided.of(plan, || {
+                anew += 1;
+                plan % 3 == 0
+            });
+            assert_eq!(again, plan % 3 == 0);
+        }
+        assert!(anew < 50, "{anew} were forgotten");
+    }
+
+    #[test]
+    fn decisions_are_bounded() {
+        let mut decided = Decided::default();
+        for plan in 1..10 * DECIDED_MAX as u64 {
+            let odd = plan.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8;
+            assert_eq!(decided.of(odd, || odd % 2 == 0), odd % 2 == 0);
+            assert_eq!(decided.of(odd, || unreachable!("just decided")), odd % 2 == 0);
+        }
+        assert_eq!(decided.places.len(), DECIDED_MAX);
     }
 }

@@ -464,6 +464,7 @@ impl Shard {
     pub(crate) fn come_in(&mut self, conn: ConnId, user: Option<Arc<User>>) {
         let Some(client) = self.client(conn) else { return };
         client.standing = Standing::In;
+        let (before, has_subs) = (client.account, client.sids.len() > 0);
         client.account = user.as_ref().map_or(AccountId::GLOBAL, |user| user.account);
         client.last_plan = None;
         let permissions = user.as_ref().and_then(|user| user.permissions.clone());
@@ -478,6 +479,10 @@ impl Shard {
         }
         client.identity.user = user;
         self.ensure_accounts();
+        if has_subs {
+            // What it may see was decided where plans were made.
+            self.accounts[before.0 as usize].forget_plans();
+        }
     }
 
     /// The one answer to every kind of failure.

@@ -18,6 +18,7 @@ use crate::router::Publication;
 use crate::shard::Shard;
 use crate::sid::Sid;
 use crate::subscription::Subscription;
+use crate::targets::Listeners;
 
 /// Sayings that may wait for room in a ring; more are dropped, the newest first.
 const SAYINGS_MAX: usize = 1024;
@@ -183,7 +184,8 @@ impl Shard {
         out: &mut Effects,
     ) {
         let Publication { account, subject, .. } = *publication;
-        let plan = self.accounts[account.0 as usize].plan(subject, &self.subs);
+        let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+        let plan = self.accounts[account.0 as usize].plan(subject, listeners);
         let picks = self.pick_at_once(conn, account, subject, &plan);
         self.fan_out(conn, publication, &plan, &picks, 0, out);
     }
@@ -272,7 +274,8 @@ impl Shard {
             return true;
         }
         let Some(table) = self.accounts.get_mut(account.0 as usize) else { return false };
-        let plan = table.plan(subject.as_bytes(), &self.subs);
+        let plan =
+            table.plan(subject.as_bytes(), Listeners { subs: &self.subs, clients: &self.clients });
         plan.crosses || !plan.locals.is_empty() || !plan.groups.is_empty()
     }
 

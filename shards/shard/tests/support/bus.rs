@@ -118,10 +118,15 @@ impl Bus {
 
     /// The control plane asks every shard for the same.
     pub fn ask(&mut self, ask: &Ask) {
+        self.tell(ask);
+        self.settle();
+    }
+
+    /// As [`Bus::ask`], but what follows from it has not happened yet.
+    pub fn tell(&mut self, ask: &Ask) {
         for shard in 0..self.shards.len() {
             self.step(shard, Input::Ask(ask.clone()));
         }
-        self.settle();
     }
 
     pub fn is_closed(&self, id: Id) -> bool {

@@ -130,12 +130,18 @@ impl<T> Sublist<T> {
     /// `*`.
     #[inline]
     pub fn matches(&self, subject: &[u8], out: &mut Vec<PatternId>) {
+        self.visit(subject, |id| out.push(id));
+    }
+
+    /// As [`Sublist::matches`], one after the other.
+    #[inline]
+    pub fn visit(&self, subject: &[u8], mut visit: impl FnMut(PatternId)) {
         if let Some(id) = self.literals.find(subject, &self.slab) {
-            out.push(PatternId(id));
+            visit(PatternId(id));
         }
         if !self.trie.is_empty() {
             let _ = self.trie.walk(subject, &mut |id| {
-                out.push(PatternId(id));
+                visit(PatternId(id));
                 ControlFlow::Continue(())
             });
         }
