@@ -211,8 +211,8 @@ impl Shard {
         !op.reply.is_empty() && self.client(conn).is_some_and(|client| client.connect.no_responders)
     }
 
-    /// May this connection publish to a subject, and if so, who gets it? A connection's last plan is
-    /// only ever for a subject it may publish to until its permissions change.
+    /// May this connection publish to a subject, and if so, who gets it? A connection's last plan
+    /// is only ever for a subject it may publish to until its permissions change.
     #[inline]
     fn look_up(&mut self, conn: ConnId, subject: &[u8]) -> (Right, Option<Rc<Plan>>) {
         let now = self.now;

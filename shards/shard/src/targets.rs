@@ -1,7 +1,7 @@
 //! The subscriptions that a message is delivered to.
 //!
-//! What a connection may see is decided where a plan is made, so that a delivery need not ask. Plans
-//! are void when permissions change.
+//! What a connection may see is decided where a plan is made, so that a delivery need not ask.
+//! Plans are void when permissions change.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
