@@ -21,7 +21,7 @@ use crate::listener::Listener;
 use crate::logins::Work;
 use crate::notes;
 use crate::process;
-use crate::ring::{Completion, Op, Ring, Tag};
+use crate::ring::{Completion, Op, Ring};
 
 /// Completions looked at in one turn.
 const COMPLETIONS_PER_TURN: usize = 512;
@@ -273,7 +273,7 @@ impl<E: Engine> Driver<E> {
 
     /// Shutting down, and done with it.
     fn is_over(&self) -> bool {
-        let accepting = self.listener.as_ref().is_some_and(Listener::is_armed);
+        let accepting = self.listener.as_ref().is_some_and(Listener::is_accepting);
         self.stop_at.is_some() && self.sockets.live() == 0 && !accepting
     }
 
@@ -384,14 +384,15 @@ impl<E: Engine> Driver<E> {
     fn stop_accepting(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.close();
-            self.ring.cancel(Tag::of(Op::Accept, 0));
+            self.ring.cancel_accepts();
         }
     }
 
     fn take_time(&mut self, now: Nanos) {
         self.look_for_last(now);
-        if let Some(fd) = self.listener.as_mut().and_then(|listener| listener.wants_accept(now)) {
-            self.ring.accept(fd);
+        let wanted = self.listener.as_mut().and_then(|listener| listener.wants_accepts(now));
+        if let Some((fd, accepts)) = wanted {
+            (0..accepts).for_each(|_| self.ring.accept(fd));
         }
         while let Some(conn) = self.sockets.pop_due(now) {
             self.sockets.abandon(conn);

@@ -135,9 +135,7 @@ impl<E: Engine> Driver<E> {
 
     pub(crate) fn on_accepted(&mut self, completion: &Completion, now: Nanos) {
         let Some(listener) = &mut self.listener else { return };
-        if !completion.more {
-            listener.disarmed();
-        }
+        listener.accept_over();
         if completion.result < 0 {
             listener.failed(-completion.result, now);
             return;

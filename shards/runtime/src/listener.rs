@@ -12,6 +12,9 @@ use crate::control::Commons;
 
 /// Connections the kernel may have waiting for us.
 const BACKLOG: i32 = 4096;
+/// Accepts under way at a time, which is how many clients one turn lets in at most: those that are
+/// there already wait for a turn at most.
+const ACCEPTS_AT_ONCE: usize = 4;
 /// The first and the longest pause after accepting has failed.
 const PAUSE_NS: Nanos = 10 * MILLIS;
 const PAUSE_NS_MAX: Nanos = SECONDS;
@@ -86,7 +89,8 @@ fn set(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
 /// The listening socket on the shard that accepts.
 pub(crate) struct Listener {
     socket: Option<TcpListener>,
-    armed: bool,
+    /// Accepts under way.
+    accepts: usize,
     /// Accepting has failed: not before this.
     retry_at: Option<Nanos>,
     pause_ns: Nanos,
@@ -97,11 +101,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Nothing is accepted before [`Listener::wants_accept`] has been asked and obeyed.
+    /// Nothing is accepted before [`Listener::wants_accepts`] has been asked and obeyed.
     pub fn new(socket: TcpListener, connections_max: Option<u64>) -> Listener {
         Listener {
             socket: Some(socket),
-            armed: false,
+            accepts: 0,
             retry_at: None,
             pause_ns: PAUSE_NS,
             complained_at: None,
@@ -111,13 +115,14 @@ impl Listener {
         }
     }
 
-    /// The descriptor to start accepting on now, if it is time for that.
-    pub fn wants_accept(&mut self, now: Nanos) -> Option<RawFd> {
+    /// The descriptor to accept on now, and how often, if it is time for that.
+    pub fn wants_accepts(&mut self, now: Nanos) -> Option<(RawFd, usize)> {
         let due = self.retry_at.is_none_or(|at| at <= now);
-        let socket = self.socket.as_ref().filter(|_| due && !self.armed)?;
-        self.armed = true;
+        let wanted = ACCEPTS_AT_ONCE - self.accepts;
+        let socket = self.socket.as_ref().filter(|_| due && wanted > 0)?;
+        self.accepts = ACCEPTS_AT_ONCE;
         self.retry_at = None;
-        Some(socket.as_raw_fd())
+        Some((socket.as_raw_fd(), wanted))
     }
 
     /// The end of a pause.
@@ -125,19 +130,23 @@ impl Listener {
         self.retry_at
     }
 
-    /// Accepting goes on by itself.
-    pub fn is_armed(&self) -> bool {
-        self.armed
+    /// Some accepts are under way.
+    pub fn is_accepting(&self) -> bool {
+        self.accepts > 0
     }
 
-    /// The accept request is over.
-    pub fn disarmed(&mut self) {
-        self.armed = false;
+    /// One accept is over.
+    pub fn accept_over(&mut self) {
+        self.accepts -= 1;
     }
 
     /// Accepting has failed with an error number.
     pub fn failed(&mut self, errno: i32, now: Nanos) {
         if matches!(errno, libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN) {
+            return;
+        }
+        // Those that were under way together fail together.
+        if self.retry_at.is_some() {
             return;
         }
         if self.complained_at.is_none_or(|at| now >= at + SECONDS) {
@@ -244,21 +253,35 @@ mod tests {
         let mut now = 0;
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            assert!(listener.wants_accept(now).is_some());
-            assert!(listener.wants_accept(now).is_none(), "it is armed");
-            listener.disarmed();
-            listener.failed(libc::EMFILE, now);
+            fail_together(&mut listener, now);
             let at = listener.next_due().expect("a pause");
-            assert!(listener.wants_accept(at - 1).is_none(), "too early");
+            assert!(listener.wants_accepts(at - 1).is_none(), "too early");
             pauses.push((at - now) / MILLIS);
             now = at;
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
         listener.place(&commons(&[0]));
-        assert!(listener.wants_accept(now).is_some());
-        listener.disarmed();
-        listener.failed(libc::EMFILE, now);
+        fail_together(&mut listener, now);
         assert_eq!(listener.next_due(), Some(now + PAUSE_NS));
+    }
+
+    fn fail_together(listener: &mut Listener, now: Nanos) {
+        let (_, accepts) = listener.wants_accepts(now).expect("it is time");
+        assert!(listener.wants_accepts(now).is_none(), "they are under way");
+        for _ in 0..accepts {
+            listener.accept_over();
+            listener.failed(libc::EMFILE, now);
+        }
+    }
+
+    #[test]
+    fn a_few_are_let_in_at_once_and_each_makes_room_for_another() {
+        let mut listener = listener(None);
+        assert_eq!(listener.wants_accepts(0).map(|(_, accepts)| accepts), Some(ACCEPTS_AT_ONCE));
+        listener.accept_over();
+        listener.accept_over();
+        assert_eq!(listener.wants_accepts(0).map(|(_, accepts)| accepts), Some(2));
+        assert!(listener.wants_accepts(0).is_none());
     }
 
     #[test]

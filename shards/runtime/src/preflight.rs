@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::buffers::{Buffers, Size};
 use crate::ring;
@@ -115,9 +116,39 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// Descriptors there is room for from the start, at most: 8 MiB of the kernel's memory.
+const DESCRIPTORS_MAX: u64 = 1 << 20;
+
+/// Makes room for this many descriptors, or as many as may be, and says how many. The table
+/// grows by doubling, and in a process of many threads whoever makes it grow waits for the whole
+/// kernel to have seen that, 10 to 25 ms: no shard should.
+pub(crate) fn make_room(descriptors: u64) -> io::Result<u64> {
+    let limit = limit(libc::RLIMIT_NOFILE).map_or(u64::MAX, |limit| limit.rlim_cur);
+    let room = descriptors.min(limit).min(DESCRIPTORS_MAX);
+    let any = fs::File::open("/dev/null")?;
+    let highest = i32::try_from(room.saturating_sub(1)).unwrap_or(i32::MAX);
+    // SAFETY: no memory is involved; the descriptor is open.
+    let copy = unsafe { libc::fcntl(any.as_raw_fd(), libc::F_DUPFD_CLOEXEC, highest) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    drop(unsafe { OwnedFd::from_raw_fd(copy) });
+    Ok(room)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_room_for_descriptors_before_they_come() {
+        raise_open_files();
+        let room = make_room(5_000).expect("room");
+        let status = fs::read_to_string("/proc/self/status").expect("a status");
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).expect("a size");
+        assert!(size.trim().parse::<u64>().expect("a number") >= room, "{size} for {room}");
+    }
 
     #[test]
     fn this_machine_will_do() {

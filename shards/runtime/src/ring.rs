@@ -165,10 +165,13 @@ impl Ring {
         self.free[0].min(self.free[1])
     }
 
-    /// Accepts connections until it fails.
+    /// Accepts one connection.
     pub fn accept(&mut self, listener: RawFd) {
-        let entry = opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
-        // SAFETY: no memory is involved.
+        let nobody = std::ptr::null_mut();
+        let entry =
+            opcode::Accept::new(Fd(listener), nobody, nobody.cast()).flags(libc::SOCK_CLOEXEC);
+        let entry = entry.build();
+        // SAFETY: no memory is involved: the address is not asked for.
         unsafe { self.request(entry, Tag::of(Op::Accept, 0)) };
     }
 
@@ -208,6 +211,12 @@ impl Ring {
     /// Ends a request early; it completes, with ECANCELED if this was in time.
     pub fn cancel(&mut self, tag: Tag) {
         self.forget(opcode::AsyncCancel::new(tag.to_bits()).build(), Tag::of(Op::Nothing, 0));
+    }
+
+    /// Ends every accept early.
+    pub fn cancel_accepts(&mut self) {
+        let accepts = CancelBuilder::user_data(Tag::of(Op::Accept, 0).to_bits()).all();
+        self.forget(opcode::AsyncCancel2::new(accepts).build(), Tag::of(Op::Nothing, 0));
     }
 
     /// Ends all requests early.
