@@ -288,6 +288,25 @@ fn system_calls(name: &str) -> Vec<String> {
     names.filter(|line| !line.is_empty()).flat_map(system_calls).collect()
 }
 
+/// Under a systemd of its own, in a box that nothing gets out of.
+#[test]
+fn the_unit_starts_reloads_and_stops_under_systemd() {
+    let program = Program::under_test();
+    if !program.takes_shards {
+        return;
+    }
+    let mut script = Command::new(root().join("scripts/try-unit.sh"));
+    let tried = script.arg(&program.path).output().expect("the script starts");
+    let said = String::from_utf8_lossy(&tried.stdout);
+    if tried.status.code() == Some(77) {
+        return println!("{said}");
+    }
+    assert!(tried.status.success(), "{said}{}", String::from_utf8_lossy(&tried.stderr));
+    for word in ["started and ready", "reloaded", "stopped"] {
+        assert!(said.lines().any(|line| line.starts_with(word)), "{word} in {said}");
+    }
+}
+
 #[test]
 fn tuning_shows_before_it_changes() {
     let scratch = Scratch::new("tune");
