@@ -115,6 +115,35 @@ fn figures_balance_with_what_was_sent() {
     assert_eq!((count("in_msgs"), count("out_msgs"), count("out_bytes")), (400, 1200, 3600));
 }
 
+/// A subscriber is not idle while it gets messages.
+#[test]
+fn what_a_connection_gets_is_its_activity() {
+    for program in [Program::reference(), Program::under_test()] {
+        let args = vec!["-m".to_owned(), "-1".to_owned()];
+        let setup = Setup { args, shards: 2, ..Setup::default() };
+        let mut server = Server::start(&program, &setup).expect("the server starts");
+        let monitor = monitor_address(&mut server);
+        let mut listener = Client::connect(&server, r#"{"verbose":false,"name":"listener"}"#);
+        listener.say("SUB a 1\r\n");
+        let mut talker = Client::connect(&server, r#"{"verbose":false,"name":"talker"}"#);
+        let last = || {
+            let connz = ask(monitor, "/connz?sort=cid");
+            let times = connz.lines().filter(|line| line.contains("\"last_activity\""));
+            times.map(str::to_owned).next().expect("the listener is there")
+        };
+        let before = last();
+        talker.say("PUB a 2\r\nhi\r\n");
+        listener.wait_for("MSG", 1);
+        let end = Instant::now() + WAIT_MAX;
+        while last() == before {
+            assert!(Instant::now() < end, "a message is no activity: {before}");
+        }
+        let heard = last();
+        listener.say("");
+        assert_eq!(last(), heard, "a PING is none");
+    }
+}
+
 fn golden_path() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN)
 }

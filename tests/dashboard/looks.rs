@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{SOON, client, look_at, say, serve_with};
 use crate::harness::browser::Browser;
-use crate::harness::server::Program;
+use crate::harness::server::{Program, Server};
 
 /// Gives what is wrong, as a list, and how many texts it has looked at.
 const CONTRAST: &str = include_str!("contrast.js");
@@ -47,6 +47,7 @@ fn it_is_readable_reachable_and_calm() {
             widths()
         );
     }
+    connections_fit(&browser, &server);
     for theme in ["light", "dark"] {
         browser.run(&format!("document.querySelector('#theme input[value={theme}]').click();"));
         let seen = browser.run(CONTRAST);
@@ -59,6 +60,48 @@ fn it_is_readable_reachable_and_calm() {
     browser.calm();
     browser.wait(&format!("{moving} === 0"), SOON);
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// Connections are seen from the first column to the last, each in one line; on a narrow screen from
+/// the name to the rates.
+fn connections_fit(browser: &Browser, server: &Server) {
+    let mut named = server.dial().expect("the server accepts");
+    let connect = "CONNECT {\"verbose\":false,\"name\":\"telemetry-gateway-of-the-north\",\
+        \"lang\":\"python3\",\"version\":\"2.10.0\"}\r\nPING\r\n";
+    named.write_all(connect.as_bytes()).expect("the server reads");
+    let table = "document.getElementById('table')";
+    browser.wait(&format!("{table}.textContent.includes('python3 2.10.0')"), SOON);
+    let edges = |column: &str| {
+        format!(
+            "[...{table}.tHead.rows[0].cells].find(it => it.textContent === '{column}') \
+             .getBoundingClientRect().right <= {table}.parentElement.getBoundingClientRect().right"
+        )
+    };
+    let lines = format!("[...{table}.tBodies[0].rows].every(row => row.offsetHeight < 40)");
+    for (width, last) in [(1280, "Uptime"), (400, "Out/s")] {
+        browser.resize(width, 900);
+        browser.wait(&format!("innerWidth === {width}"), SOON);
+        assert_eq!(browser.eval(&edges(last)), json!(true), "{width}: {last} is cut off");
+        assert_eq!(browser.eval(&lines), json!(true), "{width}: a connection in several lines");
+    }
+}
+
+/// Nothing happens, and no two marks of a scale say the same.
+#[test]
+fn scales_of_nothing_are_scales() {
+    if !Program::under_test().takes_shards {
+        return;
+    }
+    let mut server = serve_with(None, "-1", 1, &[]);
+    let browser = look_at(&mut server);
+    for chart in ["chart-msgs", "chart-bytes"] {
+        let marks = format!(
+            "(marks => marks.length === 3 && new Set(marks).size === 3)([...document \
+             .querySelectorAll('#{chart} .grid text[text-anchor=end]')] \
+             .map(it => it.textContent).filter(it => it !== 'now'))"
+        );
+        browser.wait(&marks, SOON);
+    }
 }
 
 /// Everything to use is come to by Tab, in order, named, and seen to be where one is.

@@ -85,6 +85,8 @@ pub(crate) struct Receiver {
     pub progress_at: Nanos,
     pub out_msgs: u64,
     pub out_bytes: u64,
+    /// When messages came in that it was given last.
+    pub delivered_at: Nanos,
     /// Of `out_msgs`, those in front of `tail`.
     ahead_msgs: u64,
 }
@@ -311,6 +313,9 @@ impl Outbound {
             return None;
         }
         if let Some(Waiting { piece, since, msgs }) = receiver.full.pop_front() {
+            if msgs > 0 {
+                receiver.delivered_at = since;
+            }
             self.handed.count(since, msgs);
             return match receiver.full.front().is_some_and(|next| piece.joins(&next.piece)) {
                 true => Some(self.join(conn, piece)),
@@ -325,6 +330,9 @@ impl Outbound {
         let (since, before) = (receiver.tail_since, receiver.ahead_msgs);
         let msgs = receiver.out_msgs.wrapping_sub(before);
         receiver.ahead_msgs = receiver.out_msgs;
+        if msgs > 0 {
+            receiver.delivered_at = since;
+        }
         let chunk = Chunk(Piece::Copied(std::mem::take(&mut receiver.tail)));
         self.handed.count(since, msgs);
         Some(chunk)

@@ -195,7 +195,7 @@ impl Shard {
             addr: client.addr,
             start_unix_ns: client.start_unix_ns,
             start: client.start,
-            last_activity: client.last_activity,
+            last_activity: client.last_activity.max(receiver.delivered_at),
             now: self.now,
             closed: None,
             rtt: client.rtt,

@@ -9,9 +9,9 @@ const BOTTOM = 20;
 const TOP = 8;
 const SERIES = ["out", "in"];
 
-/** The next of 1, 2, 5, 10 … that holds the value. */
+/** The next of 10, 20, 50, 100 … that holds the value: half of it is a whole number, too. */
 function ceiling(value) {
-  if (!(value > 0)) return 1;
+  if (!(value > 10)) return 10;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
@@ -47,7 +47,7 @@ export class Chart {
     figure.append(caption, el("div", { class: "plot" }, this.svg, this.tip));
     this.svg.addEventListener("pointermove", (event) => this.#point(event));
     this.svg.addEventListener("pointerleave", () => this.#unpoint());
-    this.#drawGrid(1);
+    this.#drawGrid(ceiling(0));
   }
 
   show(samples, seconds) {

@@ -5,13 +5,16 @@ import { brief, byId, bytes, count, el, resize, say, span, whole } from "./text.
 const EVERY_MS = 2000;
 const TYPED_MS = 250;
 
-/** Key to sort by, title, class, text of a connection; `first` is the direction of the first click. */
+/**
+ * Key to sort by, title, class, text of a connection; `first` is the direction of the first click. What
+ * is `less` gives way to the rates on a narrow screen.
+ */
 const COLUMNS = [
   { key: "cid", title: "Id", kind: "number" },
   { key: "name", title: "Name", kind: "name", text: (c) => c.name || "–" },
-  { key: "addr", title: "Address", kind: "mono", text: (c) => c.addr },
-  { key: null, title: "Client", kind: "", text: (c) => [c.lang, c.version].filter(Boolean).join(" ") || "–" },
-  { key: "shard", title: "Shard", kind: "number", text: (c) => String(c.shard) },
+  { key: "addr", title: "Address", kind: "mono less", text: (c) => c.addr },
+  { key: null, title: "Client", kind: "client less", text: (c) => [c.lang, c.version].filter(Boolean).join(" ") || "–" },
+  { key: "shard", title: "Shard", kind: "number less", text: (c) => String(c.shard) },
   { key: "subs", title: "Subs", kind: "number", first: "desc", text: (c) => whole(c.subs) },
   { key: "in_rate", title: "In/s", kind: "number", first: "desc", open: true, text: (c) => count(c.in_rate) },
   { key: "out_rate", title: "Out/s", kind: "number", first: "desc", open: true, text: (c) => count(c.out_rate) },
@@ -79,7 +82,7 @@ export class Connections {
     const row = byId("table").tHead.rows[0];
     row.replaceChildren(...this.#columns().map((column) => {
       const inside = column.key ? el("button", { type: "button" }, column.title) : column.title;
-      const th = el("th", { scope: "col", class: column.kind === "number" ? "number" : "" }, inside);
+      const th = el("th", { scope: "col", class: column.kind }, inside);
       if (column.key) inside.addEventListener("click", () => this.#sort(column));
       return th;
     }));

@@ -118,7 +118,13 @@ export function showSubjects(data) {
   table(body, caption, heads, rows).forEach((row, at) => {
     row.classList.add("share");
     row.style.setProperty("--share", `${((100 * subjects[at].msgs) / subjects[0].msgs).toFixed(1)}%`);
-    row.cells[0].title = subjects[at].subject;
+    const name = row.cells[0];
+    name.title = subjects[at].subject;
+    // A line may end after a token.
+    if (name.childElementCount === 0) {
+      const tokens = subjects[at].subject.split(/(?<=\.)/);
+      name.replaceChildren(...tokens.flatMap((token, place) => (place > 0 ? [el("wbr"), token] : [token])));
+    }
   });
 }
 
