@@ -137,7 +137,7 @@ const DIALOGUES: &[Dialogue] = &[
             e eof
             f> CONNECT nonsense
             f eof
-            log ACCOUNT - <<- [PUB"#,
+            log ACCOUNT - <<- MSG_PAYLOAD"#,
     },
     Dialogue {
         name: "a login that is late",
@@ -164,7 +164,7 @@ const DIALOGUES: &[Dialogue] = &[
             b< PONG
             b> CONNECT {"user":"u","pass":"no","name":"again"}
             b eof
-            log ACCOUNT - <<- [PUB"#,
+            log ACCOUNT - <<- MSG_PAYLOAD"#,
     },
     Dialogue {
         name: "subjects that are none",
@@ -274,8 +274,8 @@ const THEIRS: &[&str] = &[
     "Timed out of fast producer stall",
 ];
 
-/// Lines that nats-server has twice.
-const TWICE: &[&str] = &[" - maximum account active connections exceeded"];
+/// Lines that nats-server has twice, or that come when others are looked at already.
+const TWICE: &[&str] = &[" - maximum account active connections exceeded", "] ACCOUNT - <<- "];
 
 /// Lines that ringbus alone may have.
 const OURS: &[&str] = &[
@@ -385,10 +385,13 @@ fn normal(line: &str, cids: &mut Vec<String>) -> String {
     // `[12] 2026/11/27 17:00:00.000000 [DBG] 127.0.0.1:40000 - cid:5 - …`
     let text = line.splitn(4, ' ').nth(3).unwrap_or(line);
     let Some((head, rest)) = text.split_once(" - cid:") else {
-        // How long it is goes by the names of server and version.
+        // Who says it, when, and so how long it is, are of the run.
         let digits = |c: char| c.is_ascii_digit() || c == ']';
-        return if text.contains("] ACCOUNT - ") { text.trim_end_matches(digits) } else { text }
-            .to_owned();
+        return match text.split_once(" - <<- MSG_PAYLOAD: ") {
+            Some((who, _)) => format!("{who} - <<- MSG_PAYLOAD: "),
+            None if text.contains("] ACCOUNT - ") => text.trim_end_matches(digits).to_owned(),
+            None => text.to_owned(),
+        };
     };
     let level = head.split(' ').next().unwrap_or_default();
     let (cid, rest) = rest.split_once(' ').unwrap_or((rest, ""));
