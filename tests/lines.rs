@@ -275,7 +275,11 @@ const THEIRS: &[&str] = &[
 ];
 
 /// Lines that nats-server has twice, or that come when others are looked at already.
-const TWICE: &[&str] = &[" - maximum account active connections exceeded", "] ACCOUNT - <<- "];
+const TWICE: &[&str] = &[
+    " - maximum account active connections exceeded",
+    "] ACCOUNT - <<- ",
+    "TLS handshake timeout",
+];
 
 /// Lines that ringbus alone may have.
 const OURS: &[&str] = &[
