@@ -113,11 +113,12 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
     log::info!("  Name:     {}", options.server_name.as_deref().unwrap_or(id));
     log::info!("  ID:       {id}");
     tell_feature_flags(&options.feature_flags);
+    let by_certificate = options.tls.as_ref().is_some_and(|tls| tls.map);
+    if access::has_plain_passwords(&options.access, by_certificate) {
+        log::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
     if let Some(source) = source {
         log::info!("Using configuration file: {} ({})", source.path, source.digest);
-    }
-    if access::has_plain_passwords(&options.access) {
-        log::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     for name in options.access.callout.iter().flat_map(|callout| &callout.users) {
         if !options.access.has_user(name) {

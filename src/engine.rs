@@ -63,6 +63,7 @@ fn settings(
         },
         config_digest: digest.to_string(),
         advertise: advertise(options),
+        write_timeout: write_timeout(options),
         tags: options.tags.clone(),
         metadata: options.metadata.clone(),
         feature_flags: options.feature_flags.clone(),
@@ -80,6 +81,7 @@ fn settings(
 pub fn changed(options: &Options, digest: &str, tls: Option<Tls>) -> Changed {
     let mut changed = Changed {
         advertise: advertise(options),
+        write_timeout: write_timeout(options),
         tags: options.tags.clone(),
         metadata: options.metadata.clone(),
         digest: digest.to_string(),
@@ -94,6 +96,11 @@ pub fn changed(options: &Options, digest: &str, tls: Option<Tls>) -> Changed {
 fn advertise(options: &Options) -> Option<(String, u16)> {
     let advertise = options.client_advertise.as_deref()?;
     options::host_and_port(advertise).ok()
+}
+
+/// As configured, if it says anything.
+fn write_timeout(options: &Options) -> String {
+    options.write_timeout.replace("default", "")
 }
 
 fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
@@ -129,6 +136,6 @@ fn set_limits(shard: &mut runtime::ShardOptions, options: &Options) {
 }
 
 fn http_settings(http: &Http) -> HttpSettings {
-    let base_path = if http.base_path == "/" { String::new() } else { http.base_path.clone() };
-    HttpSettings { host: http.host.clone(), port: http.port, base_path, secure: http.secure }
+    let Http { host, port, base_path, secure } = http.clone();
+    HttpSettings { host, port, base_path, secure }
 }

@@ -21,6 +21,7 @@ pub fn program_name() -> String {
 /// The file can't be written.
 pub fn write_pid(path: &Path) -> io::Result<()> {
     fs::write(path, std::process::id().to_string())
+        .map_err(|error| io::Error::other(format!("open {}: {error}", path.display())))
 }
 
 /// `<executable>_<pid>.ports`: where this process can be reached, as URLs.

@@ -115,6 +115,76 @@ fn figures_balance_with_what_was_sent() {
     assert_eq!((count("in_msgs"), count("out_msgs"), count("out_bytes")), (400, 1200, 3600));
 }
 
+/// What `/varz` says of a configuration.
+const CONFIGURED: &[&str] = &[
+    "",
+    "client_advertise: \"bus.example:4333\"",
+    "client_advertise: bus.example",
+    "write_timeout: retry\nwrite_deadline: \"5s\"",
+    "write_timeout: default",
+    "http_base_path: \"/\"",
+    "no_auth_user: a\naccounts { A { users: [ {user: a, password: b} ] } }",
+    "authorization { token: t, timeout: 3 }",
+    "authorization { users: [] }",
+    "accounts { SYS { users: [ {user: s, password: b} ] } }\nsystem_account: SYS",
+    "no_system_account: true",
+    "max_connections: 0",
+    "max_connections: 7\nmax_subscriptions: 6\nmax_payload: 5MB\nmax_pending: 70MB",
+    "max_control_line: 2KB\nping_interval: \"7s\"\nping_max: 9",
+    "server_tags: [b, \" a \", b]\nserver_metadata: {k: v, a: b}\nserver_name: it",
+    "feature_flags: { js_ack_fc_v2: false }",
+];
+
+/// All that does not go by the time or the run.
+#[test]
+fn varz_shows_the_configuration_as_nats_server_does() {
+    const KEYS: &[&str] = &[
+        "server_name",
+        "host",
+        "port",
+        "auth_required",
+        "max_",
+        "ping_",
+        "http_base_path",
+        "auth_timeout",
+        "tls_timeout",
+        "write_",
+        "system_account",
+        "js_",
+        "config_digest",
+    ];
+    const BLOCKS: &[&str] = &["tags", "metadata", "feature_flags"];
+    let told = |program: &Program, conf: &str| {
+        let args = vec!["-m".to_owned(), "-1".to_owned()];
+        let conf = conf.lines().map(str::to_owned).collect();
+        let setup = Setup { conf, args, ..Setup::default() };
+        let mut server = Server::start(program, &setup).expect("the server starts");
+        let log = server.log_text();
+        let monitor = monitor_address(&mut server);
+        let varz = ask(monitor, "/varz");
+        let id = varz.split("\"server_id\": \"").nth(1).expect("an id");
+        let id = id.split('"').next().expect("a quote").to_owned();
+        let mut in_block = false;
+        let mut lines = Vec::new();
+        for line in varz.lines() {
+            let key = line.trim().trim_start_matches('"');
+            in_block |= BLOCKS.iter().any(|block| key.starts_with(&format!("{block}\": ")));
+            if in_block || KEYS.iter().any(|known| key.starts_with(known)) {
+                lines.push(line.replace(&id, "<id>"));
+            }
+            in_block &= !matches!(key, "}," | "],");
+        }
+        let port = log.split("Listening for client connections on ").nth(1).expect("it listens");
+        let port = port.lines().next().and_then(|it| it.rsplit(':').next()).expect("a port");
+        lines.iter().map(|line| line.replace(port, "<port>")).collect::<Vec<_>>()
+    };
+    for conf in CONFIGURED {
+        let [theirs, ours] =
+            [Program::reference(), Program::under_test()].map(|program| told(&program, conf));
+        assert_eq!(ours, theirs, "of {conf:?}");
+    }
+}
+
 /// A subscriber is not idle while it gets messages.
 #[test]
 fn what_a_connection_gets_is_its_activity() {

@@ -242,7 +242,7 @@ pub struct Http {
     pub host: String,
     /// 0 = any.
     pub port: u16,
-    /// Starts with `/`, and ends with one only if it is all there is.
+    /// As configured.
     pub base_path: String,
     /// Over TLS.
     pub secure: bool,
@@ -519,7 +519,7 @@ impl Http {
         Ok(Some(Http {
             host: named(raw.http_host.as_ref()).unwrap_or_else(|| host.to_string()),
             port: listen_port(if secure { "https_port" } else { "http_port" }, port)?,
-            base_path: base_path(raw.http_base_path.as_deref().unwrap_or("")),
+            base_path: raw.http_base_path.clone().unwrap_or_default(),
             secure,
         }))
     }
@@ -604,19 +604,6 @@ fn named(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
 }
 
-/// `monitor/` → `/monitor`; `.` and `..` resolved.
-fn base_path(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -679,16 +666,7 @@ mod tests {
         let http = Options::resolve(&raw).unwrap().http.unwrap();
         assert_eq!(
             http,
-            Http { host: "127.0.0.1".into(), port: 0, base_path: "/".into(), secure: false }
+            Http { host: "127.0.0.1".into(), port: 0, base_path: String::new(), secure: false }
         );
-    }
-
-    #[test]
-    fn base_paths() {
-        for (path, clean) in
-            [("", "/"), ("/", "/"), ("nats", "/nats"), ("/a//b/../c/", "/a/c"), ("..", "/")]
-        {
-            assert_eq!(base_path(path), clean);
-        }
     }
 }

@@ -144,7 +144,7 @@ const UNSUPPORTED_IN_BLOCKS: &[(&str, &str)] = &[
     ("tls { cert_file", "ocsp_peer"),
     ("authorization {\n", "proxy_required"),
     ("authorization { users: [ { user: u\n", "proxy_required"),
-    ("accounts { A {\n", "jetstream msg_trace nkey trace_dest"),
+    ("accounts { A {\n", "jetstream msg_trace trace_dest"),
     ("accounts { A { limits", "max_leafnodes max_leafs"),
     ("accounts { A { exports [ { service", "allow_trace"),
     ("accounts { A { exports [ { stream", "allow_trace"),

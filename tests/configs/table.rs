@@ -337,6 +337,8 @@ pub const CASES: &[(&str, Verdict)] = &[
         "authorization { users: [ { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF5 } ] }",
         Same,
     ),
+    ("accounts { A { nkey: AA3V5G2IMR7XA4HDRLSMQDH72V4LC5ATA36SWUMFLDBNNANAGYMUSVCS } }", Same),
+    ("accounts { A { nkey: 5 } }", Same),
     ("authorization { users: [ { nkey: x } ] }", Same),
     (
         "authorization { users: [ { user: a, permissions: { publish: a, subscribe: [b, \"c.>\"] } } ] }",

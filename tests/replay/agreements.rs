@@ -52,6 +52,16 @@ system_account: SYS
 
 const NAMES: [&str; 6] = ["A", "B", "C", "D", "SYS", "$G"];
 
+/// Questions that are refused.
+const REFUSED: [(&str, &str); 6] = [
+    ("PING.CONNZ", "{\"sort\":\"x\"}"),
+    ("PING.CONNZ", "{\"filter_subject\":\"a\"}"),
+    ("PING.CONNZ", "{\"state\":\"open\"}"),
+    ("PING.CONNZ", "{\"limit\":\"x\"}"),
+    ("PING.SUBSZ", "{\"test\":\"a..b\"}"),
+    ("PING.ACCOUNTZ", "{\"account\":\"X\"}"),
+];
+
 /// What is asked, and the shape of the answer.
 type Told = Vec<(String, String)>;
 
@@ -75,6 +85,12 @@ fn told(program: &Program) -> Told {
         let subject = format!("$SYS.REQ.ACCOUNT.{name}.INFO");
         let answer = sys.ask(&subject, "", "").text();
         all.push((subject, shape::of(&answer)));
+    }
+    for (what, body) in REFUSED {
+        let answer = sys.ask(&format!("$SYS.REQ.SERVER.{what}"), "", body).text();
+        let (_, fault) = answer.rsplit_once("\"time\":").expect("a time");
+        let (_, fault) = fault.split_once('}').expect("the server's end");
+        all.push((format!("{what} {body}"), fault.to_owned()));
     }
     all
 }

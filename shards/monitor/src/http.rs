@@ -428,3 +428,17 @@ fn reason(status: u16) -> &'static str {
         _ => "Unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned() {
+        for (path, clean) in
+            [("", "/"), ("/", "/"), ("nats", "/nats"), ("/a//b/../c/", "/a/c"), ("..", "/")]
+        {
+            assert_eq!(clean_path(path), clean);
+        }
+    }
+}

@@ -17,9 +17,9 @@ pub struct Site {
     pub git_commit: String,
     /// nats-server's Go version here; free-form.
     pub toolchain: String,
-    /// Where clients connect.
+    /// Where clients connect, as they are told.
     pub host: String,
-    /// Where clients connect.
+    /// Where clients connect, as they are told.
     pub port: u16,
     /// The address clients are told, if there is one; left out when empty.
     pub ip: String,
@@ -43,6 +43,9 @@ pub struct Site {
     pub tls_timeout_s: f64,
     /// When the server's certificate expires, seconds since 1970; left out without one.
     pub tls_cert_not_after_unix_s: Option<u64>,
+    /// What becomes of a client whose writes take too long, if that is configured; left out when
+    /// empty.
+    pub write_timeout: String,
     /// The limits of the engine.
     pub options: Options,
     /// Wall clock at start, nanoseconds since 1970.
@@ -89,6 +92,7 @@ impl Default for Site {
             auth_timeout_s: 2.0,
             tls_timeout_s: 2.0,
             tls_cert_not_after_unix_s: None,
+            write_timeout: String::new(),
             options: Options::default(),
             start_unix_ns: 0,
             config_load_unix_ns: 0,

@@ -24,7 +24,7 @@ pub(crate) struct Varz<'a> {
     #[serde(flatten)]
     features: Features,
     #[serde(flatten)]
-    process: Process,
+    process: Process<'a>,
     #[serde(flatten)]
     counters: Counters,
     http_req_stats: &'a BTreeMap<&'static str, u64>,
@@ -93,10 +93,12 @@ struct Features {
 struct Absent {}
 
 #[derive(Serialize)]
-struct Process {
+struct Process<'a> {
     #[serde(serialize_with = "json::float")]
     tls_timeout: f64,
     write_deadline: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    write_timeout: &'a str,
     start: String,
     now: String,
     uptime: String,
@@ -199,7 +201,7 @@ fn identity(site: &Site) -> Identity<'_> {
         go: &site.toolchain,
         host: &site.host,
         port: site.port,
-        auth_required: site.options.access.asks(),
+        auth_required: site.options.access.required,
         tls_required: site.tls_required,
         tls_verify: site.tls_verify,
         ip: &site.ip,
@@ -234,10 +236,11 @@ fn max_connections(limit: Option<u64>) -> i64 {
     }
 }
 
-fn process(site: &Site, figures: &ProcessFigures, now_unix_ns: u64) -> Process {
+fn process<'a>(site: &'a Site, figures: &ProcessFigures, now_unix_ns: u64) -> Process<'a> {
     Process {
         tls_timeout: site.tls_timeout_s,
         write_deadline: site.options.write_deadline_ns,
+        write_timeout: &site.write_timeout,
         start: rfc3339_nano(site.start_unix_ns),
         now: rfc3339_nano(now_unix_ns),
         uptime: uptime(now_unix_ns.saturating_sub(site.start_unix_ns)),

@@ -25,6 +25,7 @@ fn main() -> Result<(), String> {
         identity: Identity { server_id: "NSERVE".to_owned(), ..Identity::default() },
         config_digest: String::new(),
         advertise: None,
+        write_timeout: String::new(),
         tags: Vec::new(),
         metadata: Default::default(),
         feature_flags: Default::default(),

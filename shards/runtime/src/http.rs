@@ -83,6 +83,7 @@ pub(crate) enum Change {
         digest: String,
         tags: Vec<String>,
         metadata: BTreeMap<String, String>,
+        write_timeout: String,
     },
     /// No new clients.
     LameDuck,
@@ -388,8 +389,10 @@ impl Desk {
                     system::tell_end(self, "LAMEDUCK");
                 }
                 Change::Farewell(done) => system::say_farewell(self, done),
-                Change::Reload { reload, digest, tags, metadata } => {
+                Change::Reload { reload, digest, tags, metadata, write_timeout } => {
                     let site = self.monitor.site_mut();
+                    (site.host, site.port) = (reload.host.clone(), reload.port);
+                    site.write_timeout = write_timeout;
                     site.options = reload.options.clone();
                     site.auth_timeout_s = site.options.access.auth_timeout_ns as f64 / 1e9;
                     site.config_digest = digest;

@@ -60,6 +60,8 @@ pub struct Settings {
     pub config_digest: String,
     /// Where INFO sends clients, if not to where this server listens; port 0 is the one it does.
     pub advertise: Option<(String, u16)>,
+    /// How monitoring calls what becomes of a client whose writes take too long; empty for nothing.
+    pub write_timeout: String,
     /// What operators tell servers apart by; monitoring shows it.
     pub tags: Vec<String>,
     /// What operators tell servers apart by; monitoring shows it.
@@ -190,6 +192,8 @@ pub struct Changed {
     pub advertise: Option<(String, u16)>,
     /// `sha256:<hex>` of the configuration file.
     pub digest: String,
+    /// See [`Settings::write_timeout`].
+    pub write_timeout: String,
     /// See [`Settings::tags`].
     pub tags: Vec<String>,
     /// See [`Settings::metadata`].
@@ -278,12 +282,18 @@ impl Server {
             let answer = answers.recv_timeout(RELOAD_TIME_MAX);
             answer.map_err(|_| "a shard did not take the new settings in time".to_owned())?;
         }
-        let Changed { digest, tags, metadata, .. } = change;
+        let Changed { digest, tags, metadata, write_timeout, .. } = change;
         let reload = Arc::new(reload);
         if let Some((_, monitoring)) = &self.http {
             monitoring.secure(tls);
         }
-        self.tell_monitoring(http::Change::Reload { reload, digest, tags, metadata });
+        self.tell_monitoring(http::Change::Reload {
+            reload,
+            digest,
+            tags,
+            metadata,
+            write_timeout,
+        });
         Ok(all)
     }
 
@@ -465,7 +475,8 @@ where
         return Err(StartError::Settings(why));
     }
     if tls.is_none() && settings.http.as_ref().is_some_and(|http| http.secure) {
-        return Err(StartError::Settings("TLS cert and key required for HTTPS".to_owned()));
+        let why = "Can't start monitoring: TLS cert and key required for HTTPS";
+        return Err(StartError::Settings(why.to_owned()));
     }
     raise_open_files();
     let connections = settings.shard.connections_max.unwrap_or(u64::MAX);
@@ -702,6 +713,8 @@ fn site(
     let system_account = access.system.map_or("", |account| access.name_of(account)).to_owned();
     let secure = settings.http.as_ref().is_some_and(|http| http.secure);
     let monitored = |over_tls: bool| http.filter(|_| over_tls == secure).map_or(0, |a| a.port());
+    let own = (settings.listen_host.clone(), client.port());
+    let (host, port) = advertised(settings.advertise.clone(), own);
     let mut site = monitor::Site {
         system_account,
         server_id: identity.server_id,
@@ -709,8 +722,8 @@ fn site(
         version: identity.version,
         git_commit: identity.git_commit,
         toolchain: identity.go,
-        host: settings.listen_host.clone(),
-        port: client.port(),
+        host,
+        port,
         http_host,
         http_port: monitored(false),
         https_port: monitored(true),
@@ -720,6 +733,7 @@ fn site(
         start_unix_ns,
         config_load_unix_ns: start_unix_ns,
         config_digest: settings.config_digest.clone(),
+        write_timeout: settings.write_timeout.clone(),
         tags: settings.tags.clone(),
         metadata: settings.metadata.clone(),
         command_line: identity.command_line,

@@ -365,13 +365,15 @@ impl Said {
 }
 
 /// Some password is there for everybody to read who reads the file.
-pub fn has_plain_passwords(access: &Access) -> bool {
+pub fn has_plain_passwords(access: &Access, by_certificate: bool) -> bool {
     let single = access.single.iter().map(|(_, secret)| secret).filter(|it| !it.is_empty());
     let users = access.users().iter().filter(|user| *user.name != *ANYBODY);
     let of_users = users.filter_map(|user| match &user.proof {
         Proof::Password(secret) => Some(secret),
         Proof::Nkey(_) | Proof::Token(_) | Proof::Service => None,
     });
+    // Users of certificates need none.
+    let of_users = of_users.filter(|secret| !(by_certificate && secret.is_empty()));
     single.chain(of_users).any(|secret| !secret.is_bcrypt())
 }
 

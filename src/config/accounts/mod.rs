@@ -12,6 +12,7 @@ mod mappings;
 use std::rc::Rc;
 
 use runtime::account::{Limits, Mappings};
+use runtime::identity::{Kind, is_public};
 
 use super::schema::unknown;
 use super::value::{Data, Fault, Map, Value};
@@ -55,11 +56,11 @@ impl Words {
             "limits" => self.limits = limits::read(value, faults),
             "jetstream" if is_off(&value.data) => {}
             "jetstream" => faults.push(unsupported(value, key, "nothing is stored; remove it")),
-            "nkey" => faults.push(unsupported(
-                value,
-                key,
-                "operator mode (JWT) is absent; the account goes by its name, remove it",
-            )),
+            // Nothing goes by it, in nats-server either.
+            "nkey" => match &value.data {
+                Data::Text(text) if is_public(Kind::Account, text) => {}
+                _ => faults.push(value.fault("Not a valid public nkey for an account")),
+            },
             "msg_trace" | "trace_dest" => {
                 faults.push(unsupported(value, key, "messages are not traced; remove it"));
             }

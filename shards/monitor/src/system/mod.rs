@@ -139,7 +139,7 @@ impl Monitor {
         let statsz = matches!(question.what, What::Statsz);
         let key = if statsz { "statsz" } else { "data" };
         // A failure comes with the pointer that nats-server did not fill.
-        let null = matches!(question.what, What::AccountInfo(_) | What::AccountJsz);
+        let null = matches!(question.what, What::AccountInfo(_) | What::AccountJsz | What::Data(_));
         let data = match self.content(&question.what, done, reports, process, now_unix_ns) {
             Ok(Content::Silence) => return None,
             Ok(Content::Nothing) => Ok(None),

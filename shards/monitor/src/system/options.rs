@@ -134,7 +134,7 @@ impl Options {
                 (false, false) => Subscriptions::Hidden,
             },
             cid: self.uint64("cid")?,
-            state: match self.int("state")? {
+            state: match self.get("state", "server.ConnState", Value::as_i64)?.unwrap_or_default() {
                 1 => State::Closed,
                 2 => State::Any,
                 _ => State::Open,

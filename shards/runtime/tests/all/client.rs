@@ -105,6 +105,7 @@ pub fn settings(shards: usize) -> Settings {
         identity: Identity { server_id: "NTEST".to_owned(), ..Identity::default() },
         config_digest: String::new(),
         advertise: None,
+        write_timeout: String::new(),
         tags: Vec::new(),
         metadata: Default::default(),
         feature_flags: Default::default(),
