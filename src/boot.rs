@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use runtime::identity::{Place, Words, decode_operator};
 use runtime::tls::TlsSettings;
 
 use crate::cli::{self, Command};
@@ -125,11 +126,40 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
             log::error!("Authorization callout user {name:?} not valid: <nil>");
         }
     }
+    tell_operators(&options.operators);
     if options.limits.payload_max > options::PAYLOAD_ADVISED_MAX {
         log::warn!(
             "Maximum payloads over 8.00 MB are generally discouraged \
              and could lead to poor performance"
         );
+    }
+}
+
+/// Whose signatures count.
+fn tell_operators(words: &Words) {
+    let operators = words.operators.iter().filter_map(|token| decode_operator(token).ok());
+    let operators: Vec<_> = operators.collect();
+    if operators.is_empty() {
+        return;
+    }
+    log::info!("Trusted Operators");
+    let time = |seconds: i64| {
+        let at = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+        at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+    };
+    for operator in &operators {
+        let claims = &operator.claims;
+        log::info!("  System  : {:?}", claims.audience);
+        log::info!("  Operator: {:?}", claims.name);
+        log::info!("  Issued  : {}", time(claims.issued_at_s));
+        match claims.expires_s {
+            0 => log::info!("  Expires : Never"),
+            seconds => log::info!("  Expires : {}", time(seconds)),
+        }
+    }
+    let has_system = operators.iter().any(|operator| !operator.system_account().is_empty());
+    if words.system_account.is_none() && !has_system {
+        log::warn!("Trusted Operators should utilize a System Account");
     }
 }
 
@@ -167,6 +197,9 @@ fn announce(options: &Options, clients: SocketAddr, http: Option<SocketAddr>) ->
     if let (Some(wanted), Some(address)) = (&options.http, http) {
         let scheme = if wanted.secure { "https" } else { "http" };
         log::info!("Starting {scheme} monitor on {}", host_port(&wanted.host, address.port()));
+    }
+    if let Some(Place::Directory { path, .. }) = &options.operators.place {
+        log::info!("Managing all jwt in exclusive directory {}", path.display());
     }
     let ports_file = write_ports(options, clients, http);
     log::info!("Listening for client connections on {}", host_port(&options.host, clients.port()));

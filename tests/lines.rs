@@ -447,6 +447,54 @@ fn connections_are_logged_as_nats_server_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Lines of a start up to its end, without who it is and of which version.
+fn started(program: &Program, conf: &str) -> Vec<String> {
+    let setup = Setup { conf: conf.lines().map(str::to_owned).collect(), ..Setup::default() };
+    let mut server = Server::start(program, &setup).expect("the server starts");
+    let log = server.log_text();
+    let lines = log.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap_or(line));
+    let own = ["  Version:", "  Git:", "  Name:", "  ID:"];
+    let lines = lines.filter(|line| !own.iter().any(|word| line.contains(word)));
+    let varies = |line: &str| match line.rsplit_once(':') {
+        Some((start, _)) if line.contains("Listening for") => start.to_owned(),
+        _ if line.contains("Using configuration file") => "[INF] Using it".to_owned(),
+        _ => line.to_owned(),
+    };
+    lines.map(varies).collect()
+}
+
+#[test]
+fn starts_are_told_as_nats_server_tells_them() {
+    let files = Certificates::new("ringbus-starts");
+    let operator = include_str!("../configs/operator.conf");
+    let operator = operator.lines().filter(|line| !line.starts_with("listen"));
+    let operator = operator.collect::<Vec<_>>().join("\n");
+    let place = std::env::temp_dir().join(format!("ringbus-starts-{}", std::process::id()));
+    let operator = operator.replace("./jwt", &place.display().to_string());
+    let map = format!(
+        "{}\nauthorization {{ users: [ {{user: u}} ] }}",
+        files.block("server", "map: true")
+    );
+    let map = map.replace("map: true", "verify_and_map: true");
+    let confs = [
+        "",
+        "max_payload: 9MB\nauthorization { user: u, password: p }",
+        "feature_flags: { js_ack_fc_v2: false, nobody: true }",
+        "proxy_protocol: true",
+        &files.block("server", ""),
+        &files.block("server", "handshake_first: true"),
+        &map,
+        &operator,
+    ];
+    for conf in confs {
+        let [theirs, ours] =
+            [Program::reference(), Program::under_test()].map(|program| started(&program, conf));
+        assert_eq!(ours, theirs, "of {conf}");
+    }
+    // It is not there if the directory could not be made.
+    let _ = std::fs::remove_dir_all(place);
+}
+
 /// With `-DVV` both servers show what they themselves listen to and say, but for who they are.
 #[test]
 fn the_servers_own_messages_are_traced() {

@@ -12,8 +12,8 @@ use hdrhistogram::Histogram;
 use super::attacks::{PASSWORD, USER};
 use crate::load::inbox::{Inbox, ServerOp};
 
-/// Time between two messages: a storm of half a second meets a thousand, and their slowest hundredth
-/// is ten.
+/// Time between two messages: a storm of half a second meets a thousand, and their slowest
+/// hundredth is ten.
 const EVERY: Duration = Duration::from_micros(500);
 /// A message that takes longer is lost, and so is the server.
 const LOST: Duration = Duration::from_secs(20);

@@ -16,9 +16,9 @@ mod strangers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use claims::{Operator, Trust, Version, decode_operator, decode_user, undecorated};
+use claims::{Operator, Trust, Version, decode_user, undecorated};
 
-pub use claims::{Kind, decode_account, is_public};
+pub use claims::{Kind, decode_account, decode_operator, is_public};
 pub use directory::{Deletion, Directory};
 pub use resolver::{FETCH_TIMEOUT, Resolver, Url};
 
