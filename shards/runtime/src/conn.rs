@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 use shard::limits::MILLIS;
-use shard::{ConnId, Nanos};
+use shard::{ConnId, Nanos, table};
 
 use crate::buffers::Size;
 use crate::ring::{Op, Ring, Tag};
@@ -41,6 +41,9 @@ struct Socket<C> {
     admitted: bool,
     write: Option<Write<C>>,
 }
+
+// Of the 1 KiB that an idle connection may cost.
+const _: () = assert!(size_of::<Socket<shard::Chunk>>() <= 64);
 
 /// A chunk on its way to the kernel.
 struct Write<C> {
@@ -99,18 +102,7 @@ impl<C: AsRef<[u8]>> Sockets<C> {
     /// Gives a socket a slot. Nothing is read before [`Sockets::read`].
     pub fn open(&mut self, stream: TcpStream, admitted: bool) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Socket {
-                stream: None,
-                generation: 0,
-                phase: Phase::Free,
-                reading: Reading::Idle,
-                size: Size::Small,
-                bulk: 0,
-                wanted: true,
-                ended: false,
-                admitted: false,
-                write: None,
-            });
+            table::push(&mut self.slots, Socket::none(0));
             (self.slots.len() - 1) as u32
         });
         let socket = &mut self.slots[slot as usize];
@@ -118,15 +110,9 @@ impl<C: AsRef<[u8]>> Sockets<C> {
         let generation = socket.generation.wrapping_add(1);
         *socket = Socket {
             stream: Some(stream),
-            generation,
             phase: Phase::Open,
-            reading: Reading::Idle,
-            size: Size::Small,
-            bulk: 0,
-            wanted: true,
-            ended: false,
             admitted,
-            write: None,
+            ..Socket::none(generation)
         };
         self.live += 1;
         ConnId { slot, generation }
@@ -134,18 +120,7 @@ impl<C: AsRef<[u8]>> Sockets<C> {
 
     /// A slot without a socket, for good.
     pub fn reserve(&mut self) -> ConnId {
-        self.slots.push(Socket {
-            stream: None,
-            generation: 1,
-            phase: Phase::Free,
-            reading: Reading::Idle,
-            size: Size::Small,
-            bulk: 0,
-            wanted: false,
-            ended: true,
-            admitted: false,
-            write: None,
-        });
+        table::push(&mut self.slots, Socket { wanted: false, ended: true, ..Socket::none(1) });
         ConnId { slot: (self.slots.len() - 1) as u32, generation: 1 }
     }
 
@@ -380,6 +355,22 @@ impl<C> Drop for Sockets<C> {
 }
 
 impl<C> Socket<C> {
+    /// A slot's state before it has a socket.
+    fn none(generation: u32) -> Socket<C> {
+        Socket {
+            stream: None,
+            generation,
+            phase: Phase::Free,
+            reading: Reading::Idle,
+            size: Size::Small,
+            bulk: 0,
+            wanted: true,
+            ended: false,
+            admitted: false,
+            write: None,
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.reading == Reading::Idle && self.write.is_none()
     }

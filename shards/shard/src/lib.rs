@@ -33,6 +33,7 @@ mod shard;
 mod sid;
 mod stall;
 mod subscription;
+pub mod table;
 mod targets;
 mod timers;
 mod top;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::effect::Effects;
 use crate::ids::{ConnId, Nanos};
 use crate::limits::{ARRIVALS_MAX, CHUNK_BYTES_MAX, POOL_BYTES_MAX};
+use crate::table;
 
 /// A piece that is copied rather than sent by itself, if more wait.
 const SHORT_BYTES_MAX: usize = 16 * 1024;
@@ -87,9 +88,12 @@ pub(crate) struct Receiver {
     pub out_bytes: u64,
     /// When messages came in that it was given last.
     pub delivered_at: Nanos,
-    /// Of `out_msgs`, those in front of `tail`.
-    ahead_msgs: u64,
+    /// Of `out_msgs`, those in front of `tail`: the lower half, as `tail` has no more than that.
+    ahead_msgs: u32,
 }
+
+// Of the 1 KiB that an idle connection may cost.
+const _: () = assert!(size_of::<Receiver>() <= 128);
 
 /// A chunk that is full.
 struct Waiting {
@@ -186,9 +190,7 @@ impl Handed {
 impl Outbound {
     /// Makes a slot ready for a new connection.
     pub fn open(&mut self, conn: ConnId, now: Nanos) {
-        if self.receivers.len() <= conn.index() {
-            self.receivers.resize_with(conn.index() + 1, Receiver::default);
-        }
+        table::fill_to(&mut self.receivers, conn.index(), Receiver::default);
         let receiver = &mut self.receivers[conn.index()];
         receiver.discard(&mut self.pool);
         *receiver = Receiver {
@@ -328,8 +330,8 @@ impl Outbound {
             return None;
         }
         let (since, before) = (receiver.tail_since, receiver.ahead_msgs);
-        let msgs = receiver.out_msgs.wrapping_sub(before);
-        receiver.ahead_msgs = receiver.out_msgs;
+        let msgs = (receiver.out_msgs as u32).wrapping_sub(before).into();
+        receiver.ahead_msgs = receiver.out_msgs as u32;
         if msgs > 0 {
             receiver.delivered_at = since;
         }
@@ -425,8 +427,8 @@ impl Receiver {
     /// What is in `tail`, as a chunk. The last `behind` messages counted are not in it.
     #[inline]
     fn cut(&mut self, behind: u64) -> Waiting {
-        let ahead_msgs = self.out_msgs.wrapping_sub(behind);
-        let msgs = ahead_msgs.wrapping_sub(self.ahead_msgs);
+        let ahead_msgs = self.out_msgs.wrapping_sub(behind) as u32;
+        let msgs = ahead_msgs.wrapping_sub(self.ahead_msgs).into();
         self.ahead_msgs = ahead_msgs;
         let piece = Piece::Copied(std::mem::take(&mut self.tail));
         Waiting { piece, since: self.tail_since, msgs }
@@ -438,7 +440,7 @@ impl Receiver {
             let tail = self.cut(shared.msgs);
             self.full.push_back(tail);
         }
-        self.ahead_msgs = self.ahead_msgs.wrapping_add(shared.msgs);
+        self.ahead_msgs = self.ahead_msgs.wrapping_add(shared.msgs as u32);
         if self.pending_bytes == 0 {
             self.progress_at = now;
         }

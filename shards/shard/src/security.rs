@@ -86,7 +86,7 @@ impl Shard {
                 let (version, cipher) = (facts.version, facts.cipher);
                 let greet = facts.first;
                 if let Some(client) = self.client(conn) {
-                    client.identity.tls = Some(facts);
+                    client.identity.set_tls(facts);
                 }
                 if greet {
                     self.send_info(conn, out);

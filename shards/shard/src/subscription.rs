@@ -7,6 +7,7 @@ use subject::PatternId;
 use crate::account::StreamImport;
 use crate::ids::ConnId;
 use crate::sid::{Names, Sid, SubId};
+use crate::table;
 
 /// One subscription of a connection of this shard.
 pub(crate) struct Subscription {
@@ -143,11 +144,7 @@ impl Subscriptions {
                 SubId(slot)
             }
             None => {
-                // By a quarter, not by doubling: the slack is part of what a subscription may cost.
-                if self.slots.len() == self.slots.capacity() {
-                    self.slots.reserve_exact(self.slots.len() / 4 + 4);
-                }
-                self.slots.push(Some(subscription));
+                table::push(&mut self.slots, Some(subscription));
                 SubId(self.slots.len() as u32 - 1)
             }
         }

@@ -85,10 +85,10 @@ impl Shard {
     /// `$G/user:alice`; empty for those who are not in or have not said who they are.
     fn described_user(&self, conn: ConnId) -> String {
         let client = self.clients.get(conn.index()).and_then(Option::as_ref);
-        let client = client.filter(|client| client.is_in() && !client.identity.label.is_empty());
+        let client = client.filter(|client| client.is_in() && !client.identity.label().is_empty());
         client.map_or(String::new(), |client| {
             let account = self.options.access.name_of(client.account);
-            format!("{account}/{}", client.identity.label)
+            format!("{account}/{}", client.identity.label())
         })
     }
 

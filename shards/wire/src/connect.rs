@@ -23,22 +23,51 @@ pub struct Connect {
     pub new_account: bool,
     /// 0, or 1 if INFO may come at any time.
     pub protocol: i64,
-    /// Free-form name of the client.
-    pub name: Box<str>,
-    /// Language of its library.
-    pub lang: Box<str>,
-    /// Version of its library.
-    pub version: Box<str>,
-    /// None if all are empty.
-    names: Option<Box<Names>>,
+    words: Words,
 }
 
-/// Who a client says it is. An empty text is the same as none.
+/// What a client says of itself in words.
+#[derive(Clone, Copy)]
+enum Word {
+    Name,
+    Lang,
+    Version,
+    User,
+    Nkey,
+    Account,
+}
+
+const WORDS: usize = Word::Account as usize + 1;
+
+/// They stand one behind the other, in one piece of memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Names {
-    user: Box<str>,
-    nkey: Box<str>,
-    account: Box<str>,
+struct Words {
+    all: Box<str>,
+    /// Where each ends; the last one ends where all do.
+    ends: [u32; WORDS - 1],
+}
+
+impl Words {
+    fn of(&self, word: Word) -> &str {
+        let at = word as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let end = self.ends.get(at).map_or(self.all.len(), |end| *end as usize);
+        &self.all[start..end]
+    }
+
+    /// With these in the place of what was said before.
+    fn with(&self, said: [Option<String>; WORDS]) -> Words {
+        const ALL: [Word; WORDS] =
+            [Word::Name, Word::Lang, Word::Version, Word::User, Word::Nkey, Word::Account];
+        let words: [&str; WORDS] =
+            std::array::from_fn(|at| said[at].as_deref().unwrap_or_else(|| self.of(ALL[at])));
+        let mut end = 0;
+        let ends = std::array::from_fn(|at| {
+            end += words[at].len() as u32;
+            end
+        });
+        Words { all: words.concat().into(), ends }
+    }
 }
 
 /// What a client shows with a `CONNECT` to prove who it is: never kept.
@@ -66,29 +95,44 @@ impl Default for Connect {
             no_responders: false,
             new_account: false,
             protocol: 0,
-            name: Box::default(),
-            lang: Box::default(),
-            version: Box::default(),
-            names: None,
+            words: Words::default(),
         }
     }
 }
 
 impl Connect {
-    /// User name.
+    /// Free-form name of the client.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.words.of(Word::Name)
+    }
+
+    /// Language of its library.
+    #[must_use]
+    pub fn lang(&self) -> &str {
+        self.words.of(Word::Lang)
+    }
+
+    /// Version of its library.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.words.of(Word::Version)
+    }
+
+    /// User name. An empty one is the same as none.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.named(|names| &names.user)
+        self.named(Word::User)
     }
 
-    /// Public key.
+    /// Public key. An empty one is the same as none.
     #[must_use]
     pub fn nkey(&self) -> Option<&str> {
-        self.named(|names| &names.nkey)
+        self.named(Word::Nkey)
     }
 
-    fn named(&self, which: impl Fn(&Names) -> &str) -> Option<&str> {
-        self.names.as_deref().map(which).filter(|name| !name.is_empty())
+    fn named(&self, word: Word) -> Option<&str> {
+        Some(self.words.of(word)).filter(|name| !name.is_empty())
     }
 
     /// What is left to refuse once the client has authenticated, in nats-server's order: an
@@ -99,7 +143,7 @@ impl Connect {
     ///
     /// The fault with which to close.
     pub fn check(&self, server_headers: bool) -> Result<(), Fault> {
-        if self.new_account || self.named(|names| &names.account).is_some() {
+        if self.new_account || self.named(Word::Account).is_some() {
             return Err(Fault::Authorization);
         }
         if !matches!(self.protocol, 0 | 1) {
@@ -113,7 +157,7 @@ impl Connect {
 
     fn set(
         &mut self,
-        names: &mut Names,
+        said: &mut [Option<String>; WORDS],
         secrets: &mut Secrets,
         key: &str,
         value: Value<'_>,
@@ -130,12 +174,12 @@ impl Connect {
                 self.protocol = value.int()?.unwrap_or(self.protocol);
                 Ok(())
             }
-            "name" => set_text(&mut self.name, value),
-            "lang" => set_text(&mut self.lang, value),
-            "version" => set_text(&mut self.version, value),
-            "user" => set_text(&mut names.user, value),
-            "nkey" => set_text(&mut names.nkey, value),
-            "account" => set_text(&mut names.account, value),
+            "name" => set_text(&mut said[Word::Name as usize], value),
+            "lang" => set_text(&mut said[Word::Lang as usize], value),
+            "version" => set_text(&mut said[Word::Version as usize], value),
+            "user" => set_text(&mut said[Word::User as usize], value),
+            "nkey" => set_text(&mut said[Word::Nkey as usize], value),
+            "account" => set_text(&mut said[Word::Account as usize], value),
             "pass" => set_secret(&mut secrets.pass, value),
             "auth_token" => set_secret(&mut secrets.auth_token, value),
             "jwt" => set_secret(&mut secrets.jwt, value),
@@ -156,11 +200,13 @@ impl Connect {
 /// [`Fault::BadConnect`] for anything but an object (or null) whose known keys have the right type.
 pub fn parse(previous: &Connect, json: &[u8]) -> Result<(Connect, Secrets), Fault> {
     let mut connect = previous.clone();
-    let mut names = connect.names.take().map_or_else(Names::default, |names| *names);
+    let mut said = [const { None }; WORDS];
     let mut secrets = Secrets::default();
-    json::fields(json, |key, value| connect.set(&mut names, &mut secrets, key, value))
+    json::fields(json, |key, value| connect.set(&mut said, &mut secrets, key, value))
         .map_err(|wrong| Fault::BadConnect { what: wrong.to_string().into() })?;
-    connect.names = (names != Names::default()).then(|| Box::new(names));
+    if said.iter().any(Option::is_some) {
+        connect.words = connect.words.with(said);
+    }
     Ok((connect, secrets))
 }
 
@@ -169,9 +215,9 @@ fn set_bool(field: &mut bool, value: Value<'_>) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn set_text(field: &mut Box<str>, value: Value<'_>) -> Result<(), Wrong> {
+fn set_text(field: &mut Option<String>, value: Value<'_>) -> Result<(), Wrong> {
     if let Some(text) = value.text()? {
-        *field = text.into();
+        *field = Some(text);
     }
     Ok(())
 }

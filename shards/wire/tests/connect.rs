@@ -44,11 +44,11 @@ fn what_a_client_library_sends() {
         "user":"u","pass":"p","auth_token":"t","jwt":"j","nkey":"k","sig":"s"}"#,
     );
     let text = |s: &str| Some(s.to_owned());
-    let mut want = parse(r#"{"user":"u","nkey":"k"}"#);
+    let mut want = parse(r#"{"nkey":"k","user":"u","version":"1.55.0","lang":"go","name":"n"}"#);
     (want.verbose, want.pedantic) = (false, false);
     (want.headers, want.no_responders, want.protocol) = (true, true, 1);
-    (want.name, want.lang, want.version) = ("n".into(), "go".into(), "1.55.0".into());
     assert_eq!(connect, want);
+    assert_eq!((connect.name(), connect.lang(), connect.version()), ("n", "go", "1.55.0"));
     assert_eq!((connect.user(), connect.nkey()), (Some("u"), Some("k")));
     let wanted = Secrets { pass: text("p"), auth_token: text("t"), jwt: text("j"), sig: text("s") };
     assert!(secrets == wanted);
@@ -59,7 +59,7 @@ fn a_second_connect_is_read_over_the_first() {
     let first = parse(r#"{"verbose":false,"name":"a","user":"u","pass":"p"}"#);
     let (second, secrets) = parse_over(&first, r#"{"name":"b","user":null}"#);
     assert!(!second.verbose);
-    assert_eq!(&*second.name, "b");
+    assert_eq!(second.name(), "b");
     assert_eq!(second.user(), Some("u"));
     assert_eq!(secrets.pass, None, "a secret is not kept");
     assert_eq!(parse_over(&second, r#"{"user":""}"#).0.user(), None);
@@ -70,7 +70,7 @@ fn keys_have_no_case_and_the_last_counts() {
     let connect =
         parse(r#"{"VERBOSE":false,"Name":"a","nAME":"b","proto\u0063ol":1,"\u017fig":"s"}"#);
     assert!(!connect.verbose);
-    assert_eq!((&*connect.name, connect.protocol), ("b", 1));
+    assert_eq!((connect.name(), connect.protocol), ("b", 1));
     assert_eq!(secrets("{\"\\u017fig\":\"s\"}").sig.as_deref(), Some("s"));
     assert_eq!(parse("{\"n\u{212a}ey\":\"k\"}").nkey(), Some("k"));
     assert!(parse(r#"{"verbose":false,"verbose":true}"#).verbose);
@@ -94,7 +94,7 @@ fn texts() {
     ];
     for (text, want) in cases {
         let json = [b"{\"name\":", text, b"}"].concat();
-        assert_eq!(&*parse(&json).name, want, "{}", String::from_utf8_lossy(&json));
+        assert_eq!(parse(&json).name(), want, "{}", String::from_utf8_lossy(&json));
     }
 }
 

@@ -5,8 +5,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use wire::Connect;
-
 use super::{Access, Presented, Secret, Verdict};
 use crate::access::Check;
 use crate::ids::AccountId;
@@ -93,7 +91,8 @@ impl Access {
 
 impl Presented<'_> {
     fn applicant(&self) -> Applicant {
-        let Connect { name, lang, version, protocol, .. } = self.connect;
+        let said = self.connect;
+        let [name, lang, version] = [said.name(), said.lang(), said.version()].map(Box::from);
         Applicant {
             cid: self.cid,
             address: self.address,
@@ -103,7 +102,7 @@ impl Presented<'_> {
             nkey: self.nkey.into(),
             signature: self.signature.into(),
             nonce: self.nonce.into(),
-            about: (name.clone(), lang.clone(), version.clone(), *protocol),
+            about: (name, lang, version, said.protocol),
             tls: self.tls.cloned(),
         }
     }

@@ -18,6 +18,7 @@ use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
 use crate::sid::{Sid, Sids, SubId};
 use crate::subscription::Subscription;
+use crate::table;
 use crate::{AccountId, ConnId, Effects, Introduction, Nanos, Peer, Shard, ShardId};
 
 /// One client connection.
@@ -85,7 +86,7 @@ pub(crate) struct Client {
 }
 
 // Of the 1 KiB that an idle connection may cost.
-const _: () = assert!(size_of::<Client>() <= 456);
+const _: () = assert!(size_of::<Client>() <= 392);
 
 /// What a peer was asked for a publication: one delivery to a group, or to anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,11 +220,11 @@ impl Client {
 
     /// `User "alice"`, as log lines call who it is.
     pub fn described_user(&self) -> String {
-        let name = wire::quoted(self.identity.name.as_bytes());
-        match self.identity.label.split_once(':') {
+        let name = wire::quoted(self.identity.name().as_bytes());
+        match self.identity.label().split_once(':') {
             Some(("nkey", _)) => format!("Nkey {name}"),
             Some(("user", _)) => format!("User {name}"),
-            _ if &*self.identity.label == "token" => format!("Token {name}"),
+            _ if self.identity.label() == "token" => format!("Token {name}"),
             _ => "User \"N/A\"".to_string(),
         }
     }
@@ -234,9 +235,9 @@ impl Client {
         if !self.connected || !self.is_in() {
             return String::new();
         }
-        let Connect { version, lang, name, .. } = &self.connect;
+        let version = self.connect.version();
         let version = if version.is_empty() { String::new() } else { format!("v{version}") };
-        let said = [&*version, &**lang, &**name];
+        let said = [&*version, self.connect.lang(), self.connect.name()];
         said.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(":")
     }
 }
@@ -245,9 +246,7 @@ impl Shard {
     /// A client is there: greet it.
     pub(crate) fn open(&mut self, conn: ConnId, peer: &Peer, out: &mut Effects) {
         self.outbound.open(conn, self.now);
-        if self.clients.len() <= conn.index() {
-            self.clients.resize_with(conn.index() + 1, || None);
-        }
+        table::fill_to(&mut self.clients, conn.index(), || None);
         debug_assert!(self.clients[conn.index()].is_none(), "a slot is free when it is given out");
         self.clients[conn.index()] = Some(Box::new(Client::new(conn, peer, self.now)));
         self.figures.connections += 1;
@@ -837,7 +836,7 @@ impl Shard {
             if client.tells_address {
                 info.client_ip = client.addr.ip().to_string();
             }
-            info.nonce = client.identity.nonce.to_string();
+            info.nonce = client.identity.nonce().to_string();
             if let Some(offer) = client.offer {
                 // Where TLS comes first, who reads this has it.
                 info.tls_required = offer.required || offer.first;

@@ -59,17 +59,53 @@ pub(crate) struct Claimed {
 #[derive(Default)]
 pub(crate) struct Identity {
     pub user: Option<Arc<User>>,
-    /// As connz shows it: the nkey, the user's name, or that there was a token.
-    pub name: Box<str>,
-    /// `user:alice`, as log lines show it.
-    pub label: Box<str>,
-    /// What it was asked to sign.
-    pub nonce: Box<str>,
-    pub tls: Option<Arc<TlsFacts>>,
+    /// Those of whom nothing is asked, and who show nothing, need none.
+    shown: Option<Box<Shown>>,
     /// When its right to be here ends; 0 is never.
     pub expires: Nanos,
     /// The account that counts it among its connections.
     pub seat: Option<AccountId>,
+}
+
+/// What a connection has shown of itself, and was asked to sign.
+#[derive(Default)]
+struct Shown {
+    name: Box<str>,
+    label: Box<str>,
+    nonce: Box<str>,
+    tls: Option<Arc<TlsFacts>>,
+}
+
+impl Identity {
+    /// As connz shows it: the nkey, the user's name, or that there was a token.
+    pub fn name(&self) -> &str {
+        self.shown.as_ref().map_or("", |shown| &shown.name)
+    }
+
+    /// `user:alice`, as log lines show it.
+    pub fn label(&self) -> &str {
+        self.shown.as_ref().map_or("", |shown| &shown.label)
+    }
+
+    /// What it was asked to sign.
+    pub fn nonce(&self) -> &str {
+        self.shown.as_ref().map_or("", |shown| &shown.nonce)
+    }
+
+    pub fn tls(&self) -> Option<&Arc<TlsFacts>> {
+        self.shown.as_ref()?.tls.as_ref()
+    }
+
+    pub fn set_tls(&mut self, facts: Arc<TlsFacts>) {
+        self.shown.get_or_insert_default().tls = Some(facts);
+    }
+
+    fn set_name(&mut self, name: Box<str>, label: Box<str>) {
+        if self.shown.is_some() || !name.is_empty() || !label.is_empty() {
+            let shown = self.shown.get_or_insert_default();
+            (shown.name, shown.label) = (name, label);
+        }
+    }
 }
 
 /// Checks that are out, and connections whose turn has not come. What a service is asked is apart,
@@ -127,7 +163,9 @@ impl Shard {
         let access = self.options.access.clone();
         let nonce = access.needs_nonce().then(|| self.nonce());
         let Some(client) = self.client(conn) else { return };
-        client.identity.nonce = nonce.unwrap_or_default();
+        if let Some(nonce) = nonce {
+            client.identity.shown.get_or_insert_default().nonce = nonce;
+        }
         if !access.required {
             client.standing = Standing::In;
         }
@@ -203,11 +241,11 @@ impl Shard {
             token: secrets.auth_token.as_deref().unwrap_or_default(),
             nkey: connect.nkey().unwrap_or_default(),
             signature: secrets.sig.as_deref().unwrap_or_default(),
-            nonce: &identity.nonce,
+            nonce: identity.nonce(),
             jwt: secrets.jwt.as_deref().unwrap_or_default(),
             address: client.addr.ip(),
             kind: ConnectionTypes::STANDARD,
-            tls: identity.tls.as_ref(),
+            tls: identity.tls(),
             connect,
             cid: client.cid,
         })
@@ -236,8 +274,8 @@ impl Shard {
         let Some(client) = self.client(conn) else { return };
         if !same {
             client.standing = Standing::Greeting;
-            client.identity.name = name(&connect, secrets).into();
-            client.identity.label = label(&connect, secrets).into();
+            let (name, label) = (name(&connect, secrets), label(&connect, secrets));
+            client.identity.set_name(name.into(), label.into());
             client.identity.expires = 0;
         }
         client.connect = connect;
@@ -471,11 +509,11 @@ impl Shard {
         client.guard = permissions.map(|permissions| Box::new(Guard::new(permissions)));
         // A service need not say what somebody is called.
         if let Some(user) = user.as_ref().filter(|user| !user.name.is_empty()) {
-            client.identity.name = user.name.clone();
-            client.identity.label = match user.proof {
-                Proof::Password(_) | Proof::Service => format!("user:{}", user.name).into(),
-                Proof::Nkey(_) | Proof::Token(_) => format!("nkey:{}", user.name).into(),
+            let label = match user.proof {
+                Proof::Password(_) | Proof::Service => format!("user:{}", user.name),
+                Proof::Nkey(_) | Proof::Token(_) => format!("nkey:{}", user.name),
             };
+            client.identity.set_name(user.name.clone(), label.into());
         }
         client.identity.user = user;
         self.ensure_accounts();
@@ -489,7 +527,7 @@ impl Shard {
     pub(crate) fn turn_away(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn) else { return };
         let connect = &client.connect;
-        let who = match (connect.nkey(), connect.user(), &*client.identity.name) {
+        let who = match (connect.nkey(), connect.user(), client.identity.name()) {
             (Some(nkey), ..) => format!(" - Nkey {}", wire::quoted(nkey.as_bytes())),
             (None, Some(user), _) => format!(" - User {}", wire::quoted(user.as_bytes())),
             (None, None, TOKEN) => format!(" - Token \"{TOKEN}\""),

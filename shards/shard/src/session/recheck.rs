@@ -145,7 +145,7 @@ impl Shard {
             return if stays { Fate::Stays } else { Fate::TurnedAway };
         }
         let (before, account) = (client.identity.user.clone(), client.account);
-        let nobody = client.identity.name.is_empty();
+        let nobody = client.identity.name().is_empty();
         if let Some(before) = before {
             match &before.proof {
                 Proof::Token(token) => return self.fate_of_token(conn, &before, token),
@@ -176,7 +176,7 @@ impl Shard {
             return Fate::Stays;
         }
         if !nobody {
-            let still = access.still_believes_single(&client.identity.name);
+            let still = access.still_believes_single(client.identity.name());
             return if still { Fate::Stays } else { Fate::TurnedAway };
         }
         match self.judge(conn, &Connect::default(), &Secrets::default()) {
