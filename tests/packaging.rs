@@ -288,12 +288,16 @@ fn system_calls(name: &str) -> Vec<String> {
     names.filter(|line| !line.is_empty()).flat_map(system_calls).collect()
 }
 
-/// Under a systemd of its own, in a box that nothing gets out of.
+/// Under a systemd of its own, in a box that nothing gets out of: only where somebody asks for it,
+/// since it makes namespaces as root.
 #[test]
 fn the_unit_starts_reloads_and_stops_under_systemd() {
     let program = Program::under_test();
     if !program.takes_shards {
         return;
+    }
+    if std::env::var_os("RINGBUS_TRY_UNIT").is_none() {
+        return println!("skipped: set RINGBUS_TRY_UNIT=1 to run the unit under a systemd");
     }
     let mut script = Command::new(root().join("scripts/try-unit.sh"));
     let tried = script.arg(&program.path).output().expect("the script starts");

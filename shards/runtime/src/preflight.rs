@@ -104,8 +104,20 @@ fn io_uring_disabled() -> Option<String> {
     Some(setting.trim().to_owned())
 }
 
-/// As many open files as this process may have: each connection is one.
-pub(crate) fn raise_open_files() {
+/// Descriptors that are no client's: of rings, bells, logs, monitoring.
+const OWN_DESCRIPTORS: u64 = 256;
+/// Descriptors there is room for from the start, at most: 8 MiB of the kernel's memory.
+const DESCRIPTORS_MAX: u64 = 1 << 20;
+
+/// As many open files as this process may have, and room for those of this many connections.
+pub(crate) fn open_files_for(connections: u64) {
+    raise_open_files();
+    if let Err(error) = make_room(connections.saturating_add(OWN_DESCRIPTORS)) {
+        log::debug!("No room for connections beforehand: {error}");
+    }
+}
+
+fn raise_open_files() {
     let Some(mut limit) = limit(libc::RLIMIT_NOFILE) else { return };
     if limit.rlim_cur < limit.rlim_max {
         limit.rlim_cur = limit.rlim_max;
@@ -116,13 +128,10 @@ pub(crate) fn raise_open_files() {
     }
 }
 
-/// Descriptors there is room for from the start, at most: 8 MiB of the kernel's memory.
-const DESCRIPTORS_MAX: u64 = 1 << 20;
-
 /// Makes room for this many descriptors, or as many as may be, and says how many. The table
 /// grows by doubling, and in a process of many threads whoever makes it grow waits for the whole
 /// kernel to have seen that, 10 to 25 ms: no shard should.
-pub(crate) fn make_room(descriptors: u64) -> io::Result<u64> {
+fn make_room(descriptors: u64) -> io::Result<u64> {
     let limit = limit(libc::RLIMIT_NOFILE).map_or(u64::MAX, |limit| limit.rlim_cur);
     let room = descriptors.min(limit).min(DESCRIPTORS_MAX);
     let any = fs::File::open("/dev/null")?;

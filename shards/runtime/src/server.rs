@@ -30,7 +30,7 @@ use crate::identity::desk::Desk;
 use crate::lanes::{self, Bell, Peer, strike};
 use crate::listener::{self, Listener};
 use crate::logins::{self, Logins, Work};
-use crate::preflight::{make_room, raise_open_files};
+use crate::preflight;
 use crate::proofs::Proofs;
 use crate::proxied::Proxied;
 use crate::tls::{Secure, TIMEOUT_NS, Tls, TlsSettings};
@@ -122,9 +122,6 @@ pub const FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How long a shard may take to take new settings.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Descriptors that are no client's: of rings, bells, logs, monitoring.
-const OWN_DESCRIPTORS: u64 = 256;
 
 const LOGINS_SILENT: &str = "whoever knows the accounts did not answer in time";
 
@@ -478,11 +475,7 @@ where
         let why = "Can't start monitoring: TLS cert and key required for HTTPS";
         return Err(StartError::Settings(why.to_owned()));
     }
-    raise_open_files();
-    let connections = settings.shard.connections_max.unwrap_or(u64::MAX);
-    if let Err(error) = make_room(connections.saturating_add(OWN_DESCRIPTORS)) {
-        log::debug!("No room for connections beforehand: {error}");
-    }
+    preflight::open_files_for(settings.shard.connections_max.unwrap_or(u64::MAX));
     let client = bind(&settings.listen_host, settings.listen_port, listener::bind)?;
     let monitoring = match &settings.http {
         Some(http) => Some(bind(&http.host, http.port, listener::bind_patiently)?),
