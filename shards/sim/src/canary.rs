@@ -47,6 +47,10 @@ pub enum Defect {
     NoAnswers,
     /// Nobody counts answers.
     EndlessAnswers,
+    /// The right to answer never ends.
+    LateAnswers,
+    /// The right to answer ends too early.
+    HastyAnswers,
     /// What users may do stays as it was at the beginning, however often access changes.
     StaleAccess,
     /// One shard never hears of one change of access.
@@ -55,7 +59,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 17] = [
+    pub const ALL: [Defect; 19] = [
         Defect::DropDeliver,
         Defect::DuplicateDeliver,
         Defect::SwapFrames,
@@ -71,6 +75,8 @@ impl Defect {
         Defect::OpenStreams,
         Defect::NoAnswers,
         Defect::EndlessAnswers,
+        Defect::LateAnswers,
+        Defect::HastyAnswers,
         Defect::StaleAccess,
         Defect::UntoldShard,
     ];
@@ -83,6 +89,8 @@ impl Defect {
             Defect::OpenStreams => Some(Gap::Streams),
             Defect::NoAnswers => Some(Gap::Answers),
             Defect::EndlessAnswers => Some(Gap::EndlessAnswers),
+            Defect::LateAnswers => Some(Gap::LateAnswers),
+            Defect::HastyAnswers => Some(Gap::HastyAnswers),
             Defect::StaleAccess => Some(Gap::Stale),
             _ => None,
         }

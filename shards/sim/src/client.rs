@@ -304,7 +304,8 @@ impl Client {
         }
         let subject = String::from_utf8_lossy(&subject).into_owned();
         // Where answers are counted, it may try some too many.
-        let most = oracle.answers_of(self.person).filter(|most| *most > 0);
+        let most = oracle.answers_of(self.person).map(|answers| answers.most);
+        let most = most.filter(|most| *most > 0);
         let times = most.map_or(1, |most| p.between(1, u64::from(most) + 2));
         for _ in 0..times {
             self.publish(p, swarm, oracle, &subject, out);

@@ -62,7 +62,7 @@ impl<B: Bus> World<B> {
                 .driver
                 .deadline()
                 .map_or(soon, |deadline| deadline.clamp(self.driver.now + 1, soon));
-            self.driver.advance(next);
+            self.advance(next);
         }
         Err(format!("no rest after {ROUNDS_MAX} rounds: {:?}", self.unrest()))
     }
@@ -159,6 +159,13 @@ impl<B: Bus> World<B> {
     /// Whoever may do no more than answer answers all it was asked, some of it more often than it
     /// may.
     pub(crate) fn answer_all(&mut self) -> Result<(), String> {
+        // Some of them too late.
+        if let Some(longest) = self.oracle.longest_answer()
+            && self.choices.chance(500)
+        {
+            let to = self.driver.now + 1 + self.choices.below(2 * longest);
+            self.advance(to);
+        }
         for at in 0..self.clients.len() {
             let client = &mut self.clients[at];
             if client.acts() && self.oracle.answers_of(client.person).is_some() {

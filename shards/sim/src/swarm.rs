@@ -115,16 +115,17 @@ impl Swarm {
             gap: None,
             options,
         };
-        swarm.build_walls(&mut Prng::stream(seed, "walls"));
+        swarm.build_walls(&mut Prng::stream(seed, "walls"), seed);
         swarm
     }
 
     /// In half of all worlds there are several accounts.
-    fn build_walls(&mut self, p: &mut Prng) {
+    fn build_walls(&mut self, p: &mut Prng, seed: u64) {
         if !p.chance(500) {
             return;
         }
         self.walls = Walls::draw(p);
+        self.walls.hurry(&mut Prng::stream(seed, "answers"));
         self.events[11] = *p.pick(&[0, 1, 4]);
         // Where answers are counted, there are some to count.
         if self.walls.people.iter().any(|person| person.may.answers.is_some()) {

@@ -8,7 +8,7 @@ use shard::access::{
     Access, ConnectionTypes, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret, User,
 };
 use shard::account::{Agreements, Limits, Mapping, ResponseType, ServiceTerms};
-use shard::limits::SECONDS;
+use shard::limits::{MILLIS, SECONDS};
 use shard::{AccountId, Nanos};
 
 use crate::prng::Prng;
@@ -45,6 +45,10 @@ pub enum Gap {
     Answers,
     /// Whoever may answer may do so any number of times.
     EndlessAnswers,
+    /// Whoever may answer may do so at any time.
+    LateAnswers,
+    /// Whoever may answer has hardly any time to do so.
+    HastyAnswers,
     /// Whatever users may do, they could do at the beginning.
     Stale,
 }
@@ -67,8 +71,17 @@ pub struct May {
     pub publish: Lists,
     /// Patterns of subscriptions; after a blank, the groups that a rule is about.
     pub subscribe: Lists,
-    /// How often a request may be answered, whatever `publish` says; 0 is any number.
-    pub answers: Option<u32>,
+    /// A request may be answered, whatever `publish` says.
+    pub answers: Option<Answers>,
+}
+
+/// How a request may be answered by who may do no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// How often; 0 is any number.
+    pub most: u32,
+    /// How long after it came; none is for ever.
+    pub within_ns: Option<Nanos>,
 }
 
 /// What is allowed and what is denied.
@@ -123,6 +136,16 @@ const MAPPINGS: [(&str, &str); 4] = [("m.a", "a.b"), ("m.*", "a.*"), ("b.a", "a"
 const ALLOWED: [&str; 11] =
     ["a", "a.*", "a.>", "b.*", "*.b", ">", "q.*", "m.*", "z.>", "*.*", "in.>"];
 const DENIED: [&str; 8] = ["a.b", "a.*", "b", "q.a", "*.a", "a.>", "in.a.b", "a"];
+/// How often, and for how long.
+const ANSWERS: [(u32, Option<Nanos>); 7] = [
+    (0, None),
+    (1, None),
+    (3, None),
+    (0, Some(20 * MILLIS)),
+    (1, Some(SECONDS)),
+    (3, Some(200 * MILLIS)),
+    (0, Some(SECONDS)),
+];
 const OF_GROUPS: [&str; 5] = ["a.> q0", "* q1", "*.* *", "a.b q0", "> q1"];
 
 /// Subjects that mean something only where there are walls.
@@ -151,6 +174,19 @@ impl Walls {
             walls.mappings.extend(kept.by_ref().map(|(from, to)| (account, from, to)));
         }
         walls
+    }
+
+    /// Now and then somebody may do nothing but answer, and that for a while.
+    pub fn hurry(&mut self, p: &mut Prng) {
+        if p.chance(400)
+            && let Some(person) = self.people.last_mut()
+        {
+            let publish = Lists { allow: Some(vec!["z.>"]), deny: Vec::new() };
+            let most = *p.pick(&[0, 1, 3]);
+            let within_ns = Some(*p.pick(&[20 * MILLIS, 200 * MILLIS, SECONDS]));
+            let answers = Some(Answers { most, within_ns });
+            person.may = May { publish, subscribe: Lists::default(), answers };
+        }
     }
 
     fn draw_door(&mut self, exporter: usize, importer: usize, p: &mut Prng) {
@@ -196,7 +232,19 @@ impl Walls {
                 Gap::Subscriptions => may.subscribe = Lists::default(),
                 Gap::Publications => may.publish = Lists::default(),
                 Gap::Answers => may.answers = None,
-                Gap::EndlessAnswers => may.answers = may.answers.map(|_| 0),
+                Gap::EndlessAnswers => {
+                    may.answers = may.answers.map(|answers| Answers { most: 0, ..answers });
+                }
+                Gap::LateAnswers => {
+                    may.answers = may.answers.map(|answers| Answers { within_ns: None, ..answers });
+                }
+                Gap::HastyAnswers => {
+                    let hasty = |ns: Nanos| ns / 1000;
+                    may.answers = may.answers.map(|answers| Answers {
+                        within_ns: answers.within_ns.map(hasty),
+                        ..answers
+                    });
+                }
                 Gap::Stale => may.clone_from(&before.may),
                 Gap::Streams => {}
             }
@@ -290,7 +338,8 @@ impl May {
             allow.extend(["r.>", "_R_.>"].into_iter().filter(|_| p.chance(400)));
         }
         if may.publish.allow.is_some() && p.chance(600) {
-            may.answers = Some(*p.pick(&[0, 1, 3]));
+            let (most, within_ns) = *p.pick(&ANSWERS);
+            may.answers = Some(Answers { most, within_ns });
         }
         if p.chance(400) {
             let lists = &mut may.subscribe;
@@ -310,9 +359,10 @@ impl May {
         (*self != May::default()).then(|| Permissions {
             publish: self.publish.rules(),
             subscribe: self.subscribe.rules(),
-            responses: self
-                .answers
-                .map(|max| Responses { max: (max > 0).then_some(max), expires_ns: None }),
+            responses: self.answers.map(|Answers { most, within_ns }| Responses {
+                max: (most > 0).then_some(most),
+                expires_ns: within_ns,
+            }),
         })
     }
 }

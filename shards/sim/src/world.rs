@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shard::Nanos;
 use shard::access::Access;
 use shard::limits::MILLIS;
 use shard::report::Figures;
@@ -124,9 +125,11 @@ impl<B: Bus> World<B> {
             copies,
             seed,
         );
+        let mut oracle = Oracle::new(swarm.rules(), swarm.walls.clone());
+        oracle.is_at(driver.now);
         World {
             driver,
-            oracle: Oracle::new(swarm.rules(), swarm.walls.clone()),
+            oracle,
             swarm,
             links: Vec::new(),
             clients: Vec::new(),
@@ -380,6 +383,12 @@ impl<B: Bus> World<B> {
         self.links[session].up.force(text);
     }
 
+    /// It is later now, for everybody.
+    pub(crate) fn advance(&mut self, to: Nanos) {
+        self.driver.advance(to);
+        self.oracle.is_at(to);
+    }
+
     /// Time passes, up to the next deadline; then that is met, mostly at once.
     fn wait(&mut self) -> Result<(), String> {
         let due: Vec<usize> =
@@ -388,7 +397,7 @@ impl<B: Bus> World<B> {
             let far = self.time.chance(30);
             let tick = if far { 200 * MILLIS } else { self.swarm.tick_max };
             let to = self.driver.now + 1 + self.time.below(tick);
-            self.driver.advance(
+            self.advance(
                 self.driver.deadline().map_or(to, |deadline| deadline.clamp(self.driver.now, to)),
             );
         }

@@ -82,6 +82,12 @@ fn answers_that_are_not_allowed_or_not_counted_are_noticed() {
 }
 
 #[test]
+fn answers_that_come_too_late_or_must_come_too_early_are_noticed() {
+    assert_caught(Defect::LateAnswers, 200);
+    assert_caught(Defect::HastyAnswers, 200);
+}
+
+#[test]
 fn the_simple_bus_is_judged_as_strictly() {
     for defect in Defect::OF_CHUNKS {
         assert!(

@@ -70,7 +70,7 @@ impl Oracle {
             return Ok(None);
         }
         while let Some(expect) = record.expected.front()
-            && matches!(expect, Expect::PerhapsErr(_))
+            && matches!(expect, Expect::PerhapsErr(..))
             && !fits(expect)
         {
             record.expected.pop_front();
@@ -92,9 +92,11 @@ impl Oracle {
             removals.remove(at);
             return Ok(());
         }
+        let clock = self.clock;
         let fits = |expect: &Expect| match expect {
-            Expect::Err(due) | Expect::OkOrErr(due) | Expect::PerhapsErr(due) => {
-                due.as_bytes() == text
+            Expect::Err(due) => due.as_bytes() == text,
+            Expect::OkOrErr(due, until) | Expect::PerhapsErr(due, until) => {
+                due.as_bytes() == text && until.is_none_or(|until| clock > until)
             }
             _ => false,
         };
@@ -120,7 +122,7 @@ impl Oracle {
     fn ok(&mut self, session: Session) -> Result<(), String> {
         let expect = self.expected(
             session,
-            &|e| matches!(e, Expect::Ok { .. } | Expect::OkOrErr(_)),
+            &|e| matches!(e, Expect::Ok { .. } | Expect::OkOrErr(..)),
             "+OK",
         )?;
         let Some(Expect::Ok { upto: Some(upto), issued }) = expect else { return Ok(()) };
@@ -225,7 +227,7 @@ impl Oracle {
             self.note_asked(id, &way, message.reply);
         }
         if !message.reply.is_empty() {
-            let question = Question { request: id, answers: 0 };
+            let question = Question { request: id, answers: 0, read_at: self.clock };
             self.sessions[session].asked.entry(message.reply.to_vec()).or_insert(question);
         }
         self.pubs[id].deliveries += 1;

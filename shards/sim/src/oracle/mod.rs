@@ -15,6 +15,7 @@ mod walls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use shard::Nanos;
 use wire::CloseReason;
 
 use crate::walls::Walls;
@@ -137,6 +138,8 @@ impl SubRecord {
 }
 
 struct PubRecord {
+    /// When it was written.
+    at: Nanos,
     session: Session,
     account: usize,
     /// The first and the last that it may have met on its way.
@@ -182,10 +185,10 @@ enum Expect {
         issued: Tick,
     },
     Err(String),
-    /// It was allowed, or was not.
-    OkOrErr(String),
+    /// It was allowed, or was not; up to then it was.
+    OkOrErr(String, Option<Nanos>),
     /// As that, where success is silent.
-    PerhapsErr(String),
+    PerhapsErr(String, Option<Nanos>),
 }
 
 struct SessionRecord {
@@ -229,6 +232,15 @@ impl SessionRecord {
         self.expected.clear();
     }
 
+    /// May it perhaps be told so already, because it answers late?
+    fn may_read(&self, text: &str) -> bool {
+        let same = |expect: &Expect| match expect {
+            Expect::PerhapsErr(due, until) => until.is_some() && due == text,
+            _ => false,
+        };
+        self.expected.iter().any(same)
+    }
+
     /// It is there, and reads.
     fn stays(&self) -> bool {
         self.fate == Fate::Open && !self.deaf
@@ -238,6 +250,8 @@ impl SessionRecord {
 /// The judge of one run.
 pub struct Oracle {
     tick: Tick,
+    /// The time of the shards.
+    clock: Nanos,
     rules: Rules,
     sessions: Vec<SessionRecord>,
     subs: Vec<SubRecord>,
@@ -268,6 +282,7 @@ impl Oracle {
         let groups = BTreeMap::new();
         Oracle {
             tick: 0,
+            clock: 0,
             rules,
             sessions,
             subs,
@@ -279,6 +294,11 @@ impl Oracle {
             obligations: 0,
             deliveries: 0,
         }
+    }
+
+    /// Time has passed.
+    pub fn is_at(&mut self, clock: Nanos) {
+        self.clock = clock;
     }
 
     fn now(&mut self) -> Tick {
@@ -427,6 +447,10 @@ impl Oracle {
         let right = |era: usize| self.may_publish(session, &ways[0].subject, era);
         let is_allowed = (eras.0..=eras.1).all(|era| right(era) == Right::Yes);
         let may_be_allowed = (eras.0..=eras.1).any(|era| right(era) != Right::No);
+        let until = match right(eras.0) {
+            Right::Until(until) if eras.0 == eras.1 => Some(until),
+            _ => None,
+        };
         self.note_answer(session, &ways[0].subject);
         let subject = String::from_utf8_lossy(&ways[0].subject);
         let text = format!("Permissions Violation for Publish to \"{subject}\"");
@@ -439,6 +463,7 @@ impl Oracle {
                 .push(id);
         }
         self.pubs.push(PubRecord {
+            at: self.clock,
             session,
             account,
             eras,
@@ -453,9 +478,13 @@ impl Oracle {
         let record = &mut self.sessions[session];
         match (is_allowed, may_be_allowed, record.flags.verbose) {
             (true, ..) => self.expect_ok(session, None, stamp.issued),
+            // Which of two that read the same it is for can't be told, but there is one at most.
+            (false, false, false) if record.may_read(&text) => {
+                record.expected.push_back(Expect::PerhapsErr(text, None));
+            }
             (false, false, _) => record.expected.push_back(Expect::Err(text)),
-            (false, _, true) => record.expected.push_back(Expect::OkOrErr(text)),
-            (false, _, false) => record.expected.push_back(Expect::PerhapsErr(text)),
+            (false, _, true) => record.expected.push_back(Expect::OkOrErr(text, until)),
+            (false, _, false) => record.expected.push_back(Expect::PerhapsErr(text, until)),
         }
     }
 
@@ -532,7 +561,7 @@ impl Oracle {
         if record.fate == Fate::Heard && !record.inbox.is_empty() {
             return Err(format!("session {session} ends within a message"));
         }
-        let silent = |expect: &&Expect| matches!(expect, Expect::Info | Expect::PerhapsErr(_));
+        let silent = |expect: &&Expect| matches!(expect, Expect::Info | Expect::PerhapsErr(..));
         let cut = record.expected.iter().find(|expect| !silent(expect));
         if record.fate == Fate::Heard && cut.is_some() && !record.is_unsettled {
             return Err(format!("session {session} ended, but was owed {cut:?}"));
@@ -566,7 +595,7 @@ impl Oracle {
     /// Is it waiting for an answer?
     pub fn is_owed(&self, session: Session) -> bool {
         let SessionRecord { expected, is_unsettled, .. } = &self.sessions[session];
-        !is_unsettled && expected.iter().any(|expect| !matches!(expect, Expect::PerhapsErr(_)))
+        !is_unsettled && expected.iter().any(|expect| !matches!(expect, Expect::PerhapsErr(..)))
     }
 
     /// What it is waiting for, for a report.

@@ -1,8 +1,10 @@
 //! Who may see what, and under which subject: accounts, doors and permissions as an operator's
 //! manual tells of them, read from the lists.
 
+use shard::Nanos;
+
 use super::{Expect, Oracle, PubId, PubRecord, Session, SubRecord, matches};
-use crate::walls::{Lists, May, Walls};
+use crate::walls::{Answers, Lists, May, Walls};
 
 /// One way of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) enum Kind {
 pub(super) enum Right {
     Yes,
     No,
+    /// Yes until then for sure, and perhaps a little longer.
+    Until(Nanos),
     /// That can't be told from what clients see.
     Perhaps,
 }
@@ -39,6 +43,8 @@ pub(super) struct Question {
     pub request: PubId,
     /// How often it has answered where it may do no more than that.
     pub answers: u32,
+    /// When it was read: it was sent before.
+    pub read_at: Nanos,
 }
 
 /// A reply subject that a server made for a request.
@@ -145,10 +151,15 @@ impl Oracle {
         &self.eras[self.eras.len() - 1]
     }
 
-    /// How often a user may answer what it is asked, where it may do no more than that; 0 is any
-    /// number.
-    pub fn answers_of(&self, person: Option<usize>) -> Option<u32> {
+    /// How a user may answer what it is asked, where it may do no more than that.
+    pub fn answers_of(&self, person: Option<usize>) -> Option<Answers> {
         self.walls().may(person)?.answers
+    }
+
+    /// How long answers may take at most in these walls, where that is limited.
+    pub fn longest_answer(&self) -> Option<Nanos> {
+        let people = self.walls().people.iter();
+        people.filter_map(|person| person.may.answers?.within_ns).max()
     }
 
     /// Do some shards perhaps not know of the last change?
@@ -206,16 +217,23 @@ impl Oracle {
         // What it was asked is forgotten when what it may do changes.
         let is_new = self.is_changing && era == self.eras.len() - 1;
         let is_forgotten = is_new && self.eras[era - 1].may(record.person) != may;
-        let most = may.and_then(|may| may.answers);
-        let (Some(most), Some(asked)) = (most, record.asked.get(subject)) else { return Right::No };
+        let answers = may.and_then(|may| may.answers);
+        let (Some(Answers { most, within_ns }), Some(asked)) = (answers, record.asked.get(subject))
+        else {
+            return Right::No;
+        };
         let request = &self.pubs[asked.request];
         let hears =
             |sub: &&SubRecord| sub.session == session && self.way_to(sub, request).is_some();
-        match most {
+        let is_spent = most > 0 && asked.answers >= most;
+        // It can't have been sent after it was read, nor can this be read before it is written.
+        let is_late = within_ns.is_some_and(|ns| self.clock - asked.read_at > ns);
+        match within_ns {
             _ if is_forgotten => Right::No,
-            0 => Right::Yes,
-            _ if asked.answers < most => Right::Yes,
-            // Whoever hears it again may answer it again, as often.
+            None if !is_spent => Right::Yes,
+            // Nor can it have been sent before it was published.
+            Some(ns) if !is_spent && !is_late => Right::Until(request.at + ns),
+            // Whoever hears it again may answer it again, as often and as long.
             _ if self.subs.iter().filter(hears).count() > 1 => Right::Perhaps,
             _ => Right::No,
         }
@@ -364,7 +382,7 @@ impl Oracle {
             let has_changed = may(last) != may(last - 1);
             let record = &mut self.sessions[at];
             let doubtful =
-                |expect: &Expect| matches!(expect, Expect::PerhapsErr(_) | Expect::OkOrErr(_));
+                |expect: &Expect| matches!(expect, Expect::PerhapsErr(..) | Expect::OkOrErr(..));
             if record.stays() {
                 record.removals.clear();
                 record.expected.retain(|expect| !doubtful(expect));
