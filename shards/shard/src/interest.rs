@@ -14,7 +14,7 @@ use subject::{PatternId, Sublist};
 use crate::account::Bonds;
 use crate::entry::{Entry, Group, PeerWeight, Plain, PlainPeer, Weight, take_out};
 use crate::ids::{AccountId, Nanos, ShardId};
-use crate::plans::Plans;
+use crate::plans::{Matched, Plans, SharedPlans};
 use crate::report::Figures;
 use crate::router::is_reserved_subject;
 use crate::session::guard::Watch;
@@ -87,6 +87,7 @@ pub(crate) struct Account {
     id: AccountId,
     table: Sublist<Entry>,
     plans: Plans,
+    shared_plans: SharedPlans,
     dirty: Vec<PatternId>,
     matched: Vec<PatternId>,
     /// What its table has been asked, and what its closed connections have done.
@@ -113,6 +114,7 @@ impl Account {
             recasts: false,
             table: Sublist::new(seed),
             plans: Plans::new(FixedState::with_seed(seed), match_cache),
+            shared_plans: SharedPlans::default(),
             dirty: Vec::new(),
             matched: Vec::new(),
             figures: Figures::default(),
@@ -234,6 +236,7 @@ impl Account {
     /// Interest in a pattern may have changed: plans that used it are void, and peers may have to
     /// hear.
     fn touch(&mut self, pattern: PatternId) {
+        self.shared_plans.forget();
         let bytes = self.table.pattern(pattern);
         if subject::has_wildcard(bytes) {
             self.plans.forget_matching(bytes);
@@ -251,6 +254,7 @@ impl Account {
     /// What some connection may see has changed: all plans are void.
     pub fn forget_plans(&mut self) {
         self.plans.forget_all();
+        self.shared_plans.forget();
     }
 
     /// Gives the account other ties. Plans made under the old ones are void.
@@ -258,7 +262,7 @@ impl Account {
         let streams = |ties: &Option<Rc<Bonds>>| ties.as_ref().map(|ties| ties.streams.clone());
         self.recasts = streams(&self.ties) != streams(&ties);
         self.ties = ties;
-        self.plans.forget_all();
+        self.forget_plans();
     }
 
     /// Nothing is waiting to be announced.
@@ -319,9 +323,57 @@ impl Account {
     /// A plan for a subject that has none.
     pub fn new_plan(&mut self, hash: u64, subject: &[u8], listeners: Listeners<'_>) -> Rc<Plan> {
         self.figures.matches += 1;
-        let mut plan = self.plans.blank(hash, subject);
+        let mut matched = std::mem::take(&mut self.matched);
+        matched.clear();
+        self.table.matches(subject, &mut matched);
+        let kept = self.plans.is_worth_keeping(hash);
+        let plan = match kept || !self.may_share(subject) {
+            true => self.own_plan(kept, hash, subject, &matched, listeners),
+            false => self.shared_plan(hash, &matched, listeners),
+        };
+        self.matched = matched;
+        plan
+    }
+
+    /// Does nothing but the patterns it matches tell what is to be done with a subject?
+    #[inline]
+    fn may_share(&self, subject: &[u8]) -> bool {
+        self.ties.is_none() && !is_reserved_subject(subject)
+    }
+
+    /// The plan of all subjects that match just this and have none of their own.
+    #[inline]
+    fn shared_plan(
+        &mut self,
+        hash: u64,
+        matched: &[PatternId],
+        listeners: Listeners<'_>,
+    ) -> Rc<Plan> {
+        let by = Matched::of(matched);
+        if let Some(plan) = by.and_then(|by| self.shared_plans.find(by)) {
+            return plan.clone();
+        }
+        let plan = self.own_plan(false, hash, b"", matched, listeners);
+        // A literal one makes it a plan for a single subject.
+        if let Some(by) = by
+            && matched.iter().all(|pattern| subject::has_wildcard(self.table.pattern(*pattern)))
+        {
+            self.shared_plans.put(by, plan.clone());
+        }
+        plan
+    }
+
+    fn own_plan(
+        &mut self,
+        kept: bool,
+        hash: u64,
+        subject: &[u8],
+        matched: &[PatternId],
+        listeners: Listeners<'_>,
+    ) -> Rc<Plan> {
+        let mut plan = self.plans.blank(kept, subject);
         let made = Rc::get_mut(&mut plan).expect("nobody else has a blank plan");
-        self.make_plan(made, listeners);
+        self.make_plan(made, matched, listeners);
         let figures = &mut self.figures;
         figures.plans_made += 1;
         let locals: usize = plan.locals.iter().map(|targets| targets.len()).sum();
@@ -338,12 +390,9 @@ impl Account {
         plan.account == self.id && self.plans.is_current(plan)
     }
 
-    fn make_plan(&mut self, plan: &mut Plan, listeners: Listeners<'_>) {
-        let mut matched = std::mem::take(&mut self.matched);
-        matched.clear();
-        self.table.matches(&plan.subject, &mut matched);
+    fn make_plan(&self, plan: &mut Plan, matched: &[PatternId], listeners: Listeners<'_>) {
         plan.account = self.id;
-        for id in &matched {
+        for id in matched {
             let entry = &self.table[*id];
             if !entry.plain().is_empty() {
                 let all = || Rc::new(Targets::of(entry.plain(), listeners, false));
@@ -363,7 +412,7 @@ impl Account {
         plan.peers.sort_unstable();
         plan.peers.dedup();
         if !plan.unsure_peers.is_empty() {
-            self.keep_unsure(plan, &matched);
+            self.keep_unsure(plan, matched);
         }
         plan.groups
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
@@ -378,7 +427,6 @@ impl Account {
             _ => false,
         };
         plan.is_apart = simple && plan.locals_apart;
-        self.matched = matched;
     }
 
     /// A peer is unsure of a subject if it is so of every pattern that matches.

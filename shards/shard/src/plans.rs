@@ -8,9 +8,10 @@ use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use subject::PatternId;
 
 use crate::interest::Plan;
-use crate::limits::{PLANS_CHECKED_MAX, PLANS_EASY_MAX, PLANS_MAX, PLANS_SEEN};
+use crate::limits::{PLANS_CHECKED_MAX, PLANS_EASY_MAX, PLANS_MAX, PLANS_SEEN, PLANS_SHARED_MAX};
 
 /// Plans by subject.
 pub(crate) struct Plans {
@@ -97,8 +98,7 @@ impl Plans {
 
     /// A plan to fill in for a subject that has none, with the memory of an older one if possible.
     /// Give it to [`Plans::put`].
-    pub fn blank(&mut self, hash: u64, subject: &[u8]) -> Rc<Plan> {
-        let kept = self.is_worth_keeping(hash);
+    pub fn blank(&mut self, kept: bool, subject: &[u8]) -> Rc<Plan> {
         let mut plan = match kept {
             true => Rc::default(),
             false => self.spare.take().unwrap_or_default(),
@@ -144,7 +144,7 @@ impl Plans {
 
     /// A few subjects are always remembered. Among many, those that come round again: plans for
     /// the others would only drive each other out.
-    fn is_worth_keeping(&mut self, hash: u64) -> bool {
+    pub fn is_worth_keeping(&mut self, hash: u64) -> bool {
         if !self.remembers || self.table.len() < PLANS_EASY_MAX {
             return self.remembers;
         }
@@ -168,6 +168,71 @@ impl Plans {
     }
 }
 
+/// How many patterns a subject may match to have a shared plan.
+const MATCHED_MAX: usize = 4;
+
+/// What a shared plan is made of: patterns by their numbers, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Matched([u32; MATCHED_MAX]);
+
+impl Matched {
+    /// None if they are too many.
+    #[inline]
+    pub fn of(patterns: &[PatternId]) -> Option<Matched> {
+        let mut matched = [u32::MAX; MATCHED_MAX];
+        if patterns.len() > MATCHED_MAX {
+            return None;
+        }
+        for (at, pattern) in matched.iter_mut().zip(patterns) {
+            *at = pattern.index() as u32;
+        }
+        Some(Matched(matched))
+    }
+
+    /// Numbers that follow one another do not meet.
+    #[inline]
+    fn place(self) -> usize {
+        let sum = |sum: u32, number: u32| sum.wrapping_mul(61).wrapping_add(number);
+        self.0.into_iter().fold(0, sum) as usize % PLANS_SHARED_MAX
+    }
+}
+
+/// Plans by what they are made of. Any change of interest or permissions voids all of them: they
+/// are for many subjects that come once each while little changes.
+#[derive(Default)]
+pub(crate) struct SharedPlans {
+    places: Vec<Option<Shared>>,
+    changes: u64,
+}
+
+struct Shared {
+    matched: Matched,
+    changes: u64,
+    plan: Rc<Plan>,
+}
+
+impl SharedPlans {
+    /// All are void.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.changes += 1;
+    }
+
+    #[inline]
+    pub fn find(&self, matched: Matched) -> Option<&Rc<Plan>> {
+        let shared = self.places.get(matched.place())?.as_ref()?;
+        (shared.matched == matched && shared.changes == self.changes).then_some(&shared.plan)
+    }
+
+    pub fn put(&mut self, matched: Matched, plan: Rc<Plan>) {
+        if self.places.is_empty() {
+            self.places.resize_with(PLANS_SHARED_MAX, || None);
+        }
+        let changes = self.changes;
+        self.places[matched.place()] = Some(Shared { matched, changes, plan });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +242,8 @@ mod tests {
         if let Some(plan) = plans.find(hash, subject.as_bytes()) {
             return plan.clone();
         }
-        let plan = plans.blank(hash, subject.as_bytes());
+        let kept = plans.is_worth_keeping(hash);
+        let plan = plans.blank(kept, subject.as_bytes());
         plans.put(hash, &plan);
         plan
     }

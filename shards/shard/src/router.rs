@@ -84,9 +84,22 @@ impl Shard {
     #[inline]
     pub(crate) fn publish(&mut self, who: Admitted, op: &Pub<'_>, out: &mut Effects) -> Flow {
         let conn = who.conn();
-        let Some((plan, account)) = self.simple_plan(conn, op, |plan| plan.is_plain.into()) else {
-            return self.publish_with_care(conn, op, out);
-        };
+        match self.simple_plan(conn, op, |plan| plan.is_plain.into()) {
+            Some((plan, account)) => self.publish_plainly(conn, op, &plan, account, out),
+            None => self.publish_other(conn, op, out),
+        }
+    }
+
+    /// There is nothing to check or to choose, and no ring to cross.
+    #[inline]
+    fn publish_plainly(
+        &mut self,
+        conn: ConnId,
+        op: &Pub<'_>,
+        plan: &Plan,
+        account: AccountId,
+        out: &mut Effects,
+    ) -> Flow {
         let Pub { subject, reply, header_len, payload, tail } = *op;
         let from_service = false;
         let publication =
@@ -136,9 +149,25 @@ impl Shard {
         Some((plan.clone(), client.account))
     }
 
-    /// As [`Shard::publish`], for every case.
+    /// Counts a message of a client that is owed nothing but its deliveries, if it is one.
+    #[inline]
+    fn counts_plainly(&mut self, conn: ConnId, op: &Pub<'_>) -> Option<AccountId> {
+        let client = self.clients.get_mut(conn.index())?.as_deref_mut()?;
+        if !client.is_plain || !client.claims.is_empty() || op.tail.is_empty() {
+            return None;
+        }
+        let payload_bytes = op.payload.len() as u64;
+        client.in_msgs += 1;
+        client.in_bytes += payload_bytes;
+        client.last_activity = self.now;
+        self.figures.in_msgs += 1;
+        self.figures.in_bytes += payload_bytes;
+        Some(client.account)
+    }
+
+    /// As [`Shard::publish`], for another subject than the last, or where there is more to do.
     #[inline(never)]
-    fn publish_with_care(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
+    fn publish_other(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Flow {
         if self.is_reserved_for(conn, op.subject) || is_reserved_reply(op.reply) {
             // Before anything is claimed of a peer: what is held for it is as good as taken.
             let right = self.right(conn, op.subject);
@@ -154,7 +183,26 @@ impl Shard {
             self.give_up_claims(conn, out);
             return Flow::Done;
         };
-        if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, &plan, out) {
+        if plan.is_plain
+            && right == Right::Always
+            && let Some(account) = self.counts_plainly(conn, op)
+        {
+            return self.publish_plainly(conn, op, &plan, account, out);
+        }
+        self.publish_with_care(conn, op, right, &plan, out)
+    }
+
+    /// As [`Shard::publish`], for every case.
+    #[inline(never)]
+    fn publish_with_care(
+        &mut self,
+        conn: ConnId,
+        op: &Pub<'_>,
+        right: Right,
+        plan: &Plan,
+        out: &mut Effects,
+    ) -> Flow {
+        if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, plan, out) {
             return Flow::Again;
         }
         let mut picks = std::mem::take(&mut self.picks);
@@ -164,7 +212,7 @@ impl Shard {
             let is_request = self.is_request(conn, op);
             let (subject, leg, from_service) = (op.subject, 0, false);
             let way = Way { conn, account, leg, subject, is_request, from_service };
-            if !self.choose(way, &plan, &mut picks, out) {
+            if !self.choose(way, plan, &mut picks, out) {
                 self.picks = picks;
                 return Flow::Again;
             }
@@ -187,7 +235,7 @@ impl Shard {
                 tail,
                 from_service: false,
             };
-            let delivered = self.fan_out(conn, &publication, &plan, &picks, 0, out);
+            let delivered = self.fan_out(conn, &publication, plan, &picks, 0, out);
             if !delivered && !publication.reply.is_empty() {
                 self.no_responders(conn, &publication, out);
             }

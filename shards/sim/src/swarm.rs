@@ -115,6 +115,8 @@ impl Swarm {
             gap: None,
             options,
         };
+        // Without, plans are shared by subjects that match the same, as those of many subjects are.
+        swarm.options.match_cache = !Prng::stream(seed, "plans").chance(300);
         swarm.build_walls(&mut Prng::stream(seed, "walls"), seed);
         swarm
     }
