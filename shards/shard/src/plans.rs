@@ -304,4 +304,28 @@ mod tests {
         }
         assert!(!plans.is_current(&first));
     }
+
+    #[test]
+    fn shared_plans_are_those_of_what_matches_until_anything_changes() {
+        let mut ids = subject::Sublist::new(1);
+        let patterns: Vec<PatternId> = (0..2 * PLANS_SHARED_MAX)
+            .map(|n| ids.insert(format!("t.{n}.*").as_bytes(), ()))
+            .collect();
+        let mut shared = SharedPlans::default();
+        let of = |patterns: &[PatternId]| Matched::of(patterns).expect("few");
+        assert!(Matched::of(&patterns[..5]).is_none());
+        for pattern in &patterns[1..] {
+            let by = of(&[patterns[0], *pattern]);
+            let plan = Rc::<Plan>::default();
+            shared.put(by, plan.clone());
+            assert!(shared.find(by).is_some_and(|found| Rc::ptr_eq(found, &plan)));
+        }
+        assert_eq!(shared.places.len(), PLANS_SHARED_MAX);
+        let last = patterns.last().expect("many");
+        assert!(shared.find(of(&[*last, patterns[0]])).is_none(), "the order counts");
+        assert!(shared.find(of(&[patterns[0]])).is_none());
+        assert!(shared.find(of(&[patterns[0], *last])).is_some());
+        shared.forget();
+        assert!(shared.find(of(&[patterns[0], *last])).is_none());
+    }
 }
