@@ -5,7 +5,7 @@ mod agreements;
 mod events;
 mod operator;
 mod peer;
-mod shape;
+pub mod shape;
 mod walls;
 
 use crate::harness::mask;

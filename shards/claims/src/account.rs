@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::key::{self, Kind};
 use crate::permissions::{Permissions, UserLimits, check_subject};
-use crate::token::{Claims, Fault, Known, decode};
+use crate::token::{Claims, Fault, Known, decode, read};
 
 /// Public keys and the moment, seconds since 1970, up to which what they were given is void.
 /// `*` stands for all.
@@ -35,6 +35,12 @@ struct Body {
     authorization: External,
     trace: Option<Trace>,
     cluster_traffic: String,
+    tags: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Old {
     tags: Vec<String>,
 }
 
@@ -205,6 +211,21 @@ impl WeightedSubject {
     /// Percent.
     pub fn weight(&self) -> u8 {
         if self.weight == 0 { 100 } else { self.weight }
+    }
+}
+
+impl Account {
+    /// The first version had less to say, and its tags outside `nats`.
+    pub(crate) fn read(json: &[u8], version: i64) -> Result<Account, Fault> {
+        let mut account: Account = read(json)?;
+        if version == 1 {
+            let old: Old = read(json)?;
+            let Body { imports, exports, limits, signing_keys, revocations, .. } = account.nats;
+            let said =
+                Body { imports, exports, limits, signing_keys, revocations, ..Body::default() };
+            account.nats = Body { tags: old.tags, ..said };
+        }
+        Ok(account)
     }
 }
 

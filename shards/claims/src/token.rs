@@ -153,7 +153,7 @@ pub fn decode(token: &str) -> Result<Known, Fault> {
         }
         "account" => {
             issued_by(&[Kind::Account, Kind::Operator])?;
-            read(&json).map(|claims| Known::Account(Box::new(claims)))
+            Account::read(&json, outline.version()).map(|claims| Known::Account(Box::new(claims)))
         }
         "user" => {
             issued_by(&[Kind::Account])?;

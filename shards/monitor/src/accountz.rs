@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use shard::AccountId;
+use shard::access::Terms;
 use shard::report::{Figures, Report};
 
 use crate::agreements::{self, Destination, Export, Import};
+use crate::decoded::{Decoded, Issue};
 use crate::duration::rfc3339_nano;
 use crate::figures::of_account;
 use crate::http::Response;
@@ -75,29 +77,50 @@ pub(crate) struct Account<'a> {
     exports: Vec<Export<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     imports: Vec<Import<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    jwt: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    issuer_key: String,
     name_tag: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded_jwt: Option<Decoded>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    validation_result_jwt: Vec<Issue>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    revoked_user: BTreeMap<&'a str, String>,
     sublist_stats: TableStats,
 }
 
 impl<'a> Account<'a> {
     /// None if there is no such account.
-    pub(crate) fn named(site: &'a Site, reports: &'a [Report], name: &str) -> Option<Account<'a>> {
+    pub(crate) fn named(
+        site: &'a Site,
+        reports: &'a [Report],
+        name: &str,
+        now_unix_ns: u64,
+    ) -> Option<Account<'a>> {
         let name = names(site, reports).into_iter().find(|known| *known == name)?;
         let figures = of_account(reports, name);
         let is_system = name == site.system_account;
         let access = reports.iter().find_map(|report| report.access.as_deref());
         let id = access.and_then(|access| access.find_account(name));
-        let ties = access
-            .zip(id)
-            .and_then(|(access, id)| access.account_at(id).map(|account| (access, &account.ties)));
+        let known = access.zip(id).and_then(|(access, id)| Some((access, access.account_at(id)?)));
+        let ties = known.map(|(access, account)| (access, &account.ties));
+        let terms = known.and_then(|(_, account)| account.terms.as_deref());
+        let decoded = terms.and_then(|terms| Decoded::new(&terms.papers.text));
+        let updated = terms.map_or(site.config_load_unix_ns, |terms| terms.papers.since_unix_ns);
+        let named = terms.map_or("", |terms| &terms.name);
+        let now_unix_s = (now_unix_ns / 1_000_000_000) as i64;
         let standing = is_system.then(agreements::standing_exports).into_iter().flatten();
         let agreed = ties.into_iter().flat_map(|(access, ties)| agreements::exports(access, ties));
         Some(Account {
             account_name: name,
-            update_time: rfc3339_nano(site.config_load_unix_ns),
+            update_time: rfc3339_nano(updated),
             is_system,
-            expired: false,
-            complete: true,
+            expired: terms.is_some_and(|terms| terms.has_expired),
+            complete: ties.is_none_or(|(_, ties)| !ties.lacks_imports),
             jetstream_enabled: false,
             leafnode_connections: 0,
             client_connections: figures.connections,
@@ -109,10 +132,24 @@ impl<'a> Account<'a> {
             imports: ties
                 .map(|(access, ties)| agreements::imports(access, ties))
                 .unwrap_or_default(),
-            name_tag: name,
+            jwt: terms.map_or("", |terms| &terms.papers.text),
+            issuer_key: decoded.as_ref().map(Decoded::issuer).unwrap_or_default(),
+            name_tag: if named.is_empty() { name } else { named },
+            tags: decoded.as_ref().map(Decoded::tags).unwrap_or_default(),
+            validation_result_jwt: decoded
+                .as_ref()
+                .map(|it| it.issues(now_unix_s))
+                .unwrap_or_default(),
+            decoded_jwt: decoded,
+            revoked_user: revoked_users(terms),
             sublist_stats: TableStats::of(&figures),
         })
     }
+}
+
+fn revoked_users(terms: Option<&Terms>) -> BTreeMap<&str, String> {
+    let revoked = terms.into_iter().flat_map(|terms| &terms.revoked);
+    revoked.map(|(key, until)| (&**key, agreements::moment(*until))).collect()
 }
 
 /// The account of that name, or all names if it is empty. Fails if there is no such account.
@@ -132,7 +169,7 @@ pub(crate) fn accountz<'a>(
     if name.is_empty() {
         body.accounts = Some(names(site, reports));
     } else {
-        body.account_detail = Account::named(site, reports, name);
+        body.account_detail = Account::named(site, reports, name, now_unix_ns);
         if body.account_detail.is_none() {
             return Err(format!("Account {name} does not exist"));
         }

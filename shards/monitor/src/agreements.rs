@@ -87,12 +87,16 @@ pub(crate) fn standing_exports<'a>() -> impl Iterator<Item = Export<'a>> {
     })
 }
 
+/// Seconds since 1970, as nats-server writes them.
+pub(crate) fn moment(unix_s: i64) -> String {
+    rfc3339_nano(u64::try_from(unix_s).unwrap_or(0).saturating_mul(1_000_000_000))
+}
+
 /// What others may have.
 pub(crate) fn exports<'a>(access: &'a Access, ties: &'a Ties) -> impl Iterator<Item = Export<'a>> {
     ties.exports.iter().map(|export| {
         let account::Export { subject, service, importers, needs_token, revoked } = export;
         let latency = service.as_ref().and_then(|service| service.latency.as_ref());
-        let at = |unix_s: i64| u64::try_from(unix_s).unwrap_or(0).saturating_mul(1_000_000_000);
         Export {
             subject: text(subject),
             r#type: if service.is_some() { "service" } else { "stream" },
@@ -106,7 +110,7 @@ pub(crate) fn exports<'a>(access: &'a Access, ties: &'a Ties) -> impl Iterator<I
             approved_accounts: importers.iter().map(|importer| access.name_of(*importer)).collect(),
             revoked_activations: revoked
                 .iter()
-                .map(|(key, until)| (&**key, rfc3339_nano(at(*until))))
+                .map(|(key, until)| (&**key, moment(*until)))
                 .collect(),
         }
     })

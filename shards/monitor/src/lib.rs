@@ -11,6 +11,7 @@ mod accountz;
 mod agreements;
 mod connz;
 mod dashboard;
+mod decoded;
 mod duration;
 mod figures;
 mod healthz;

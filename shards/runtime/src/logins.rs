@@ -548,7 +548,7 @@ mod tests {
         assert_eq!(fetches.try_recv().map(|fetch| fetch.account), Ok(key()), "others import of it");
         thread.take_in(vec![(key(), Ok(vec![found("account_no_bearer")]))]);
         let held = thread.desk.roll.find(&key()).expect("it has not changed since");
-        assert_eq!(held.token, token("account_no_bearer"));
+        assert_eq!(held.token(), token("account_no_bearer"));
         assert!(is_at_rest(&thread, &fetches));
     }
 
@@ -561,7 +561,7 @@ mod tests {
         assert!(thread.desk.roll.find(&key()).expect("it is held").has_expired());
         push(&mut thread, &token("account"));
         thread.take_in(vec![(key(), Ok(vec![found("account_expired")]))]);
-        assert_eq!(thread.desk.roll.find(&key()).expect("it is held").token, token("account"));
+        assert_eq!(thread.desk.roll.find(&key()).expect("it is held").token(), token("account"));
         assert!(thread.desk.wanted.is_empty());
         fetches.try_iter().for_each(|fetch| drop(thread.aside.end(&fetch.account)));
         assert!(is_at_rest(&thread, &fetches));

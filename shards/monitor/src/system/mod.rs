@@ -172,7 +172,7 @@ impl Monitor {
             What::Wrong(code, text) => return Err((*code, text.clone())),
             What::Statsz => Content::json(&Statsz::new(site, reports, process)),
             What::Health(options) => Content::Json(healthz::data(options, self.accepting)),
-            What::AccountInfo(name) => match Account::named(site, reports, name) {
+            What::AccountInfo(name) => match Account::named(site, reports, name, now) {
                 Some(account) => Content::json(&account),
                 None => return Err((500, format!("Account {name} does not exist"))),
             },

@@ -421,7 +421,7 @@ mod tests {
     }
 
     fn held(desk: &Desk) -> Option<&str> {
-        desk.roll.find(&key()).map(|held| held.token.as_str())
+        desk.roll.find(&key()).map(|held| held.token())
     }
 
     #[test]

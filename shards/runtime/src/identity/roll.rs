@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use claims::{Account, Export, ExportKind, Import, Sampling, SigningKey, Trust};
 use shard::AccountId;
-use shard::access::{Access, Terms};
+use shard::access::{Access, AccountPapers, Terms};
 use shard::account::{
     Agreements, Export as Offer, Latency, Limits, Mapping, Mappings, ResponseType, ServiceTerms,
     Ties,
 };
 
+use super::desk::SECOND_NS;
 use super::rights::{limit, permissions};
 
 /// Accounts by their public keys.
@@ -27,8 +28,6 @@ pub struct Roll {
 pub struct Held {
     /// What its token says.
     pub account: Account,
-    /// The token itself.
-    pub token: String,
     /// When it was fetched, seconds since 1970.
     pub fetched_s: i64,
     /// Made once of the token.
@@ -38,13 +37,20 @@ pub struct Held {
 }
 
 impl Held {
-    fn new(account: Account, token: String, now_s: i64) -> Held {
+    fn new(account: Account, token: &str, now_s: i64) -> Held {
         // The second in which it ends is not within it.
         let end = account.claims.expires_s;
-        let terms = Arc::new(terms(&account, end > 0 && end <= now_s));
+        let since_unix_ns = u64::try_from(now_s).unwrap_or(0).saturating_mul(SECOND_NS);
+        let papers = Arc::new(AccountPapers { text: token.into(), since_unix_ns });
+        let terms = Arc::new(terms(&account, papers, end > 0 && end <= now_s));
         let activations = account.imports().iter().filter_map(Import::activation);
         let ends = activations.map(|it| it.claims.expires_s).filter(|end| *end > now_s).collect();
-        Held { account, token, fetched_s: now_s, terms, ends }
+        Held { account, fetched_s: now_s, terms, ends }
+    }
+
+    /// The token itself.
+    pub fn token(&self) -> &str {
+        &self.terms.papers.text
     }
 
     /// Its time is over.
@@ -75,13 +81,13 @@ impl Roll {
     pub fn put(&mut self, account: Account, token: String, now_s: i64) -> bool {
         let key = account.claims.subject.clone();
         if let Some(known) = self.held.get_mut(&key)
-            && known.token == token
+            && known.token() == token
             && !known.has_expired()
         {
             known.fetched_s = now_s;
             return false;
         }
-        let held = Held::new(account, token, now_s);
+        let held = Held::new(account, &token, now_s);
         self.next_s = self.next_s.into_iter().chain(held.next_s()).min();
         self.held.insert(key, held);
         true
@@ -112,7 +118,8 @@ impl Roll {
         for held in self.held.values_mut().filter(|held| !held.has_expired()) {
             let end = held.account.claims.expires_s;
             if end > 0 && end <= now_s {
-                held.terms = Arc::new(terms(&held.account, true));
+                let papers = Arc::clone(&held.terms.papers);
+                held.terms = Arc::new(terms(&held.account, papers, true));
                 any = true;
             }
         }
@@ -165,6 +172,7 @@ impl Roll {
                 }
             }
         }
+        let mut lacking = BTreeSet::new();
         for (id, held) in all {
             for import in held.account.imports() {
                 let made =
@@ -172,12 +180,15 @@ impl Roll {
                 if let Err(why) = made {
                     let key = &held.account.claims.subject;
                     log::debug!("Import {:?} of account {key} left out: {why}", import.subject);
+                    lacking.insert(*id);
                 }
             }
         }
         let mut ties = agreements.into_ties();
         for (id, held) in all {
-            tell_tokens(&mut ties[id.0 as usize].exports, held.account.exports());
+            let ties = &mut ties[id.0 as usize];
+            ties.lacks_imports = lacking.contains(id);
+            tell_tokens(&mut ties.exports, held.account.exports());
         }
         ties
     }
@@ -281,7 +292,7 @@ fn mappings(account: &Account) -> Mappings {
     mappings
 }
 
-fn terms(account: &Account, has_expired: bool) -> Terms {
+fn terms(account: &Account, papers: Arc<AccountPapers>, has_expired: bool) -> Terms {
     Terms {
         revoked: account
             .revocations()
@@ -297,6 +308,7 @@ fn terms(account: &Account, has_expired: bool) -> Terms {
         default_permissions: permissions(account.default_permissions()),
         has_expired,
         name: account.claims.name.as_str().into(),
+        papers,
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) use judge::{Presented, Verdict};
 pub use permissions::{Permissions, Responses, Rule, RuleSet, Rules};
 pub use secret::Secret;
 pub(crate) use token::Void;
-pub use token::{Admission, Outcome, Papers, Shown, Terms, Token};
+pub use token::{AccountPapers, Admission, Outcome, Papers, Shown, Terms, Token};
 
 /// How long a client may take to authenticate, unless the operator says otherwise.
 pub const AUTH_TIMEOUT: Nanos = 2 * SECONDS;
@@ -286,10 +286,15 @@ impl Access {
 
     /// Do connections have to be looked at anew, that were looked at under `before`?
     pub fn concerns_those_of(&self, before: &Access) -> bool {
+        let binds_as = |(old, new): (&Option<Arc<Terms>>, &Option<Arc<Terms>>)| match (old, new) {
+            (Some(old), Some(new)) => old.binds_as(new),
+            (old, new) => old == new,
+        };
         let differs = |(old, new): (&Arc<Account>, &Arc<Account>)| {
             !Arc::ptr_eq(old, new)
-                && ((old.is_gone, &old.terms, old.limits, &old.ties.streams)
-                    != (new.is_gone, &new.terms, new.limits, &new.ties.streams))
+                && (!binds_as((&old.terms, &new.terms))
+                    || (old.is_gone, old.limits, &old.ties.streams)
+                        != (new.is_gone, new.limits, &new.ties.streams))
         };
         before.accounts.iter().zip(&self.accounts).any(differs)
     }

@@ -51,6 +51,17 @@ pub struct Terms {
     pub has_expired: bool,
     /// What it calls itself; may be empty.
     pub name: Box<str>,
+    /// What operators see of it.
+    pub papers: Arc<AccountPapers>,
+}
+
+/// An account's token, for people to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountPapers {
+    /// The token.
+    pub text: Box<str>,
+    /// When it came to this server, ns since 1970.
+    pub since_unix_ns: u64,
 }
 
 /// Why a user is no longer what it was when it came.
@@ -65,6 +76,11 @@ pub(crate) enum Void {
 }
 
 impl Terms {
+    /// Means the same to users, whatever else has changed.
+    pub(super) fn binds_as(&self, other: &Terms) -> bool {
+        *self == Terms { papers: Arc::clone(&self.papers), ..other.clone() }
+    }
+
     /// Is something against this user?
     pub(crate) fn voids(&self, user: &str, token: &Token) -> Option<Void> {
         let revoked = |who: &str| self.revoked.get(who).is_some_and(|at| *at >= token.issued_at_s);

@@ -44,12 +44,14 @@ pub struct Ties {
     pub serves: bool,
     /// What others may import. It is told of; what has come of it stands in their ties.
     pub exports: Vec<Export>,
+    /// Its token imports something that can't be had. It is told of.
+    pub lacks_imports: bool,
 }
 
 impl Ties {
     /// Its subjects are its own, and mean what they say.
     pub fn is_empty(&self) -> bool {
-        let Ties { mappings, streams, services, serves, exports: _ } = self;
+        let Ties { mappings, streams, services, serves, exports: _, lacks_imports: _ } = self;
         mappings.is_empty() && streams.is_empty() && services.is_empty() && !serves
     }
 }
