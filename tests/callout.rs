@@ -3,6 +3,7 @@
 mod answers;
 mod house;
 mod limits;
+mod operators;
 
 use serde_json::json;
 

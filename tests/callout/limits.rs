@@ -173,7 +173,7 @@ fn a_service_that_does_not_answer_holds_up_nobody_for_long() {
 }
 
 /// What comes in an event that is not the same from run to run is left out.
-fn event(text: &str) -> String {
+pub fn event(text: &str) -> String {
     let all: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("JSON: {text}"));
     let (client, reason) = (&all["client"], &all["reason"]);
     let keys = [

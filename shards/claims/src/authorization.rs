@@ -49,6 +49,12 @@ pub struct ClientInfo {
     /// From its CONNECT.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// What the user of its token is tagged with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What that user is called.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name_tag: String,
     /// `Client`.
     pub kind: &'static str,
     /// `nats`.

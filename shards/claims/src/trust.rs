@@ -212,13 +212,7 @@ impl Trust {
         if user.account() != account.claims.subject || !self.has(&account.claims.issuer) {
             return Err(Denied::Untrusted);
         }
-        let limits = match self.signer(account, &user.claims.issuer).ok_or(Denied::Issuer)? {
-            None => user.limits().clone(),
-            Some(_) if *user.limits() != UserLimits::default() => return Err(Denied::Scope),
-            Some(scope) => {
-                template::filled(&scope.template, user, account).map_err(Denied::Template)?
-            }
-        };
+        let limits = self.rights(user, account)?;
         account.claims.check_time(presented.now_s).map_err(|_| Denied::AccountExpired)?;
         if limits.bearer_token && account.limits().no_bearer {
             return Err(Denied::Bearer);
@@ -235,6 +229,20 @@ impl Trust {
         let expiry = expiry(user, &limits, presented)?;
         Ok(Admitted { default_permissions: limits.permissions.is_empty(), limits, expiry })
     }
+
+    /// What the token of a user of this account gives it, by the role of the key that signed it.
+    ///
+    /// # Errors
+    /// Nobody the account knows has signed it, or it says more than its role.
+    pub fn rights(&self, user: &User, account: &Account) -> Result<UserLimits, Denied> {
+        match self.signer(account, &user.claims.issuer).ok_or(Denied::Issuer)? {
+            None => Ok(user.limits().clone()),
+            Some(_) if *user.limits() != UserLimits::default() => Err(Denied::Scope),
+            Some(scope) => {
+                template::filled(&scope.template, user, account).map_err(Denied::Template)
+            }
+        }
+    }
 }
 
 impl User {
@@ -243,8 +251,20 @@ impl User {
     /// # Errors
     /// It must come from elsewhere, or at other hours.
     pub fn stay(&self, presented: &Presented<'_>) -> Result<Option<Expiry>, Denied> {
-        match comes_from(self.limits(), presented.address) {
-            true => expiry(self, self.limits(), presented),
+        self.stay_with(self.limits(), presented)
+    }
+
+    /// As [`User::stay`], with the rights that a role gives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stay_with(
+        &self,
+        limits: &UserLimits,
+        presented: &Presented<'_>,
+    ) -> Result<Option<Expiry>, Denied> {
+        match comes_from(limits, presented.address) {
+            true => expiry(self, limits, presented),
             false => Err(Denied::Source),
         }
     }

@@ -20,12 +20,13 @@ use mesh::{Counter, Padded};
 use monitor::ClaimsAnswer;
 use shard::access::{Access, Account, Applicant, Check, Outcome};
 use shard::report::{Ask, Request};
+use shard::turns::Origin;
 use shard::{AccountId, ConnId, Seat, ShardId};
 
 use crate::control::{Mailbox, Message};
 use crate::identity::aside::{Aside, Asker, FETCHERS};
-use crate::identity::callout::{Answered, Caller};
-use crate::identity::desk::{self, Answer, Desk, Found};
+use crate::identity::callout::{self, Caller, Replied};
+use crate::identity::desk::{self, Answer, Desk, Found, Refusal};
 use crate::identity::{Resolver, Words};
 use crate::lanes::strike;
 use crate::system::HOME;
@@ -186,13 +187,30 @@ struct Waiting {
     check: Box<Check>,
 }
 
+/// What waits for the token of an account.
+enum Pending {
+    /// Somebody who shows a token of one of its users.
+    Login(Waiting),
+    /// Somebody whom a service has made one of its users.
+    Replied(Box<Replied>),
+}
+
+impl Pending {
+    fn holder(&self) -> (ShardId, ConnId) {
+        match self {
+            Pending::Login(login) => login.holder(),
+            Pending::Replied(replied) => (replied.about.shard, replied.about.conn),
+        }
+    }
+}
+
 struct Thread {
     desk: Desk,
     /// Asks a service about clients, if there is one.
     caller: Option<Caller>,
     mailboxes: Vec<Mailbox>,
     /// Logins that wait for the token of an account, and what is being fetched.
-    aside: Aside<Waiting>,
+    aside: Aside<Pending>,
     /// Accounts of which what is being fetched may be out of date.
     stale: BTreeSet<String>,
     fetches: Sender<Fetch>,
@@ -259,7 +277,9 @@ impl Thread {
         if Instant::now() >= *at {
             self.news |= self.desk.roll.expire(desk::now_s());
             let late = self.caller.as_mut().map(Caller::too_late).unwrap_or_default();
-            late.into_iter().for_each(|late| self.answer_to(late));
+            for (shard, conn, outcome) in late {
+                self.answer_to((shard, conn), outcome);
+            }
             self.forget_late();
             *at = Instant::now() + EXPIRY_LOOK;
         }
@@ -345,9 +365,12 @@ impl Thread {
         self.answer(&login, Outcome::Aside);
         // Nobody waits any longer to be let in.
         let until = Instant::now() + Duration::from_nanos(self.desk.access().auth_timeout_ns);
-        let origin = login.check.origin();
-        if let Some(crowded) = self.aside.add(origin, account, login, until) {
-            self.answer(&crowded, Outcome::Crowded);
+        self.wait(login.check.origin(), account, Pending::Login(login), until);
+    }
+
+    fn wait(&mut self, from: Origin, account: String, pending: Pending, until: Instant) {
+        if let Some(crowded) = self.aside.add(from, account, pending, until) {
+            self.answer_to(crowded.holder(), Outcome::Crowded);
         }
         self.fetch_more();
     }
@@ -375,43 +398,61 @@ impl Thread {
         // There is room for all that are under way: it fails if the threads have panicked.
         if self.fetches.try_send(fetch).is_err() {
             log::error!("Account JWT lookup error: {account}: nobody fetches it");
-            for login in self.aside.end(&account).1 {
-                self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
+            for pending in self.aside.end(&account).1 {
+                let outcome = Outcome::Failed("Account JWT lookup error".into());
+                self.answer_to(pending.holder(), outcome);
             }
         }
     }
 
     /// Their time to log in is over.
     fn forget_late(&mut self) {
-        for login in self.aside.take_late(Instant::now()) {
-            self.answer(&login, Outcome::Failed("Account JWT lookup error".into()));
+        for pending in self.aside.take_late(Instant::now()) {
+            let outcome = Outcome::Failed("Account JWT lookup error".into());
+            self.answer_to(pending.holder(), outcome);
         }
     }
 
     /// Has a service asked who somebody is.
     fn call_out(&mut self, login: &Waiting, applicant: &Applicant) -> Result<(), String> {
         let access = self.desk.access();
-        let (Some(caller), Some(callout)) = (&mut self.caller, &access.callout) else {
+        let callout = match &applicant.bearer {
+            // It is asked by the system account's own session.
+            Some(bearer) => access.system.and_then(|_| self.desk.callout_of(bearer)),
+            None => access.callout.clone(),
+        };
+        let (Some(caller), Some(callout)) = (&mut self.caller, callout) else {
             return Err("there is nobody to ask".to_string());
         };
-        let who = (login.shard, login.conn);
-        let saying = caller.ask(callout, who, applicant, access.auth_timeout_ns)?;
+        let who = (login.shard, login.conn, login.check.origin());
+        let saying = caller.ask(&callout, who, applicant, access.auth_timeout_ns)?;
         self.mailboxes[HOME].post(Message::Ask(Ask::Say(Box::new(saying))));
         Ok(())
     }
 
     fn called_back(&mut self, request: &Request) {
-        let access = self.desk.access();
-        let (Some(caller), Some(callout)) = (&mut self.caller, &access.callout) else { return };
-        let Some((shard, conn, outcome)) = caller.hear(callout, &access, request) else { return };
-        let outcome = match outcome {
-            Outcome::Admitted(admission) => self.desk.seat(*admission, (shard, conn)),
-            other => other,
-        };
-        self.answer_to((shard, conn, outcome));
+        let Some(caller) = &mut self.caller else { return };
+        if let Some(replied) = caller.hear(&self.desk, request) {
+            self.go_by(Box::new(replied), false);
+        }
     }
 
-    fn answer_to(&self, (shard, conn, outcome): Answered) {
+    /// What a service has said, once the account it names is known.
+    fn go_by(&mut self, replied: Box<Replied>, fresh: bool) {
+        let Replied { about, .. } = &*replied;
+        let holder = (about.shard, about.conn);
+        let outcome = match self.desk.replied(&replied, fresh) {
+            Ok(admission) => self.desk.seat(admission, holder),
+            Err(Refusal::No(why)) => callout::refused(&why),
+            Err(Refusal::Needs(account)) => {
+                let (origin, until) = (about.origin, about.until);
+                return self.wait(origin, account, Pending::Replied(replied), until);
+            }
+        };
+        self.answer_to(holder, outcome);
+    }
+
+    fn answer_to(&self, (shard, conn): (ShardId, ConnId), outcome: Outcome) {
         self.mailboxes[shard.index()].post(Message::Checked { conn, outcome });
     }
 
@@ -422,8 +463,7 @@ impl Thread {
 
     /// Shards know of an account before its user is there.
     fn answer(&self, login: &Waiting, outcome: Outcome) {
-        let message = Message::Checked { conn: login.conn, outcome };
-        self.mailboxes[login.shard.index()].post(message);
+        self.answer_to(login.holder(), outcome);
     }
 
     fn take_in(&mut self, all: Vec<Fetched>) {
@@ -444,8 +484,11 @@ impl Thread {
                 self.desk.want(account);
             }
             // They ask again if what is held by now is not enough.
-            for login in logins {
-                self.look_at(login, fresh);
+            for pending in logins {
+                match pending {
+                    Pending::Login(login) => self.look_at(login, fresh),
+                    Pending::Replied(replied) => self.go_by(replied, fresh),
+                }
             }
         }
         self.fetch_more();

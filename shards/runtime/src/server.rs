@@ -601,7 +601,8 @@ fn commons(settings: &Settings, desk: Desk) -> io::Result<Channels> {
 /// Who asks a service about clients, if there is one.
 fn caller(settings: &Settings, desk: &Desk) -> Result<Option<Caller>, String> {
     let (identity, access) = (&settings.identity, desk.access());
-    let Some((seed, xkey)) = identity.seeds.as_ref().filter(|_| access.callout.is_some()) else {
+    let asks = access.callout.is_some() || access.believes_tokens();
+    let Some((seed, xkey)) = identity.seeds.as_ref().filter(|_| asks) else {
         return Ok(None);
     };
     let about = ServerId {

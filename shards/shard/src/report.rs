@@ -116,12 +116,15 @@ pub struct Saying {
     pub header: Vec<u8>,
     /// Without the header.
     pub payload: Vec<u8>,
+    /// What is listened to in the account from then on, if nothing has been before.
+    pub inbox: Option<Box<str>>,
 }
 
 impl Saying {
     /// Without a header.
     pub fn new(subject: Vec<u8>, payload: Vec<u8>) -> Saying {
-        Saying { account: None, subject, reply: Vec::new(), header: Vec::new(), payload }
+        let (reply, header) = (Vec::new(), Vec::new());
+        Saying { account: None, subject, reply, header, payload, inbox: None }
     }
 
     /// Who has to say it, if it answers a request of another account: the shard that keeps the

@@ -60,8 +60,8 @@ fn a_token_is_looked_at_elsewhere_and_holds_as_long_as_it_says() {
     let id = shown(&mut bus, 0);
     let (_, _, check) = bus.checks.front().expect("it is out");
     let shown_of = check.shown().expect("a token");
-    assert_eq!((shown_of.token.expose(), &*shown_of.signature), ("t", "s"));
-    assert_eq!(shown_of.nonce.len(), 15);
+    assert_eq!((shown_of.token.expose(), &*shown_of.applicant.signature), ("t", "s"));
+    assert_eq!(shown_of.applicant.nonce.len(), 15);
     assert!(!format!("{check:?}").contains('t') || format!("{check:?}") == "Check(token)");
     bus.answer(admitted(user(account, Token::default()), Some(5 * SECONDS)));
     assert_eq!(bus.take(id), "PONG\r\n");

@@ -11,14 +11,15 @@ use claims::{
 };
 use nkeys::{KeyPair, XKey};
 use shard::access::{
-    Access, Admission, Applicant, CALLOUT_SUBJECT, Callout, ConnectionTypes, Outcome, Permissions,
-    Proof, Secret, User,
+    Access, Admission, Applicant, Bearer, CALLOUT_SUBJECT, Callout, ConnectionTypes, Outcome,
+    Permissions, Proof, Secret, User,
 };
 use shard::account::Limits;
 use shard::report::{Request, Saying};
+use shard::turns::Origin;
 use shard::{ConnId, Nanos, ShardId};
 
-use super::desk::{SECOND_NS, local_time, now_s};
+use super::desk::{Desk, SECOND_NS, local_time, now_s};
 use super::rights::{connection_types, permissions};
 
 /// What answers come to begins with this.
@@ -36,13 +37,26 @@ pub struct Caller {
     asked: HashMap<String, Waiting>,
 }
 
-/// One client that the service was asked about.
-struct Waiting {
-    shard: ShardId,
-    conn: ConnId,
+/// One client that a service was asked about.
+pub struct Waiting {
+    pub shard: ShardId,
+    pub conn: ConnId,
     /// Where it comes from.
-    address: IpAddr,
-    until: Instant,
+    pub address: IpAddr,
+    pub origin: Origin,
+    pub until: Instant,
+    /// Who was asked.
+    pub callout: Arc<Callout>,
+    /// The user whose account's service that is, where tokens are believed.
+    pub bearer: Option<Arc<Bearer>>,
+}
+
+/// What a service has said of a client: the key that was made for the request, and the token of the
+/// user, or why there is none.
+pub struct Replied {
+    pub user: String,
+    pub about: Waiting,
+    pub token: Result<String, String>,
 }
 
 /// Whom an answer is about, and what comes of it.
@@ -76,8 +90,8 @@ impl Caller {
     /// It can't be asked.
     pub fn ask(
         &mut self,
-        callout: &Callout,
-        (shard, conn): (ShardId, ConnId),
+        callout: &Arc<Callout>,
+        (shard, conn, origin): (ShardId, ConnId, Origin),
         applicant: &Applicant,
         patience_ns: Nanos,
     ) -> Result<Saying, String> {
@@ -100,13 +114,14 @@ impl Caller {
         }
         let reply = format!("{INBOX}.{user}").into_bytes();
         let until = Instant::now() + patience;
-        self.asked.insert(user, Waiting { shard, conn, address: applicant.address, until });
-        Ok(Saying {
-            account: Some(callout.account),
-            reply,
-            header,
-            ..Saying::new(CALLOUT_SUBJECT.into(), payload)
-        })
+        let (callout, bearer) = (Arc::clone(callout), applicant.bearer.clone());
+        let account = Some(callout.account);
+        // Where the service is the file's, its account is known from the start.
+        let inbox = bearer.as_ref().map(|_| Caller::inbox().into());
+        let address = applicant.address;
+        let waiting = Waiting { shard, conn, address, origin, until, callout, bearer };
+        self.asked.insert(user, waiting);
+        Ok(Saying { account, reply, header, inbox, ..Saying::new(CALLOUT_SUBJECT.into(), payload) })
     }
 
     /// Those whose answer has not come in time.
@@ -123,37 +138,23 @@ impl Caller {
     }
 
     /// An answer has come. None if nobody waits for it any more.
-    pub fn hear(
-        &mut self,
-        callout: &Callout,
-        access: &Access,
-        request: &Request,
-    ) -> Option<Answered> {
+    pub fn hear(&mut self, desk: &Desk, request: &Request) -> Option<Replied> {
         let subject = std::str::from_utf8(&request.subject).ok()?;
-        let (user, waiting) = self.asked.remove_entry(subject.rsplit('.').next()?)?;
-        let of = access.name_of(callout.account);
-        let admission = self
-            .user_token(callout, of, &user, &request.payload)
-            .and_then(|token| admission(callout, access, (&user, waiting.address), &token));
-        let outcome = match admission {
-            Ok(admission) => Outcome::Admitted(Box::new(admission)),
-            Err(why) => {
-                let why = titled(&why);
-                log::warn!("{why}");
-                Outcome::Failed(why.into())
-            }
-        };
-        Some((waiting.shard, waiting.conn, outcome))
+        let (user, about) = self.asked.remove_entry(subject.rsplit('.').next()?)?;
+        let token = self.user_token(desk, &about, &user, &request.payload);
+        Some(Replied { user, about, token })
     }
 
     /// The token of the user in a service's answer.
     fn user_token(
         &self,
-        callout: &Callout,
-        of: &str,
+        desk: &Desk,
+        about: &Waiting,
         user: &str,
         payload: &[u8],
     ) -> Result<String, String> {
+        let (access, callout) = (desk.access(), &*about.callout);
+        let of = access.name_of(callout.account);
         if payload.is_empty() {
             return Err(format!(
                 "auth callout violation: \"no reason supplied\" on account {of:?}"
@@ -163,8 +164,12 @@ impl Caller {
             format!("error decrypting auth callout response on account {of:?}: {why}")
         })?;
         let response = read_response(&text, &self.about.id, user, now_s())?;
-        if !is_sealed && response.claims.issuer != *callout.issuer {
-            return Err("auth callout signing key is unknown".to_string());
+        if !is_sealed {
+            match &about.bearer {
+                Some(bearer) => desk.believes_service(bearer, &response)?,
+                None if response.claims.issuer == *callout.issuer => {}
+                None => return Err("auth callout signing key is unknown".to_string()),
+            }
         }
         response.user_token().map(str::to_string)
     }
@@ -211,8 +216,15 @@ fn claimant(callout: &Callout, of: &str, wanted: &str, token: &str) -> Result<Cl
     Ok(claimant)
 }
 
+/// As nats-server begins what it logs and tells of one that is turned away.
+pub fn refused(why: &str) -> Outcome {
+    let why = titled(why);
+    log::warn!("{why}");
+    Outcome::Failed(why.into())
+}
+
 /// Who comes in by this token of the user that was asked about, from that address.
-fn admission(
+pub fn admission(
     callout: &Callout,
     access: &Access,
     (user, address): (&str, IpAddr),
@@ -275,7 +287,10 @@ fn question(about: ServerId, user: &str, applicant: &Applicant) -> Asked {
     let (name, lang, version, protocol) = &applicant.about;
     let secret = |secret: &Secret| secret.expose().to_string();
     let shown = if applicant.token.is_empty() { "" } else { "[REDACTED]" };
-    let who = [&*applicant.nkey, &*applicant.user, shown];
+    let bearer = applicant.bearer.as_deref();
+    let key = bearer.map_or("", |bearer| &bearer.key);
+    let papers = bearer.map(|bearer| &*bearer.papers);
+    let who = [&*applicant.nkey, &*applicant.user, key, shown];
     Asked {
         server_id: about,
         user_nkey: user.to_string(),
@@ -284,6 +299,8 @@ fn question(about: ServerId, user: &str, applicant: &Applicant) -> Asked {
             id: applicant.cid,
             user: who.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_string(),
             name: name.to_string(),
+            tags: papers.iter().flat_map(|it| &it.tags).map(ToString::to_string).collect(),
+            name_tag: papers.map(|papers| papers.name.to_string()).unwrap_or_default(),
             kind: "Client",
             transport: "nats",
             nonce: match applicant.signature.is_empty() {
@@ -293,7 +310,7 @@ fn question(about: ServerId, user: &str, applicant: &Applicant) -> Asked {
         },
         connect_opts: ConnectOptions {
             // Nobody is believed by a token where nobody signs for accounts.
-            jwt: String::new(),
+            jwt: bearer.map(|bearer| secret(&bearer.token)).unwrap_or_default(),
             nkey: applicant.nkey.to_string(),
             signature: applicant.signature.to_string(),
             token: secret(&applicant.token),

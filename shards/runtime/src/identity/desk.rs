@@ -4,11 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use claims::{Denied, LocalTime, Presented, SigningKey, Trust, User as Claimant, decode_user};
+use claims::{
+    Denied, LocalTime, Presented, SigningKey, Trust, User as Claimant, UserLimits, decode_user,
+};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use shard::Nanos;
-use shard::access::{Access, Admission, Outcome, Papers, Proof, Shown, Token, User};
+use shard::access::{
+    Access, Admission, Applicant, Bearer, CALLOUT_SUBJECT, Outcome, Papers, Permissions, Proof,
+    Secret, Shown, Token, User,
+};
 use shard::account::Limits;
 
 use super::rights::{connection_types, limit, permissions};
@@ -196,14 +201,27 @@ impl Desk {
     /// Who is it that shows this? `fresh`: its account was asked for just now.
     pub fn admit(&mut self, shown: &Shown, fresh: bool, holder: Holder) -> Answer {
         match self.judge(shown, fresh) {
-            Ok(admission) => Answer::Is(self.seat(admission, holder)),
+            Ok(admission) => match self.asks_about(shown, &admission) {
+                Some(applicant) => Answer::Is(Outcome::Asks(Box::new(applicant))),
+                None => Answer::Is(self.seat(admission, holder)),
+            },
             Err(Refusal::Needs(account)) => Answer::Needs(account),
             Err(Refusal::No(why)) => Answer::Is(Outcome::Failed(why.into())),
         }
     }
 
+    /// An account, if it is known and its time is not over; `fresh`: it was asked for just now.
+    pub(super) fn hold(&self, key: &str, fresh: bool) -> Result<&Held, Refusal> {
+        match self.roll.find(key) {
+            Some(held) if !held.has_expired() || fresh => Ok(held),
+            Some(held) if now_s() - held.fetched_s < ASK_AGAIN_S => Ok(held),
+            None if fresh => Err(Refusal::No("Account JWT lookup error".to_string())),
+            _ => Err(Refusal::Needs(key.to_string())),
+        }
+    }
+
     fn judge(&self, shown: &Shown, fresh: bool) -> Result<Admission, Refusal> {
-        let claimant = self.claimant(shown)?;
+        let (claimant, _) = self.claimant(shown)?;
         claimant.check(now_s()).map_err(Denied::User)?;
         let key = claimant.account();
         if !self.words.pinned.is_empty() && !self.is_pinned(key) {
@@ -211,24 +229,14 @@ impl Desk {
                 "Account {key} not listed as operator pinned account"
             )));
         }
-        let held = match self.roll.find(key) {
-            Some(held) if !held.has_expired() || fresh => held,
-            Some(held) if now_s() - held.fetched_s < ASK_AGAIN_S => held,
-            None if fresh => return Err(Refusal::No("Account JWT lookup error".to_string())),
-            _ => return Err(Refusal::Needs(key.to_string())),
-        };
-        let external = held.account.external();
-        if external.is_enabled() && !external.auth_users.contains(&claimant.claims.subject) {
-            let why = "auth callout is not supported yet";
-            return Err(Refusal::No(format!("Account {key}: {why}")));
-        }
+        let held = self.hold(key, fresh)?;
         if held.has_expired() {
             return Err(Denied::AccountExpired.into());
         }
         let presented = Presented {
-            nonce: shown.nonce.as_bytes(),
-            signature: &shown.signature,
-            address: Some(shown.address.to_canonical()),
+            nonce: shown.applicant.nonce.as_bytes(),
+            signature: &shown.applicant.signature,
+            address: Some(shown.applicant.address.to_canonical()),
             now_s: now_s(),
             local_time: &local_time,
         };
@@ -246,12 +254,9 @@ impl Desk {
         Ok(Admission {
             user: Arc::new(User {
                 name: claimant.claims.subject.as_str().into(),
-                proof: Proof::Token(token(&claimant, shown.token.expose(), held, &admitted)),
+                proof: Proof::Token(token(&claimant, shown.token.expose(), held, &admitted.limits)),
                 account,
-                permissions: match admitted.default_permissions {
-                    true => permissions(held.account.default_permissions()),
-                    false => permissions(&admitted.limits.permissions),
-                },
+                permissions: allowed(held, &admitted.limits, held.account.external().is_enabled()),
                 connection_types: kinds,
                 limits: Limits {
                     subscriptions_max: limit(admitted.limits.subscriptions_max),
@@ -269,18 +274,39 @@ impl Desk {
     }
 
     /// Whose token it is; the sentinel's where none is shown.
-    fn claimant(&self, shown: &Shown) -> Result<Claimant, Refusal> {
+    fn claimant(&self, shown: &Shown) -> Result<(Claimant, Secret), Refusal> {
         let fault = match decode_user(shown.token.expose()) {
-            Ok(claimant) => return Ok(claimant),
+            Ok(claimant) => return Ok((claimant, shown.token.clone())),
             Err(fault) => fault,
         };
         match &self.words.sentinel {
-            Some(sentinel) => decode_user(sentinel).map_err(|fault| Denied::User(fault).into()),
+            Some(sentinel) => decode_user(sentinel)
+                .map(|claimant| (claimant, Secret::new(sentinel.as_str())))
+                .map_err(|fault| Denied::User(fault).into()),
             None if shown.token.is_empty() => {
                 Err(Refusal::No("Authentication requires a user JWT".to_string()))
             }
             None => Err(Denied::User(fault).into()),
         }
+    }
+
+    /// Whom a service is asked about: users of an account that has one, but its own.
+    fn asks_about(&self, shown: &Shown, admission: &Admission) -> Option<Applicant> {
+        let (claimant, text) = self.claimant(shown).ok()?;
+        let held = self.roll.find(claimant.account())?;
+        let external = held.account.external();
+        if !external.is_enabled() || external.auth_users.contains(&claimant.claims.subject) {
+            return None;
+        }
+        let expires_in_s = admission.expires_in_ns.map(|ns| ns / SECOND_NS);
+        let bearer = Bearer {
+            account: admission.user.account,
+            token: text,
+            key: claimant.claims.subject.as_str().into(),
+            papers: Arc::new(papers(&claimant, "", true)),
+            ends_s: expires_in_s.map(|in_s| now_s().saturating_add_unsigned(in_s)),
+        };
+        Some(Applicant { bearer: Some(Arc::new(bearer)), ..shown.applicant.clone() })
     }
 
     /// Counts somebody among its account's connections, if that counts them.
@@ -303,9 +329,34 @@ impl Desk {
     }
 }
 
-enum Refusal {
+/// Why nobody is let in yet.
+pub enum Refusal {
+    /// First the token of this account is needed.
     Needs(String),
+    /// For this reason.
     No(String),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal::No(why)
+    }
+}
+
+/// What a user with these rights may do in an account. Nobody may ask the account's own service.
+pub(super) fn allowed(
+    held: &Held,
+    limits: &UserLimits,
+    is_of_service: bool,
+) -> Option<Arc<Permissions>> {
+    let own = match limits.permissions.is_empty() {
+        true => permissions(held.account.default_permissions()),
+        false => permissions(&limits.permissions),
+    };
+    match is_of_service {
+        true => Some(Arc::new(Permissions::all_but(own.as_deref(), CALLOUT_SUBJECT))),
+        false => own,
+    }
 }
 
 impl From<Denied> for Refusal {
@@ -314,7 +365,7 @@ impl From<Denied> for Refusal {
     }
 }
 
-fn token(claimant: &Claimant, text: &str, held: &Held, admitted: &claims::Admitted) -> Token {
+pub(super) fn token(claimant: &Claimant, text: &str, held: &Held, limits: &UserLimits) -> Token {
     let issuer = &claimant.claims.issuer;
     let by_another = !claimant.issuer_account().is_empty();
     let signer = held.account.signing_keys().iter().rev().find(|known| known.key() == issuer);
@@ -322,9 +373,12 @@ fn token(claimant: &Claimant, text: &str, held: &Held, admitted: &claims::Admitt
         signing_key: if by_another { issuer.as_str().into() } else { "".into() },
         role: signer.filter(|_| by_another).map(|known: &SigningKey| fingerprint(known)),
         issued_at_s: claimant.claims.issued_at_s,
-        is_bearer: admitted.limits.bearer_token,
-        has_default_permissions: admitted.default_permissions,
-        papers: Arc::new(papers(claimant, text, admitted.limits.bearer_token)),
+        is_bearer: limits.bearer_token,
+        // Those of an account with a service are the defaults without it.
+        has_default_permissions: limits.permissions.is_empty()
+            && !held.account.external().is_enabled(),
+        is_by_service: false,
+        papers: Arc::new(papers(claimant, text, limits.bearer_token)),
     }
 }
 

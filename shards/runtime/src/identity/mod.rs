@@ -4,6 +4,7 @@
 pub(crate) mod aside;
 pub(crate) mod callout;
 pub(crate) mod claims_update;
+mod delegated;
 pub(crate) mod desk;
 mod directory;
 mod resolver;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::token::Papers;
 use super::{Access, Presented, Secret, Verdict};
 use crate::access::Check;
 use crate::ids::AccountId;
@@ -51,6 +52,23 @@ pub struct Applicant {
     pub about: (Box<str>, Box<str>, Box<str>, i64),
     /// Of a TLS connection.
     pub tls: Option<Arc<TlsFacts>>,
+    /// The user its token has shown it to be, where tokens are believed.
+    pub bearer: Option<Arc<Bearer>>,
+}
+
+/// A user of an account that leaves it to a service who its users are. Shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// The account.
+    pub account: AccountId,
+    /// The user's token.
+    pub token: Secret,
+    /// The user's public key.
+    pub key: Box<str>,
+    /// The user's name, and what it is tagged with.
+    pub papers: Arc<Papers>,
+    /// When its right to be here ends, seconds since 1970.
+    pub ends_s: Option<i64>,
 }
 
 impl fmt::Debug for Applicant {
@@ -90,7 +108,7 @@ impl Access {
 }
 
 impl Presented<'_> {
-    fn applicant(&self) -> Applicant {
+    pub(super) fn applicant(&self) -> Applicant {
         let said = self.connect;
         let [name, lang, version] = [said.name(), said.lang(), said.version()].map(Box::from);
         Applicant {
@@ -104,6 +122,7 @@ impl Presented<'_> {
             nonce: self.nonce.into(),
             about: (name, lang, version, said.protocol),
             tls: self.tls.cloned(),
+            bearer: None,
         }
     }
 }

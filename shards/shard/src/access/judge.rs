@@ -31,13 +31,7 @@ pub(crate) struct Presented<'a> {
 
 impl Presented<'_> {
     fn to_look_at(&self) -> Shown {
-        Shown {
-            token: Secret::new(self.jwt),
-            signature: self.signature.into(),
-            nonce: self.nonce.into(),
-            address: self.address,
-            kind: self.kind,
-        }
+        Shown { token: Secret::new(self.jwt), kind: self.kind, applicant: self.applicant() }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::account::{Limits, Ties, standing};
 use crate::ids::{AccountId, Nanos};
 use crate::limits::SECONDS;
 
-pub use callout::{Applicant, CALLOUT_SUBJECT, Callout};
+pub use callout::{Applicant, Bearer, CALLOUT_SUBJECT, Callout};
 pub use check::Check;
 pub use dn::{DistinguishedName, Part};
 pub(crate) use judge::{Presented, Verdict};

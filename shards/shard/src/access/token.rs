@@ -2,9 +2,9 @@
 //! they say that matters as long as somebody is connected.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::callout::Applicant;
 use super::{ConnectionTypes, Permissions, Secret, User};
 use crate::ids::{AccountId, Nanos};
 
@@ -21,6 +21,8 @@ pub struct Token {
     pub is_bearer: bool,
     /// It said nothing of permissions: the account's defaults hold.
     pub has_default_permissions: bool,
+    /// A service made it for the connection; its user may be called anything.
+    pub is_by_service: bool,
     /// What operators see of it.
     pub papers: Arc<Papers>,
 }
@@ -107,14 +109,10 @@ impl Terms {
 pub struct Shown {
     /// Its user's token; may be empty.
     pub token: Secret,
-    /// Of the nonce; may be empty.
-    pub signature: Box<str>,
-    /// What it was asked to sign.
-    pub nonce: Box<str>,
-    /// Where it comes from.
-    pub address: IpAddr,
     /// How it comes.
     pub kind: ConnectionTypes,
+    /// All the rest.
+    pub applicant: Applicant,
 }
 
 /// A user that was let in elsewhere.
@@ -137,6 +135,8 @@ pub enum Outcome {
     Failed(Box<str>),
     /// It proves somebody to be this user.
     Admitted(Box<Admission>),
+    /// It proves somebody to be a user of an account that leaves it to a service who that is.
+    Asks(Box<Applicant>),
     /// There is room in the account; the connection is counted there.
     Seated(AccountId),
     /// The account has as many connections as it may.

@@ -53,6 +53,8 @@ pub(crate) struct Claimed {
     is_silent: bool,
     /// A service has to say, until then; 0 is none.
     called_out_until: Nanos,
+    /// The account whose service it is, if it is not the file's.
+    asks_in: Option<AccountId>,
 }
 
 /// Who a connection is, and what it has shown of itself apart from secrets.
@@ -193,9 +195,9 @@ impl Shard {
     /// Is this connection late?
     pub(crate) fn login_due(&mut self, conn: ConnId, out: &mut Effects) {
         let Some(client) = self.client(conn).filter(|client| !client.is_in()) else { return };
-        let until = match &client.standing {
-            Standing::Checking(claimed) => claimed.called_out_until,
-            _ => 0,
+        let (until, asks_in) = match &client.standing {
+            Standing::Checking(claimed) => (claimed.called_out_until, claimed.asks_in),
+            _ => (0, None),
         };
         if until > self.now {
             return;
@@ -203,7 +205,7 @@ impl Shard {
         if until > 0 {
             // It has said who it is; who should know was too slow.
             self.note(conn, Event::TurnedAway(TOO_LATE.into()), out);
-            self.tell_account_of_refused(conn, "", out);
+            self.tell_account_of_refused(conn, asks_in, "", out);
             return self.turn_away(conn, out);
         }
         self.note(conn, Event::Late, out);
@@ -298,7 +300,7 @@ impl Shard {
             }
             Verdict::Out(why) => {
                 self.note(conn, Event::TurnedAway(why.into()), out);
-                self.tell_account_of_refused(conn, FAILED, out);
+                self.tell_account_of_refused(conn, None, FAILED, out);
                 self.turn_away(conn, out);
             }
         }
@@ -364,12 +366,16 @@ impl Shard {
                 self.figures.logins_crowded += 1;
                 let why = "too many wait for accounts' tokens";
                 self.note(conn, Event::TurnedAway(why.into()), out);
-                self.tell_account_of_refused(conn, FAILED, out);
+                self.tell_account_of_refused(conn, claimed.asks_in, FAILED, out);
                 return self.turn_away(conn, out);
+            }
+            Outcome::Asks(applicant) => {
+                let check = Box::new(Check::callout(*applicant));
+                return self.have_checked(conn, check, None, out);
             }
             Outcome::Failed(why) => {
                 let reason = if claimed.called_out_until > 0 { &why } else { FAILED };
-                self.tell_account_of_refused(conn, reason, out);
+                self.tell_account_of_refused(conn, claimed.asks_in, reason, out);
                 self.note(conn, Event::TurnedAway(why), out);
                 return self.turn_away(conn, out);
             }
@@ -399,6 +405,8 @@ impl Shard {
         out: &mut Effects,
     ) {
         let called_out = check.applicant().is_some();
+        let bearer = check.applicant().and_then(|applicant| applicant.bearer.as_deref());
+        let asks_in = bearer.map(|bearer| bearer.account);
         let mut called_out_until = 0;
         if called_out {
             called_out_until = self.now + self.options.access.auth_timeout_ns;
@@ -407,7 +415,8 @@ impl Shard {
         let Some(client) = self.client(conn) else { return };
         let origin = Origin::of(client.addr.ip());
         check.comes_from(origin);
-        let claimed = Claimed { user, check: Some(check), is_silent: false, called_out_until };
+        let claimed =
+            Claimed { user, check: Some(check), is_silent: false, called_out_until, asks_in };
         client.standing = Standing::Checking(Box::new(claimed));
         client.wait = Wait::Check;
         self.checks(called_out).waiting.push(origin, conn);
@@ -509,10 +518,12 @@ impl Shard {
         client.guard = permissions.map(|permissions| Box::new(Guard::new(permissions)));
         // A service need not say what somebody is called.
         if let Some(user) = user.as_ref().filter(|user| !user.name.is_empty()) {
-            let label = match user.proof {
-                Proof::Password(_) | Proof::Service => format!("user:{}", user.name),
-                Proof::Nkey(_) | Proof::Token(_) => format!("nkey:{}", user.name),
+            let kind = match &user.proof {
+                Proof::Token(token) if !token.is_by_service => "nkey",
+                Proof::Nkey(_) => "nkey",
+                _ => "user",
             };
+            let label = format!("{kind}:{}", user.name);
             client.identity.set_name(user.name.clone(), label.into());
         }
         client.identity.user = user;

@@ -3,7 +3,7 @@
 //! It has a connection's slot and subscriptions, but no socket: what is delivered to it goes to the
 //! control plane within the same step, and counts neither as a delivery nor as a connection.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use subject::collide;
 use wire::emit;
@@ -29,6 +29,10 @@ pub(crate) struct System {
     account: AccountId,
     /// Waits for room in a ring.
     waiting: VecDeque<Box<Saying>>,
+    /// How many subscriptions it has.
+    held: usize,
+    /// Accounts in which answers are listened to since something was said there.
+    inboxes: BTreeSet<AccountId>,
 }
 
 impl System {
@@ -63,16 +67,42 @@ impl Shard {
         }
         let own = subjects.iter().map(|subject| (account, subject));
         let all = own.chain(elsewhere.iter().map(|(account, subject)| (*account, subject)));
-        for (at, (account, subject)) in all.enumerate() {
-            self.trace_serving(conn, subject, at, out);
-            let table = &mut self.accounts[account.0 as usize];
-            let pattern = table.intern(subject.as_bytes());
-            let sid = Sid::new(at.to_string().as_bytes());
-            let sub = self.subs.insert(Subscription::new(conn, sid, account, pattern, None));
-            table.join(sub, &mut self.subs);
+        let mut held = 0;
+        for (account, subject) in all {
+            self.hold(conn, (account, subject), held, out);
+            held += 1;
         }
-        self.system = Some(System { conn, account, waiting: VecDeque::new() });
+        let (waiting, inboxes) = (VecDeque::new(), BTreeSet::new());
+        self.system = Some(System { conn, account, waiting, held, inboxes });
         self.wait_for_peers(out);
+    }
+
+    fn hold(
+        &mut self,
+        conn: ConnId,
+        (account, subject): (AccountId, &str),
+        at: usize,
+        out: &mut Effects,
+    ) {
+        self.trace_serving(conn, subject, at, out);
+        let table = &mut self.accounts[account.0 as usize];
+        let pattern = table.intern(subject.as_bytes());
+        let sid = Sid::new(at.to_string().as_bytes());
+        let sub = self.subs.insert(Subscription::new(conn, sid, account, pattern, None));
+        table.join(sub, &mut self.subs);
+    }
+
+    /// Answers to what is said in an account come there; peers hear of it before.
+    fn hold_inbox(&mut self, account: AccountId, inbox: &str, out: &mut Effects) {
+        self.ensure_accounts();
+        let is_known = (account.0 as usize) < self.accounts.len();
+        let Some(system) = self.system.as_mut().filter(|_| is_known) else { return };
+        if system.inboxes.insert(account) {
+            let (conn, at) = (system.conn, system.held);
+            system.held += 1;
+            self.hold(conn, (account, inbox), at, out);
+            self.announce(out);
+        }
     }
 
     /// Tells when all peers have what they were sent.
@@ -137,6 +167,9 @@ impl Shard {
             let (conn, account) = (system.conn, system.account);
             let Some(saying) = system.waiting.pop_front() else { return };
             let account = saying.account.unwrap_or(account);
+            if let Some(inbox) = &saying.inbox {
+                self.hold_inbox(account, inbox, out);
+            }
             self.publish_saying(conn, account, *saying, out);
         }
     }
@@ -231,6 +264,7 @@ impl Shard {
     pub(crate) fn tell_account_of_refused(
         &mut self,
         conn: ConnId,
+        of: Option<AccountId>,
         reason: &str,
         out: &mut Effects,
     ) {
@@ -238,7 +272,8 @@ impl Shard {
         if access.system.is_none() {
             return;
         }
-        let of = access.callout.as_ref().map_or(AccountId::GLOBAL, |it| it.account);
+        let of_file = || access.callout.as_ref().map_or(AccountId::GLOBAL, |it| it.account);
+        let of = of.unwrap_or_else(of_file);
         let closed = Some(wire::CloseReason::AuthenticationFailure);
         if (self.options.trace || self.is_heard(of, REFUSED))
             && let Some(connection) = self.describe_closing(conn, closed)
