@@ -27,8 +27,10 @@ const RESTING_TURNS_MAX: u32 = 8192;
 const GAIN_MIN: u64 = 2;
 /// How much of what came in a time must still come in it, in percent.
 const RATE_MIN_PERCENT: u64 = 85;
-/// After this long without input, what was measured is of another time.
+/// After this long without input nobody waits, and what was being measured is of another time.
 const GAP_NS: Nanos = 5_000_000;
+/// After this long, what has been found out too.
+const LULL_NS: Nanos = 50_000_000;
 const SECOND_NS: Nanos = 1_000_000_000;
 /// Completions at which a wait ends at once.
 pub(crate) const GATHERED_MAX: u32 = 256;
@@ -96,10 +98,9 @@ impl Gather {
     /// A turn after a sleep has had input from that many connections. `run_ns` tells how long the
     /// thread has run; it is asked now and then.
     pub fn took(&mut self, reads: u64, now: Nanos, run_ns: impl FnOnce() -> Nanos) {
-        if now.saturating_sub(std::mem::replace(&mut self.last, now)) > GAP_NS {
-            if !matches!(self.phase, Phase::Resting(_)) {
-                self.phase = Phase::Measuring;
-            }
+        let gap_ns = now.saturating_sub(std::mem::replace(&mut self.last, now));
+        if gap_ns > self.phase.gap_ns_max() {
+            self.phase = Phase::Measuring;
             self.begin(now, run_ns());
             return;
         }
@@ -154,6 +155,15 @@ impl Phase {
             Phase::Trying => TRIAL_TURNS,
             Phase::Waiting => WAITING_TURNS,
             Phase::Resting(turns) => turns,
+        }
+    }
+
+    /// How long a time without input it outlasts.
+    fn gap_ns_max(self) -> Nanos {
+        match self {
+            Phase::Measuring | Phase::Trying => GAP_NS,
+            Phase::Waiting => LULL_NS,
+            Phase::Resting(_) => Nanos::MAX,
         }
     }
 }
@@ -216,7 +226,7 @@ mod tests {
         play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &STREAM);
         assert!(gather.waits(gather.last));
         assert!(!gather.waits(gather.last + GAP_NS + 1), "an idle shard sleeps");
-        let sparse = Load { by_itself: (1, 10_000_000), gathered: (1, 10_000_000) };
+        let sparse = Load { by_itself: (1, LULL_NS + 1), gathered: (1, LULL_NS + 1) };
         play(&mut gather, 1, &sparse);
         assert_eq!(play(&mut gather, 1000, &sparse), 0);
     }
@@ -229,6 +239,35 @@ mod tests {
         let later = gather.since + SECOND_NS;
         gather.took(1, later, || later / 2);
         assert!(play(&mut gather, 1000, &load) <= 4 * TRIAL_TURNS);
+    }
+
+    #[test]
+    fn a_lull_in_a_load_changes_nothing() {
+        let mut gather = gather();
+        play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &STREAM);
+        for _ in 0..10 {
+            let later = gather.last + LULL_NS;
+            assert!(!gather.waits(later), "whoever comes first is not kept waiting");
+            gather.took(1, later, || later / 2);
+            assert_eq!(play(&mut gather, 100, &STREAM), 100);
+        }
+        let later = gather.last + LULL_NS + 1;
+        gather.took(1, later, || later / 2);
+        assert_eq!(play(&mut gather, 100, &STREAM), 0, "it may be another load");
+    }
+
+    #[test]
+    fn a_rest_ends_however_often_input_stops_meanwhile() {
+        let mut gather = gather();
+        let in_vain = Load { by_itself: (10, 80_000), gathered: (10, 550_000) };
+        play(&mut gather, NATURAL_TURNS + TRIAL_TURNS, &in_vain);
+        for _ in 0..RESTING_TURNS_MIN / 64 {
+            let later = gather.last + GAP_NS + 1;
+            gather.took(1, later, || later / 2);
+            play(&mut gather, 63, &STREAM);
+        }
+        play(&mut gather, NATURAL_TURNS, &STREAM);
+        assert!(gather.waits(gather.last));
     }
 
     #[test]
