@@ -28,6 +28,8 @@ enum Shape {
     Each(&'static [Key]),
     /// Such by names.
     Named(&'static [Key]),
+    /// Times by names.
+    Times,
     /// Lists of such by names.
     NamedEach(&'static [Key]),
     /// Keys, alone or with a role.
@@ -37,7 +39,7 @@ enum Shape {
 type Key = (&'static str, Shape);
 
 use Shape::{
-    Each, Items, Keys, Maybe, Named, NamedEach, Number, Plain, Sampling, SigningKeys, Text,
+    Each, Items, Keys, Maybe, Named, NamedEach, Number, Plain, Sampling, SigningKeys, Text, Times,
 };
 
 const TOKEN: &[Key] = &[
@@ -56,7 +58,7 @@ const ACCOUNT: &[Key] = &[
     ("exports", Each(EXPORT)),
     ("limits", Keys(LIMITS)),
     ("signing_keys", SigningKeys),
-    ("revocations", Plain),
+    ("revocations", Times),
     ("default_permissions", Keys(PERMISSIONS)),
     ("mappings", NamedEach(DESTINATION)),
     ("authorization", Keys(AUTHORIZATION)),
@@ -84,7 +86,7 @@ const EXPORT: &[Key] = &[
     ("subject", Plain),
     ("type", Plain),
     ("token_req", Plain),
-    ("revocations", Plain),
+    ("revocations", Times),
     ("response_type", Plain),
     ("response_threshold", Plain),
     ("service_latency", Maybe(&[("sampling", Sampling), ("results", Text)])),
@@ -298,6 +300,9 @@ fn write<M: SerializeMap>(
             let named: BTreeMap<_, _> =
                 said.iter().map(|(name, it)| (name, each(it, keys))).collect();
             map.serialize_entry(key, &named)
+        }
+        (Times, Some(Value::Object(said))) => {
+            map.serialize_entry(key, &said.iter().collect::<BTreeMap<_, _>>())
         }
         (SigningKeys, Some(said)) => map.serialize_entry(key, &signing_keys(said)),
         (_, Some(said)) => map.serialize_entry(key, said),
