@@ -315,10 +315,7 @@ impl Outbound {
             return None;
         }
         if let Some(Waiting { piece, since, msgs }) = receiver.full.pop_front() {
-            if msgs > 0 {
-                receiver.delivered_at = since;
-            }
-            self.handed.count(since, msgs);
+            receiver.is_handed(since, msgs, &mut self.handed);
             return match receiver.full.front().is_some_and(|next| piece.joins(&next.piece)) {
                 true => Some(self.join(conn, piece)),
                 false => Some(Chunk(piece)),
@@ -332,11 +329,8 @@ impl Outbound {
         let (since, before) = (receiver.tail_since, receiver.ahead_msgs);
         let msgs = (receiver.out_msgs as u32).wrapping_sub(before).into();
         receiver.ahead_msgs = receiver.out_msgs as u32;
-        if msgs > 0 {
-            receiver.delivered_at = since;
-        }
         let chunk = Chunk(Piece::Copied(std::mem::take(&mut receiver.tail)));
-        self.handed.count(since, msgs);
+        receiver.is_handed(since, msgs, &mut self.handed);
         Some(chunk)
     }
 
@@ -346,11 +340,11 @@ impl Outbound {
         let mut all = self.pool.take();
         all.extend_from_slice(first.as_slice());
         self.pool.take_back(first);
-        let full = &mut self.receivers[conn.index()].full;
-        while full.front().is_some_and(|next| next.piece.fits(all.len()))
-            && let Some(next) = full.pop_front()
+        let receiver = &mut self.receivers[conn.index()];
+        while receiver.full.front().is_some_and(|next| next.piece.fits(all.len()))
+            && let Some(next) = receiver.full.pop_front()
         {
-            self.handed.count(next.since, next.msgs);
+            receiver.is_handed(next.since, next.msgs, &mut self.handed);
             all.extend_from_slice(next.piece.as_slice());
             self.pool.take_back(next.piece);
         }
@@ -422,6 +416,15 @@ impl Receiver {
             self.full.push_back(tail);
         }
         added
+    }
+
+    /// Messages that came in then are on their way out.
+    #[inline(always)]
+    fn is_handed(&mut self, since: Nanos, msgs: u64, handed: &mut Handed) {
+        if msgs > 0 {
+            self.delivered_at = since;
+        }
+        handed.count(since, msgs);
     }
 
     /// What is in `tail`, as a chunk. The last `behind` messages counted are not in it.
@@ -590,6 +593,7 @@ mod tests {
         }
         assert_eq!(lens, [100, 30_000, 64_500, 2_021]);
         assert!(got == wanted);
+        assert_eq!(outbound.receivers[CONN.index()].delivered_at, 8, "the last of those that join");
         let told = told(&mut outbound);
         assert_eq!(told, (0..9).map(|at| (at, 1)).collect::<Vec<_>>());
     }
