@@ -50,8 +50,6 @@ pub struct Expiry {
 pub struct Admitted {
     /// What it may do; subjects are filled in.
     pub limits: UserLimits,
-    /// It says nothing of permissions: the account's defaults hold.
-    pub default_permissions: bool,
     /// Its token or its hours end then.
     pub expiry: Option<Expiry>,
 }
@@ -223,11 +221,8 @@ impl Trust {
         if account.has_revoked(&user.claims.subject, user.claims.issued_at_s) {
             return Err(Denied::Revoked);
         }
-        if !comes_from(&limits, presented.address) {
-            return Err(Denied::Source);
-        }
-        let expiry = expiry(user, &limits, presented)?;
-        Ok(Admitted { default_permissions: limits.permissions.is_empty(), limits, expiry })
+        let expiry = user.stay(&limits, presented)?;
+        Ok(Admitted { limits, expiry })
     }
 
     /// What the token of a user of this account gives it, by the role of the key that signed it.
@@ -245,20 +240,19 @@ impl Trust {
     }
 }
 
+impl UserLimits {
+    /// Nothing is said of permissions: the account's defaults hold.
+    pub fn default_permissions(&self) -> bool {
+        self.permissions.is_empty()
+    }
+}
+
 impl User {
-    /// When the right of one whom no account's token restricts ends.
+    /// When the right of one with these limits ends, its own or those of a role.
     ///
     /// # Errors
     /// It must come from elsewhere, or at other hours.
-    pub fn stay(&self, presented: &Presented<'_>) -> Result<Option<Expiry>, Denied> {
-        self.stay_with(self.limits(), presented)
-    }
-
-    /// As [`User::stay`], with the rights that a role gives.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn stay_with(
+    pub fn stay(
         &self,
         limits: &UserLimits,
         presented: &Presented<'_>,

@@ -155,10 +155,10 @@ fn users_that_may_connect() {
     assert_eq!(plain.limits.permissions.publish.deny, ["foo.no"]);
     assert_eq!(plain.limits.permissions.subscribe.allow, ["bar", "work q"]);
     assert_eq!((plain.limits.subscriptions_max, plain.expiry), (5, None));
-    assert!(!plain.default_permissions);
+    assert!(!plain.limits.default_permissions());
     assert_eq!(vectors.admit("user_by_signing_key", "account"), Ok(plain));
     let bearer = vectors.admit_with("user_bearer", "account", &|p| p.signature = "");
-    assert!(bearer.expect("no signature needed").default_permissions);
+    assert!(bearer.expect("no signature needed").limits.default_permissions());
     let by_day = vectors.admit("user_from_there_by_day", "account").expect("by day");
     assert_eq!(by_day.expiry, Some(Expiry { in_s: 3600 }));
     assert_eq!(by_day.limits.allowed_connection_types, ["STANDARD", "MQTT"]);

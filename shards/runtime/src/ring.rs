@@ -168,9 +168,8 @@ impl Ring {
     /// Accepts one connection.
     pub fn accept(&mut self, listener: RawFd) {
         let nobody = std::ptr::null_mut();
-        let entry =
-            opcode::Accept::new(Fd(listener), nobody, nobody.cast()).flags(libc::SOCK_CLOEXEC);
-        let entry = entry.build();
+        let accept = opcode::Accept::new(Fd(listener), nobody, nobody.cast());
+        let entry = accept.flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: no memory is involved: the address is not asked for.
         unsafe { self.request(entry, Tag::of(Op::Accept, 0)) };
     }

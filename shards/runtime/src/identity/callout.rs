@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use claims::{
     ClientInfo, ConnectOptions, Denied, Presented, Request as Asked, ServerId, User as Claimant,
-    decode_user, read_response,
+    UserLimits, decode_user, read_response,
 };
 use nkeys::{KeyPair, XKey};
 use shard::access::{
@@ -233,31 +233,11 @@ pub fn admission(
     let of = access.name_of(callout.account);
     let claimant = claimant(callout, of, user, token)?;
     let limits = claimant.limits();
-    let presented = Presented {
-        nonce: b"",
-        signature: "",
-        address: Some(address.to_canonical()),
-        now_s: now_s(),
-        local_time: &local_time,
-    };
-    let expiry = claimant.stay(&presented).map_err(|why| match why {
-        Denied::Hours => {
-            format!("authorized user on account {of:?} outside of valid connect times")
-        }
-        why => why.to_string(),
-    })?;
-    let connection_types = connection_types(&limits.allowed_connection_types)
-        .filter(|kinds| kinds.allows(ConnectionTypes::STANDARD))
-        .ok_or_else(|| {
-            format!("authorized user on account {of:?} using invalid connection type")
-        })?;
+    let in_s = stay(of, &claimant, limits, address)?;
+    let connection_types = kinds(of, limits)?;
     let placement = &claimant.claims.audience;
-    let account = access.find_account(placement).ok_or_else(|| {
-        format!(
-            "no valid account {placement:?} for auth callout response on account {of:?}: \
-             account missing"
-        )
-    })?;
+    let missing = || no_account(placement, of, "account missing");
+    let account = access.find_account(placement).ok_or_else(missing)?;
     let mut permissions = permissions(&limits.permissions);
     if account == callout.account {
         // Nobody there may ask the service himself.
@@ -273,8 +253,43 @@ pub fn admission(
         // As nats-server has it: those of the account alone.
         limits: Limits::default(),
     };
-    let expires_in_ns = expiry.map(|expiry| expiry.in_s.saturating_mul(SECOND_NS));
+    let expires_in_ns = in_s.map(|in_s| in_s.saturating_mul(SECOND_NS));
     Ok(Admission { user: Arc::new(user), expires_in_ns, is_seated: false })
+}
+
+/// For how many seconds one with these rights may stay, who comes from there; none is no end.
+pub(super) fn stay(
+    of: &str,
+    claimant: &Claimant,
+    limits: &UserLimits,
+    address: IpAddr,
+) -> Result<Option<u64>, String> {
+    let presented = Presented {
+        nonce: b"",
+        signature: "",
+        address: Some(address.to_canonical()),
+        now_s: now_s(),
+        local_time: &local_time,
+    };
+    match claimant.stay(limits, &presented) {
+        Ok(expiry) => Ok(expiry.map(|expiry| expiry.in_s)),
+        Err(Denied::Hours) => {
+            Err(format!("authorized user on account {of:?} outside of valid connect times"))
+        }
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// The kinds of connections one with these rights may have, if this is one of them.
+pub(super) fn kinds(of: &str, limits: &UserLimits) -> Result<ConnectionTypes, String> {
+    connection_types(&limits.allowed_connection_types)
+        .filter(|kinds| kinds.allows(ConnectionTypes::STANDARD))
+        .ok_or_else(|| format!("authorized user on account {of:?} using invalid connection type"))
+}
+
+/// As nats-server says that an answer's user has no place.
+pub(super) fn no_account(key: &str, of: &str, why: &str) -> String {
+    format!("no valid account {key:?} for auth callout response on account {of:?}: {why}")
 }
 
 /// As nats-server begins what it logs; but it stays one line, whatever a service has said.

@@ -1,15 +1,13 @@
 //! Accounts of operators that leave it to a service of theirs who their users are: what it may say.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use claims::{Denied, Presented, Response, User as Claimant, UserLimits, decode_user};
-use shard::access::{Admission, Bearer, Callout, ConnectionTypes, Papers, Proof, Token, User};
+use claims::{Denied, Response, User as Claimant, decode_user};
+use shard::access::{Admission, Bearer, Callout, Papers, Proof, Token, User};
 use shard::account::Limits;
 
-use super::callout::{self, Replied};
-use super::desk::{Desk, Refusal, SECOND_NS, allowed, local_time, now_s, token};
-use super::rights::connection_types;
+use super::callout::{self, Replied, kinds, no_account, stay};
+use super::desk::{Desk, Refusal, SECOND_NS, allowed, now_s, token};
 
 /// Any account, where a service may place users.
 const ANY: &str = "*";
@@ -148,37 +146,4 @@ fn vouched(of: &str, replied: &Replied, text: &str) -> Result<Claimant, String> 
         ));
     }
     Ok(claimant)
-}
-
-/// For how many seconds one with these rights may stay, who comes from there; none is no end.
-fn stay(
-    of: &str,
-    claimant: &Claimant,
-    limits: &UserLimits,
-    address: IpAddr,
-) -> Result<Option<u64>, String> {
-    let presented = Presented {
-        nonce: b"",
-        signature: "",
-        address: Some(address.to_canonical()),
-        now_s: now_s(),
-        local_time: &local_time,
-    };
-    match claimant.stay_with(limits, &presented) {
-        Ok(expiry) => Ok(expiry.map(|expiry| expiry.in_s)),
-        Err(Denied::Hours) => {
-            Err(format!("authorized user on account {of:?} outside of valid connect times"))
-        }
-        Err(why) => Err(why.to_string()),
-    }
-}
-
-fn kinds(of: &str, limits: &UserLimits) -> Result<ConnectionTypes, String> {
-    connection_types(&limits.allowed_connection_types)
-        .filter(|kinds| kinds.allows(ConnectionTypes::STANDARD))
-        .ok_or_else(|| format!("authorized user on account {of:?} using invalid connection type"))
-}
-
-fn no_account(key: &str, of: &str, why: &str) -> String {
-    format!("no valid account {key:?} for auth callout response on account {of:?}: {why}")
 }

@@ -200,14 +200,24 @@ impl Desk {
 
     /// Who is it that shows this? `fresh`: its account was asked for just now.
     pub fn admit(&mut self, shown: &Shown, fresh: bool, holder: Holder) -> Answer {
-        match self.judge(shown, fresh) {
-            Ok(admission) => match self.asks_about(shown, &admission) {
-                Some(applicant) => Answer::Is(Outcome::Asks(Box::new(applicant))),
-                None => Answer::Is(self.seat(admission, holder)),
-            },
+        match self.judged(shown, fresh) {
+            Ok(Judged::Comes(admission)) => Answer::Is(self.seat(admission, holder)),
+            Ok(Judged::Asks(applicant)) => Answer::Is(Outcome::Asks(Box::new(applicant))),
             Err(Refusal::Needs(account)) => Answer::Needs(account),
             Err(Refusal::No(why)) => Answer::Is(Outcome::Failed(why.into())),
         }
+    }
+
+    fn judged(&self, shown: &Shown, fresh: bool) -> Result<Judged, Refusal> {
+        let (claimant, text) = self.claimant(shown)?;
+        let admission = self.judge(&claimant, shown, fresh)?;
+        Ok(match self.bearer(&claimant, text, &admission) {
+            Some(bearer) => {
+                let bearer = Some(Arc::new(bearer));
+                Judged::Asks(Applicant { bearer, ..shown.applicant.clone() })
+            }
+            None => Judged::Comes(admission),
+        })
     }
 
     /// An account, if it is known and its time is not over; `fresh`: it was asked for just now.
@@ -220,8 +230,7 @@ impl Desk {
         }
     }
 
-    fn judge(&self, shown: &Shown, fresh: bool) -> Result<Admission, Refusal> {
-        let (claimant, _) = self.claimant(shown)?;
+    fn judge(&self, claimant: &Claimant, shown: &Shown, fresh: bool) -> Result<Admission, Refusal> {
         claimant.check(now_s()).map_err(Denied::User)?;
         let key = claimant.account();
         if !self.words.pinned.is_empty() && !self.is_pinned(key) {
@@ -240,7 +249,7 @@ impl Desk {
             now_s: now_s(),
             local_time: &local_time,
         };
-        let admitted = self.believed.trust.admit(&claimant, &held.account, &presented)?;
+        let admitted = self.believed.trust.admit(claimant, &held.account, &presented)?;
         if admitted.limits.proxy_required {
             return Err(Refusal::No("proxy connection required".to_string()));
         }
@@ -254,7 +263,7 @@ impl Desk {
         Ok(Admission {
             user: Arc::new(User {
                 name: claimant.claims.subject.as_str().into(),
-                proof: Proof::Token(token(&claimant, shown.token.expose(), held, &admitted.limits)),
+                proof: Proof::Token(token(claimant, shown.token.expose(), held, &admitted.limits)),
                 account,
                 permissions: allowed(held, &admitted.limits, held.account.external().is_enabled()),
                 connection_types: kinds,
@@ -291,22 +300,20 @@ impl Desk {
     }
 
     /// Whom a service is asked about: users of an account that has one, but its own.
-    fn asks_about(&self, shown: &Shown, admission: &Admission) -> Option<Applicant> {
-        let (claimant, text) = self.claimant(shown).ok()?;
+    fn bearer(&self, claimant: &Claimant, text: Secret, admission: &Admission) -> Option<Bearer> {
         let held = self.roll.find(claimant.account())?;
         let external = held.account.external();
         if !external.is_enabled() || external.auth_users.contains(&claimant.claims.subject) {
             return None;
         }
         let expires_in_s = admission.expires_in_ns.map(|ns| ns / SECOND_NS);
-        let bearer = Bearer {
+        Some(Bearer {
             account: admission.user.account,
             token: text,
             key: claimant.claims.subject.as_str().into(),
-            papers: Arc::new(papers(&claimant, "", true)),
+            papers: Arc::new(papers(claimant, "", true)),
             ends_s: expires_in_s.map(|in_s| now_s().saturating_add_unsigned(in_s)),
-        };
-        Some(Applicant { bearer: Some(Arc::new(bearer)), ..shown.applicant.clone() })
+        })
     }
 
     /// Counts somebody among its account's connections, if that counts them.
@@ -329,6 +336,14 @@ impl Desk {
     }
 }
 
+/// What becomes of somebody whose token is good.
+enum Judged {
+    /// Comes in.
+    Comes(Admission),
+    /// A service is asked.
+    Asks(Applicant),
+}
+
 /// Why nobody is let in yet.
 pub enum Refusal {
     /// First the token of this account is needed.
@@ -349,7 +364,7 @@ pub(super) fn allowed(
     limits: &UserLimits,
     is_of_service: bool,
 ) -> Option<Arc<Permissions>> {
-    let own = match limits.permissions.is_empty() {
+    let own = match limits.default_permissions() {
         true => permissions(held.account.default_permissions()),
         false => permissions(&limits.permissions),
     };
@@ -375,7 +390,7 @@ pub(super) fn token(claimant: &Claimant, text: &str, held: &Held, limits: &UserL
         issued_at_s: claimant.claims.issued_at_s,
         is_bearer: limits.bearer_token,
         // Those of an account with a service are the defaults without it.
-        has_default_permissions: limits.permissions.is_empty()
+        has_default_permissions: limits.default_permissions()
             && !held.account.external().is_enabled(),
         is_by_service: false,
         papers: Arc::new(papers(claimant, text, limits.bearer_token)),
