@@ -21,7 +21,6 @@ const PATIENCE_NS: Nanos = 50 * MILLIS;
 impl<B: Bus> World<B> {
     /// Everybody asks for a last PONG, nobody does anything more.
     pub(crate) fn wind_down(&mut self) -> Result<(), String> {
-        self.listen();
         for at in 0..self.clients.len() {
             let client = &mut self.clients[at];
             if client.acts() {
@@ -45,6 +44,7 @@ impl<B: Bus> World<B> {
 
     /// Goes on until nothing moves and nobody is owed anything.
     pub(crate) fn come_to_rest(&mut self) -> Result<(), String> {
+        self.listen();
         let until = self.driver.now + self.swarm.options.write_deadline_ns + REST_NS;
         for _ in 0..ROUNDS_MAX {
             if self.round()? {

@@ -454,7 +454,6 @@ impl<B: Bus> World<B> {
 
     /// Other users, and other permissions: shard after shard is told, while messages are under way.
     fn reload(&mut self) -> Result<(), String> {
-        self.listen();
         self.come_to_rest()?;
         let next = self.oracle.walls().changed(&mut self.choices);
         self.trace.line(|| format!("{:6} access changes: {:?}", self.step, next.people));
