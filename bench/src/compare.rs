@@ -1,5 +1,6 @@
 //! Runs scenarios against servers, run by run in turn, and keeps what each run gave.
 
+use crate::certificate::Certificate;
 use crate::load::protocol::Protocol;
 use crate::load::{self, Job, Load, crowd};
 use crate::plan::Plan;
@@ -36,7 +37,7 @@ pub type Versions = Vec<(String, String)>;
 /// what there is after each scenario, so that a bench that is cut short has not been for nothing.
 ///
 /// # Errors
-/// A scenario that can't be planned.
+/// A scenario that can't be planned, or a certificate that can't be made.
 pub fn run(
     scenarios: &[Scenario],
     servers: &[Spec],
@@ -45,13 +46,16 @@ pub fn run(
 ) -> Result<(Vec<ScenarioResult>, Versions), String> {
     let skips = |scenario: &Scenario, server: &Spec| {
         let kind = scenario.skip.contains(&server.name);
-        kind || (server.protocol() == Protocol::Resp && !scenario.resp)
+        let resp = server.protocol() == Protocol::Resp && !scenario.resp;
+        kind || resp || (scenario.tls && !server.knows_tls())
     };
     let takes = |scenario: &Scenario| {
         let those = servers.iter().filter(|server| !skips(scenario, server)).count();
         those * runs(scenario, options)
     };
     let mut progress = Progress::new(scenarios.iter().map(takes).sum());
+    let any_tls = scenarios.iter().any(|scenario| scenario.tls);
+    let certificate = if any_tls { Some(Certificate::make()?) } else { None };
     let mut versions = Versions::new();
     let mut results: Vec<ScenarioResult> = Vec::new();
     for scenario in scenarios {
@@ -77,7 +81,13 @@ pub fn run(
                 }
                 let server = &servers[place];
                 progress.begin(&format!("{} on {}", scenario.name, server.name));
-                let one = one(scenario, plan.as_ref(), server, number, options, &mut versions);
+                let certificate = certificate.as_ref().filter(|_| scenario.tls);
+                let running =
+                    server.start(certificate, &options.server_cores, &options.generator_cores);
+                let one = running.and_then(|mut running| {
+                    note_version(&mut versions, server, &running);
+                    one(scenario, plan.as_ref(), &mut running, number, options)
+                });
                 progress.end(&format!("{:<12} {}", server.name, line(&one)));
                 match one {
                     Ok(run) => rows[place].runs.push(run),
@@ -131,31 +141,32 @@ pub fn line(run: &Result<Run, String>) -> String {
     }
 }
 
-fn one(
-    scenario: &Scenario,
-    plan: Option<&Plan>,
-    server: &Spec,
-    number: usize,
-    options: &Options,
-    versions: &mut Versions,
-) -> Result<Run, String> {
-    let mut running = server.start(&options.server_cores, &options.generator_cores)?;
+fn note_version(versions: &mut Versions, server: &Spec, running: &Running) {
     if !versions.iter().any(|(name, _)| *name == server.name) {
         versions.push((server.name.clone(), running.version.clone()));
     }
+}
+
+fn one(
+    scenario: &Scenario,
+    plan: Option<&Plan>,
+    running: &mut Running,
+    number: usize,
+    options: &Options,
+) -> Result<Run, String> {
     let run = match (&scenario.storm, &scenario.idle) {
-        (Some(storm), _) => weather(number, storm, &running)?,
+        (Some(storm), _) => weather(number, storm, running)?,
         (_, Some(idle)) => {
             let hold_s = match scenario.slow {
                 // Its length is what makes it slow.
                 true => scenario.duration_s,
                 false => options.duration_s.unwrap_or(scenario.duration_s),
             };
-            hold(number, idle, Duration::from_secs_f64(hold_s), &running)?
+            hold(number, idle, Duration::from_secs_f64(hold_s), running)?
         }
         _ => {
-            let load = load(scenario, plan, server.protocol(), &running, options)?;
-            from_load(number, scenario, load, &running)
+            let load = load(scenario, plan, running, options)?;
+            from_load(number, scenario, load, running)
         }
     };
     if !running.alive() {
@@ -180,15 +191,15 @@ const CALM: Duration = Duration::from_secs(1);
 fn weather(number: usize, storm: &Storm, running: &Running) -> Result<Run, String> {
     let (connections, in_flight) = (storm.connections, storm.in_flight);
     let order = crowd::Order { connections, in_flight, ..FIRST };
-    crowd::run(running.port, running.pid, &FIRST)?;
+    crowd::run(&running.door, running.pid, &FIRST)?;
     if !storm.established {
-        let crowd = crowd::run(running.port, running.pid, &order)?;
+        let crowd = crowd::run(&running.door, running.pid, &order)?;
         return Ok(from_crowd(number, crowd, 1, running));
     }
-    let pair = healthy::Pair::start(running.port)?;
+    let pair = healthy::Pair::start(&running.door)?;
     std::thread::sleep(CALM);
     let before_p99_us = pair.measured().p99_us as f64;
-    let crowd = crowd::run(running.port, running.pid, &order)?;
+    let crowd = crowd::run(&running.door, running.pid, &order)?;
     let meanwhile_p99_us = pair.measured().p99_us as f64;
     let mut run = from_crowd(number, crowd, 1, running);
     run.established = Some(Established { before_p99_us, meanwhile_p99_us });
@@ -199,7 +210,7 @@ fn weather(number: usize, storm: &Storm, running: &Running) -> Result<Run, Strin
 }
 
 fn hold(number: usize, idle: &Idle, hold: Duration, running: &Running) -> Result<Run, String> {
-    crowd::run(running.port, running.pid, &FIRST)?;
+    crowd::run(&running.door, running.pid, &FIRST)?;
     let order = crowd::Order {
         connections: idle.connections,
         subscriptions: idle.subscriptions,
@@ -207,14 +218,13 @@ fn hold(number: usize, idle: &Idle, hold: Duration, running: &Running) -> Result
         hold: Some(hold),
         pings_per_second: idle.pings_per_second,
     };
-    let crowd = crowd::run(running.port, running.pid, &order)?;
+    let crowd = crowd::run(&running.door, running.pid, &order)?;
     Ok(from_crowd(number, crowd, idle.subscriptions as u64, running))
 }
 
 fn load(
     scenario: &Scenario,
     plan: Option<&Plan>,
-    protocol: Protocol,
     running: &Running,
     options: &Options,
 ) -> Result<Load, String> {
@@ -225,8 +235,7 @@ fn load(
     load::run(&Job {
         scenario,
         plan,
-        protocol,
-        port: running.port,
+        door: &running.door,
         pid: running.pid,
         threads,
         cores: &options.generator_cores,

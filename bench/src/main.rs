@@ -1,6 +1,7 @@
 //! `ringbus-bench`: a load generator for any server that speaks NATS, and a fair comparison of
 //! several. See the README beside it.
 
+mod certificate;
 mod compare;
 mod floor;
 mod load;

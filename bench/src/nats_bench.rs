@@ -114,7 +114,7 @@ fn one(
     options: &Options<'_>,
     versions: &mut crate::compare::Versions,
 ) -> Result<Run, String> {
-    let mut running = server.start(options.server_cores, options.generator_cores)?;
+    let mut running = server.start(None, options.server_cores, options.generator_cores)?;
     if !versions.iter().any(|(name, _)| *name == server.name) {
         versions.push((server.name.clone(), running.version.clone()));
     }
@@ -122,7 +122,7 @@ fn one(
     let messages = messages / shape.publishers * shape.publishers;
     let mut program = Command::new(options.program);
     program
-        .args(["-s", &format!("nats://127.0.0.1:{}", running.port)])
+        .args(["-s", &format!("nats://127.0.0.1:{}", running.door.port)])
         .args(["-np", &shape.publishers.to_string(), "-ns", &shape.subscribers.to_string()])
         .args(["-ms", &shape.payload.to_string(), "-n", &messages.to_string(), "bench"])
         .stdin(Stdio::null())

@@ -25,6 +25,9 @@ pub struct Scenario {
     /// Servers that speak RESP (Redis, Valkey) can run it too.
     #[serde(default)]
     pub resp: bool,
+    /// Clients speak TLS, with a certificate made on the spot. The floor and RESP servers sit out.
+    #[serde(default)]
+    pub tls: bool,
     /// Place in the report; rows of equal place go by name.
     #[serde(default)]
     pub order: u32,
@@ -82,7 +85,8 @@ pub enum Receive {
     /// `count`, unless latency can only be had from stamps: then `verify`.
     #[default]
     Auto,
-    /// Bytes are discarded in the kernel; messages are counted by their known size.
+    /// Bytes are discarded in the kernel (with TLS: once they are plain); messages are counted by
+    /// their known size.
     Count,
     /// Every message is parsed: subject, sid, size, order and filling are checked.
     Verify,
@@ -291,6 +295,9 @@ impl Scenario {
         if let Some(target) = &self.target {
             target.check()?;
         }
+        if self.tls && self.resp {
+            return Err("RESP servers are not run with TLS".into());
+        }
         if self.receive == Receive::Verify && self.payload < crate::stamp::SIZE {
             return Err(format!("verifying needs a payload of {}", crate::stamp::SIZE));
         }
@@ -405,6 +412,9 @@ mod tests {
         ("subjects-1m", 6.0, 0.0),
         ("churn", 4.0, 0.0),
         ("storm", 3.0, 0.0),
+        ("tls-16", 3.0, 0.0),
+        ("tls-1k", 3.0, 0.0),
+        ("tls-64k", 3.0, 0.0),
     ];
 
     #[test]
@@ -415,7 +425,7 @@ mod tests {
             let target = scenario.target.as_ref().unwrap_or_else(|| panic!("{name}: no target"));
             assert_eq!(target.nats_at_least, Some(*nats), "{name}");
             assert_eq!(target.floor_at_most.unwrap_or(0.0), *floor, "{name}");
-            let has_floor = !scenario.skip.contains(&"floor".to_string());
+            let has_floor = !scenario.tls && !scenario.skip.contains(&"floor".to_string());
             assert!(has_floor || *floor == 0.0, "{name}: no floor to compare with");
         }
         let rows = all.iter().filter_map(|s| s.target.as_ref());
@@ -453,6 +463,7 @@ mod tests {
             "[storm]\nconnections=1\n[target]\nnats=2.0",
             "[publish]\nsubject='a'\n[publish.rate_from]\nrow='x'\nshare=0.5",
             "[idle]\nconnections=1\n[[subscribe]]\nsubject='a'",
+            "tls=true\nresp=true\n[publish]\nsubject='a'",
         ] {
             assert!(with(bad).is_err(), "{bad}");
         }

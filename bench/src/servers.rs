@@ -1,5 +1,7 @@
 //! The servers that are compared: how to start, find, pin and stop them.
 
+use crate::certificate::Certificate;
+use crate::load::dial::Door;
 use crate::load::protocol::Protocol;
 use crate::{probe, sys};
 use serde::{Deserialize, Serialize};
@@ -149,6 +151,11 @@ impl Spec {
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
     }
 
+    /// Whether it can be started with a certificate.
+    pub fn knows_tls(&self) -> bool {
+        matches!(self.role(), Role::Ours | Role::Nats)
+    }
+
     fn arguments(&self, port: u16, cores: usize) -> Vec<String> {
         let fill = |a: &String| {
             a.replace("{port}", &port.to_string()).replace("{cores}", &cores.to_string())
@@ -157,15 +164,21 @@ impl Spec {
     }
 
     /// Starts it on a port the kernel chose, on `server_cores`, and waits until it says INFO.
-    /// The caller goes on on `own_cores`.
+    /// The caller goes on on `own_cores`. With a certificate its clients must use TLS.
     ///
     /// # Errors
     /// A line that says what it did instead.
-    pub fn start(&self, server_cores: &[usize], own_cores: &[usize]) -> Result<Running, String> {
+    pub fn start(
+        &self,
+        certificate: Option<&Certificate>,
+        server_cores: &[usize],
+        own_cores: &[usize],
+    ) -> Result<Running, String> {
         let port = free_port().map_err(|e| e.to_string())?;
         sys::pin(server_cores).map_err(|e| format!("pinning the server: {e}"))?;
         let child = Command::new(&self.command[0])
             .args(self.arguments(port, server_cores.len()))
+            .args(certificate.map(Certificate::flags).into_iter().flatten())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -173,7 +186,9 @@ impl Spec {
         sys::pin(own_cores).map_err(|e| format!("pinning the generator: {e}"))?;
         let child = child.map_err(|e| format!("{}: {e}", self.name))?;
         let pid = child.id();
-        let mut running = Running { child, port, pid, version: String::new() };
+        let tls = certificate.map(Certificate::client);
+        let door = Door { port, protocol: self.protocol(), tls };
+        let mut running = Running { child, door, pid, version: String::new() };
         let info = running.wait_up(self.protocol()).map_err(|e| format!("{}: {e}", self.name))?;
         running.version = info;
         running.pid = probe::listener(pid, port)
@@ -189,8 +204,8 @@ fn free_port() -> std::io::Result<u16> {
 /// A server that is up. Dropping it stops it.
 pub struct Running {
     child: Child,
-    /// Its port on 127.0.0.1.
-    pub port: u16,
+    /// Where its clients come in.
+    pub door: Door,
     /// The process that listens, which may be a child of the one that was started.
     pub pid: u32,
     /// What its INFO says its version is.
@@ -204,7 +219,7 @@ impl Running {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("ended at once ({status})"));
             }
-            match hello(self.port, protocol) {
+            match hello(self.door.port, protocol) {
                 Ok(version) => return Ok(version),
                 Err(e) if start.elapsed() > START_MAX => return Err(format!("not up: {e}")),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -298,7 +313,7 @@ mod tests {
         let spec = Spec { name: "false".into(), command: vec!["false".into()] };
         let cores = sys::cores().unwrap();
         let start = Instant::now();
-        assert!(spec.start(&cores, &cores).is_err());
+        assert!(spec.start(None, &cores, &cores).is_err());
         assert!(start.elapsed() < START_MAX);
     }
 }

@@ -1,15 +1,13 @@
 //! Many connections: how dear they are to make, and to hold.
 
 use super::churner::control;
-use super::dial::{dial, greeting};
+use super::dial::{Door, dial, greeting};
 use super::inbox::Inbox;
-use super::protocol::Protocol;
+use super::stream::Stream;
 use super::timing;
 use crate::probe::{self, Mark};
 use crate::sys::{Epoll, Ready, Watch};
 use hdrhistogram::Histogram;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Time between two looks at which PINGs are due.
@@ -55,7 +53,7 @@ pub struct Order {
 ///
 /// # Errors
 /// When a connection could not be made.
-pub fn run(port: u16, pid: u32, order: &Order) -> Result<Crowd, String> {
+pub fn run(door: &Door, pid: u32, order: &Order) -> Result<Crowd, String> {
     let says = |connection: usize| {
         let sids = 1..=order.subscriptions;
         sids.map(|sid| format!("SUB crowd.{connection:06}.{sid:06} {sid}\r\n")).collect::<String>()
@@ -67,7 +65,7 @@ pub fn run(port: u16, pid: u32, order: &Order) -> Result<Crowd, String> {
     let mut from = Mark::take(pid);
     let mut own_from_ns = own_cpu_ns();
     let each = |ns| latencies.saturating_record(ns);
-    let mut streams = dial(port, Protocol::Nats, &greetings, order.in_flight, each)?;
+    let mut streams = dial(door, &greetings, order.in_flight, each)?;
     let mut faults = Vec::new();
     if let Some(hold) = order.hold {
         from = Mark::take(pid);
@@ -95,7 +93,7 @@ fn own_cpu_ns() -> u64 {
 /// Holds connections, sending PINGs in turn and answering those of the server; says what else
 /// happened to them.
 fn keep(
-    streams: &mut [TcpStream],
+    streams: &mut [Stream],
     hold: Duration,
     pings_per_second: f64,
 ) -> Result<Vec<String>, String> {
@@ -107,7 +105,7 @@ fn keep(
     }
     let mut faults = Vec::new();
     let mut ready: Vec<Ready> = Vec::new();
-    let mut buffer = vec![0; 4096];
+    let mut buffer = vec![0; 64 << 10];
     let start = Instant::now();
     let end = start + hold;
     let per_second = pings_per_second * lanes.len() as f64;
@@ -134,7 +132,7 @@ fn keep(
     Ok(faults)
 }
 
-fn answer(stream: &mut TcpStream, inbox: &mut Inbox, buffer: &mut [u8]) -> Result<(), String> {
+fn answer(stream: &mut Stream, inbox: &mut Inbox, buffer: &mut [u8]) -> Result<(), String> {
     let n = stream.read(buffer).map_err(|e| e.to_string())?;
     if n == 0 {
         return Err("closed by the server".into());

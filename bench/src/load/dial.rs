@@ -2,9 +2,11 @@
 
 use super::inbox::{Inbox, ServerOp};
 use super::protocol::Protocol;
+use super::stream::Stream;
 use crate::sys::{self, Epoll, Ready, Watch};
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use rustls::ClientConfig;
+use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest silence of a server that is being dialled.
@@ -18,9 +20,20 @@ pub fn greeting(subscriptions: &str) -> Vec<u8> {
     format!("CONNECT {connect}\r\n{subscriptions}PING\r\n").into_bytes()
 }
 
+/// Where clients come in.
+#[derive(Clone)]
+pub struct Door {
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// What the server speaks.
+    pub protocol: Protocol,
+    /// They go on with TLS once they have been greeted.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
 struct Call {
     index: usize,
-    stream: TcpStream,
+    stream: Stream,
     started: Instant,
     inbox: Inbox,
     said: Option<usize>,
@@ -33,14 +46,13 @@ struct Call {
 /// # Errors
 /// The first connection that was refused, closed, told off, or left waiting.
 pub fn dial(
-    port: u16,
-    protocol: Protocol,
+    door: &Door,
     greetings: &[Vec<u8>],
     in_flight: usize,
     mut each: impl FnMut(u64),
-) -> Result<Vec<TcpStream>, String> {
+) -> Result<Vec<Stream>, String> {
     let mut epoll = Epoll::new().map_err(|e| e.to_string())?;
-    let mut done: Vec<Option<TcpStream>> = greetings.iter().map(|_| None).collect();
+    let mut done: Vec<Option<Stream>> = greetings.iter().map(|_| None).collect();
     let mut calls: Vec<Option<Call>> = (0..in_flight).map(|_| None).collect();
     let mut free: Vec<usize> = (0..in_flight).collect();
     let (mut next, mut finished) = (0, 0);
@@ -49,7 +61,7 @@ pub fn dial(
     let mut buffer = vec![0u8; 64 << 10];
     while finished < greetings.len() {
         while let Some(slot) = free.pop_if(|_| next < greetings.len()) {
-            let call = start(port, protocol, next, slot, &epoll);
+            let call = start(door, next, slot, &epoll);
             let call = call.map_err(|e| format!("connect: {e}"))?;
             calls[slot] = Some(call);
             next += 1;
@@ -57,7 +69,7 @@ pub fn dial(
         epoll.wait(Duration::from_millis(100), &mut ready).map_err(|e| e.to_string())?;
         for event in &ready {
             let Some(call) = calls[event.token].as_mut() else { continue };
-            step(call, &greetings[call.index], event.token, &epoll, &mut buffer)?;
+            step(call, door, &greetings[call.index], event.token, &epoll, &mut buffer)?;
             if call.answered {
                 each(call.started.elapsed().as_nanos() as u64);
                 epoll.remove(&call.stream);
@@ -76,26 +88,21 @@ pub fn dial(
     Ok(done.into_iter().flatten().collect())
 }
 
-fn start(
-    port: u16,
-    protocol: Protocol,
-    index: usize,
-    slot: usize,
-    epoll: &Epoll,
-) -> std::io::Result<Call> {
+fn start(door: &Door, index: usize, slot: usize, epoll: &Epoll) -> std::io::Result<Call> {
     let started = Instant::now();
-    let stream = sys::connect(port)?;
+    let stream = sys::connect(door.port)?;
     stream.set_nodelay(true)?;
     sys::reset_on_close(&stream)?;
     // Who is not greeted speaks as soon as there is a connection.
-    let greets = protocol.greets();
+    let greets = door.protocol.greets();
     epoll.add(&stream, slot, if greets { Watch::Read } else { Watch::ReadWrite })?;
-    let (inbox, said) = (Inbox::of(protocol), (!greets).then_some(0));
-    Ok(Call { index, stream, started, inbox, said, answered: false })
+    let (inbox, said) = (Inbox::of(door.protocol), (!greets).then_some(0));
+    Ok(Call { index, stream: Stream::new(stream), started, inbox, said, answered: false })
 }
 
 fn step(
     call: &mut Call,
+    door: &Door,
     greeting: &[u8],
     slot: usize,
     epoll: &Epoll,
@@ -105,9 +112,10 @@ fn step(
         Ok(0) => return Err("a new connection was closed by the server".into()),
         Ok(n) => {
             let (said, answered) = (&mut call.said, &mut call.answered);
+            let mut welcome = false;
             call.inbox.feed(&buffer[..n], |op| match op {
                 ServerOp::Info(_) => {
-                    said.get_or_insert(0);
+                    welcome = said.replace(said.unwrap_or(0)).is_none();
                     Ok(())
                 }
                 ServerOp::Pong => {
@@ -117,12 +125,19 @@ fn step(
                 ServerOp::Err(text) => Err(format!("-ERR {}", String::from_utf8_lossy(text))),
                 _ => Ok(()),
             })?;
+            if let Some(tls) = door.tls.as_ref().filter(|_| welcome) {
+                call.stream.begin_tls(tls).map_err(|e| format!("a new connection: {e}"))?;
+            }
         }
         Err(e) if e.kind() == ErrorKind::WouldBlock => {}
         Err(e) => return Err(format!("a new connection: {e}")),
     }
     let Some(said) = call.said.as_mut() else { return Ok(()) };
-    while *said < greeting.len() {
+    match call.stream.flush() {
+        Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(format!("greeting: {e}")),
+        _ => {}
+    }
+    while *said < greeting.len() && !call.stream.is_shaking() {
         match call.stream.write(&greeting[*said..]) {
             Ok(n) => *said += n,
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -132,5 +147,6 @@ fn step(
             Err(e) => return Err(format!("greeting: {e}")),
         }
     }
-    epoll.change(&call.stream, slot, Watch::Read).map_err(|e| e.to_string())
+    let watch = if call.stream.pending() { Watch::ReadWrite } else { Watch::Read };
+    epoll.change(&call.stream, slot, watch).map_err(|e| e.to_string())
 }

@@ -1,8 +1,8 @@
 //! One client connection: its socket, the bytes it still has to send, and why it ended.
 
+use super::stream::Stream;
 use crate::sys::{Epoll, Watch};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 
 /// Most bytes handed to one send.
 pub const CHUNK: usize = 64 << 10;
@@ -10,7 +10,7 @@ pub const CHUNK: usize = 64 << 10;
 /// A client connection.
 pub struct Lane {
     /// The socket, non-blocking.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Its token at the worker's epoll.
     pub token: usize,
     /// Why it is of no more use, once it is.
@@ -33,7 +33,7 @@ impl Lane {
     ///
     /// # Errors
     /// When epoll refuses it.
-    pub fn new(stream: TcpStream, token: usize, epoll: &Epoll) -> io::Result<Self> {
+    pub fn new(stream: Stream, token: usize, epoll: &Epoll) -> io::Result<Self> {
         epoll.add(&stream, token, Watch::Read)?;
         let watch = Watch::Read;
         Ok(Self { stream, token, fault: None, out: Vec::new(), out_at: 0, watch })
@@ -46,7 +46,7 @@ impl Lane {
 
     /// Whether bytes wait.
     pub fn pending(&self) -> bool {
-        self.out_at < self.out.len()
+        self.out_at < self.out.len() || self.stream.pending()
     }
 
     /// Whether the kernel took no more and will say when it does.
@@ -62,7 +62,7 @@ impl Lane {
 
     /// Sends what waits, as far as the kernel takes it.
     pub fn flush(&mut self, epoll: &Epoll) {
-        while self.pending() && self.fault.is_none() {
+        while self.out_at < self.out.len() && self.fault.is_none() {
             match self.stream.write(&self.out[self.out_at..]) {
                 Ok(n) => self.out_at += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.block(epoll),
@@ -77,7 +77,12 @@ impl Lane {
     /// Sends some of `bytes` straight from where they are; 0 when the kernel takes none.
     pub fn send(&mut self, bytes: &[u8], epoll: &Epoll) -> usize {
         match self.stream.write(bytes) {
-            Ok(n) => n,
+            Ok(n) => {
+                if self.stream.pending() {
+                    self.block(epoll);
+                }
+                n
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 self.block(epoll);
                 0
@@ -93,9 +98,13 @@ impl Lane {
         self.watch_for(Watch::ReadWrite, epoll);
     }
 
-    /// Stops waiting for room.
+    /// Stops waiting for room, unless records need it.
     pub fn unblock(&mut self, epoll: &Epoll) {
-        self.watch_for(Watch::Read, epoll);
+        match self.stream.flush() {
+            Ok(()) => self.watch_for(Watch::Read, epoll),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(epoll),
+            Err(e) => self.fail(epoll, format!("send: {e}")),
+        }
     }
 
     fn watch_for(&mut self, watch: Watch, epoll: &Epoll) {
@@ -108,7 +117,7 @@ impl Lane {
         }
     }
 
-    /// Reads into `buffer`.
+    /// Reads into `buffer`, which is large enough for [`Stream::read`].
     pub fn read(&mut self, buffer: &mut [u8], epoll: &Epoll) -> Got {
         let n = self.stream.read(buffer);
         self.judge(n, epoll)
@@ -116,7 +125,7 @@ impl Lane {
 
     /// Counts bytes and leaves them in the kernel's bin.
     pub fn discard(&mut self, epoll: &Epoll) -> Got {
-        let n = crate::sys::discard(&self.stream, 4 << 20);
+        let n = self.stream.discard();
         self.judge(n, epoll)
     }
 

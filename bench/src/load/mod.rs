@@ -9,6 +9,7 @@ pub mod protocol;
 mod publisher;
 mod request;
 mod resp;
+pub mod stream;
 mod subscriber;
 pub mod tally;
 #[cfg(test)]
@@ -19,8 +20,8 @@ mod worker;
 use crate::plan::Plan;
 use crate::probe::Mark;
 use crate::scenario::Scenario;
+use dial::Door;
 use hdrhistogram::Histogram;
-use protocol::Protocol;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Barrier, Mutex, OnceLock};
@@ -35,10 +36,8 @@ pub struct Job<'a> {
     pub scenario: &'a Scenario,
     /// Worked out; none for request/reply.
     pub plan: Option<&'a Plan>,
-    /// What the server speaks.
-    pub protocol: Protocol,
-    /// The server's port on 127.0.0.1.
-    pub port: u16,
+    /// Where the server is, and what it speaks.
+    pub door: &'a Door,
     /// The server's process.
     pub pid: u32,
     /// Generator threads.

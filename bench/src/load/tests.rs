@@ -1,18 +1,23 @@
 //! Whole runs against the floor, and against servers that lie, which must be found out.
 
+use super::dial::{Door, dial};
 use super::protocol::Protocol;
 use super::{Job, Load, run};
+use crate::certificate::Certificate;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 fn load(port: u16, threads: usize, text: &str) -> Load {
-    load_over(Protocol::Nats, port, threads, text)
+    load_at(&Door { port, protocol: Protocol::Nats, tls: None }, threads, text)
 }
 
-fn load_over(protocol: Protocol, port: u16, threads: usize, text: &str) -> Load {
+fn load_at(door: &Door, threads: usize, text: &str) -> Load {
     let head = "name='t'\ntitle='t'\ngroup='g'\ndrain_s=2.0\n";
     let scenario = Scenario::parse(&format!("{head}{text}")).unwrap();
     let plan = scenario.publish.as_ref().map(|_| Plan::new(&scenario, false).unwrap());
@@ -21,8 +26,7 @@ fn load_over(protocol: Protocol, port: u16, threads: usize, text: &str) -> Load 
     let job = Job {
         scenario: &scenario,
         plan: plan.as_ref(),
-        protocol,
-        port,
+        door,
         pid: std::process::id(),
         threads,
         cores: &cores,
@@ -268,7 +272,106 @@ fn serve_channel(
 fn a_server_of_channels_is_counted_exactly_too() {
     let text = "payload=20\n[publish]\nsubject='c'\nrate=5000.0\n\
         [[subscribe]]\nsubject='c'\nconnections=3\n";
-    exact(&load_over(Protocol::Resp, channel(None), 1, text));
-    let lossy = load_over(Protocol::Resp, channel(Some(100)), 1, text);
+    let at = |port| Door { port, protocol: Protocol::Resp, tls: None };
+    exact(&load_at(&at(channel(None)), 1, text));
+    let lossy = load_at(&at(channel(Some(100))), 1, text);
     assert!(!lossy.faults.is_empty() && lossy.account.came < lossy.account.owed);
+}
+
+/// A server of TLS in front of the floor: INFO in plain text, records from then on. `changed` may
+/// change what the floor says.
+fn behind_tls(certificate: &Certificate, changed: fn(&mut Vec<u8>)) -> u16 {
+    let [_, _, cert, _, key] = certificate.flags();
+    let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let floor = floor();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || relay(stream, floor, &config, changed));
+        }
+    });
+    port
+}
+
+/// Carries bytes between a client and the floor until either ends.
+fn relay(
+    mut client: TcpStream,
+    floor: u16,
+    config: &Arc<ServerConfig>,
+    changed: fn(&mut Vec<u8>),
+) -> Option<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", floor)).ok()?;
+    let mut info = vec![0; 1024];
+    let n = server.read(&mut info).ok()?;
+    client.write_all(&info[..n]).ok()?;
+    let tls = ServerConnection::new(Arc::clone(config)).ok()?;
+    let mut secure = StreamOwned::new(tls, client);
+    secure.conn.complete_io(&mut secure.sock).ok()?;
+    let nap = Some(std::time::Duration::from_millis(1));
+    secure.sock.set_read_timeout(nap).ok()?;
+    server.set_read_timeout(nap).ok()?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        // As long as one side speaks, nobody waits for the other.
+        while let Ok(n) = secure.read(&mut buffer) {
+            server.write_all(&buffer[..n]).ok()?;
+            (n > 0).then_some(())?;
+        }
+        while let Ok(n) = server.read(&mut buffer) {
+            (n > 0).then_some(())?;
+            let mut said = buffer[..n].to_vec();
+            changed(&mut said);
+            secure.write_all(&said).ok()?;
+        }
+    }
+}
+
+const OVER_TLS: &str = "payload=3000\ntls=true\n[publish]\nsubject='bench.a'\nburst=8\nwindow=64\n\
+    [[subscribe]]\nsubject='bench.a'\nconnections=2\n";
+
+#[test]
+fn what_comes_over_tls_is_counted_exactly_and_verified() {
+    let certificate = Certificate::make().unwrap();
+    let port = behind_tls(&certificate, |_| {});
+    let door = Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()) };
+    exact(&load_at(&door, 1, OVER_TLS));
+    let large = OVER_TLS.replace("3000", "70000");
+    exact(&load_at(&door, 1, &large));
+    exact(&load_at(&door, 1, &format!("receive='verify'\n{OVER_TLS}")));
+    exact(&load_at(&door, 1, "payload=16\ntls=true\n[request]\nin_flight=7\n"));
+}
+
+#[test]
+fn what_is_lost_over_tls_is_found() {
+    let certificate = Certificate::make().unwrap();
+    // A byte of a message is dropped now and then.
+    let port = behind_tls(&certificate, |said| {
+        if said.len() > 1000 {
+            said.pop();
+        }
+    });
+    let door = Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()) };
+    let load = load_at(&door, 1, OVER_TLS);
+    assert!(!load.faults.is_empty());
+}
+
+#[test]
+fn a_crowd_comes_in_over_tls_and_only_where_its_certificate_is_known() {
+    let (certificate, other) = (Certificate::make().unwrap(), Certificate::make().unwrap());
+    let port = behind_tls(&certificate, |_| {});
+    let greetings = vec![super::dial::greeting("SUB a 1\r\n"); 20];
+    let mut door = Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()) };
+    let mut took = 0;
+    let streams = dial(&door, &greetings, 20, |_| took += 1).unwrap();
+    assert_eq!((streams.len(), took), (20, 20));
+    door.tls = Some(other.client());
+    let why = dial(&door, &greetings, 20, |_| {}).err().unwrap();
+    assert!(why.contains("certificate"), "{why}");
 }

@@ -1,6 +1,6 @@
 //! Two clients that do nothing wrong: one publishes at a fixed rate, the other measures.
 
-use std::io::{Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::attacks::{PASSWORD, USER};
+use crate::load::dial::Door;
 use crate::load::inbox::{Inbox, ServerOp};
+use crate::load::stream::Stream;
 
 /// Time between two messages: a storm of half a second meets a thousand, and their slowest
 /// hundredth is ten.
@@ -39,10 +41,10 @@ impl Pair {
     ///
     /// # Errors
     /// The server did not let them in.
-    pub fn start(port: u16) -> Result<Pair, String> {
+    pub fn start(door: &Door) -> Result<Pair, String> {
         let origin = Instant::now();
-        let mut subscriber = client(port, "SUB healthy 1\r\n")?;
-        let mut publisher = client(port, "")?;
+        let mut subscriber = client(door, "SUB healthy 1\r\n")?;
+        let mut publisher = client(door, "")?;
         let seen = Arc::new(Mutex::new(Histogram::new(3).map_err(|e| e.to_string())?));
         let over = Arc::new(AtomicBool::new(false));
         let (stop, noted) = (over.clone(), seen.clone());
@@ -78,34 +80,51 @@ impl Pair {
     }
 }
 
-fn client(port: u16, subscription: &str) -> Result<TcpStream, String> {
-    let fault = |e: std::io::Error| format!("a healthy client: {e}");
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(fault)?;
-    stream.set_nodelay(true).map_err(fault)?;
-    stream.set_read_timeout(Some(LOST)).map_err(fault)?;
+fn client(door: &Door, subscription: &str) -> Result<Stream, String> {
+    let fault = |e: io::Error| format!("a healthy client: {e}");
+    let socket = TcpStream::connect(("127.0.0.1", door.port)).map_err(fault)?;
+    socket.set_nodelay(true).map_err(fault)?;
+    socket.set_read_timeout(Some(LOST)).map_err(fault)?;
+    let mut stream = Stream::new(socket);
+    let mut buffer = vec![0; 64 << 10];
+    let mut heard = Vec::new();
+    if let Some(tls) = &door.tls {
+        hear(&mut stream, &mut heard, &mut buffer, b"\r\n")?;
+        stream.begin_tls(tls).map_err(fault)?;
+        stream.shake().map_err(fault)?;
+    }
     let hello = format!(
         "CONNECT {{\"verbose\":false,\"user\":\"{USER}\",\"pass\":\"{PASSWORD}\"}}\r\n\
          {subscription}PING\r\n"
     );
     stream.write_all(hello.as_bytes()).map_err(fault)?;
-    let mut heard = Vec::new();
-    let mut buffer = [0; 4096];
-    while !heard.ends_with(b"PONG\r\n") {
-        match stream.read(&mut buffer).map_err(fault)? {
+    hear(&mut stream, &mut heard, &mut buffer, b"PONG\r\n")?;
+    Ok(stream)
+}
+
+/// Reads until what came ends so.
+fn hear(
+    stream: &mut Stream,
+    heard: &mut Vec<u8>,
+    buffer: &mut [u8],
+    end: &[u8],
+) -> Result<(), String> {
+    while !heard.ends_with(end) {
+        match stream.wait(buffer).map_err(|e| format!("a healthy client: {e}"))? {
             0 => return Err("a healthy client was not let in".to_string()),
             n => heard.extend_from_slice(&buffer[..n]),
         }
     }
-    Ok(stream)
+    Ok(())
 }
 
 /// True if the farewell came.
-fn measure(stream: &mut TcpStream, origin: Instant, seen: &Mutex<Histogram<u64>>) -> bool {
+fn measure(stream: &mut Stream, origin: Instant, seen: &Mutex<Histogram<u64>>) -> bool {
     crate::sys::go_first();
     let mut inbox = Inbox::default();
-    let mut buffer = [0; 16 << 10];
+    let mut buffer = [0; 64 << 10];
     loop {
-        let Ok(n @ 1..) = stream.read(&mut buffer) else { return false };
+        let Ok(n @ 1..) = stream.wait(&mut buffer) else { return false };
         let now = origin.elapsed().as_nanos() as u64;
         let (mut ended, mut pinged) = (false, false);
         let fed = inbox.feed(&buffer[..n], |op| {

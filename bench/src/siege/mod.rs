@@ -80,14 +80,14 @@ fn one(
 ) -> Result<Row, String> {
     let mut spec = spec.clone();
     spec.command.extend(["-c".to_string(), conf.to_string_lossy().into_owned()]);
-    let mut server = spec.start(server_cores, own_cores)?;
-    let healthy = healthy::Pair::start(server.port)?;
+    let mut server = spec.start(None, server_cores, own_cores)?;
+    let healthy = healthy::Pair::start(&server.door)?;
     std::thread::sleep(CALM);
     let calm = healthy.measured();
     let before = probe::resident_bytes(server.pid);
     let mark = probe::Mark::take(server.pid);
     let began = Instant::now();
-    let told = (attack.run)(server.port);
+    let told = (attack.run)(server.door.port);
     std::thread::sleep(MEANWHILE_MIN.saturating_sub(began.elapsed()));
     let cpu_ns = probe::Mark::take(server.pid).server_cpu_ns.saturating_sub(mark.server_cpu_ns);
     let meanwhile = healthy.measured();

@@ -7,10 +7,10 @@ use crate::load::lane::Lane;
 use crate::load::protocol::Protocol;
 use crate::load::publisher::Publisher;
 use crate::load::request::{Requester, Responder, SERVICE, reply_subject};
+use crate::load::stream::Stream;
 use crate::load::subscriber::Subscriber;
 use crate::plan::Plan;
 use crate::scenario::Churn;
-use std::net::TcpStream;
 
 /// Connections being made at a time, by each thread.
 const DIALS: usize = 64;
@@ -20,13 +20,13 @@ impl Worker<'_> {
         (0..count).filter(|i| i % self.job.threads == self.id).collect()
     }
 
-    fn dial(&mut self, said: &[String]) -> Result<Vec<TcpStream>, String> {
+    fn dial(&mut self, said: &[String]) -> Result<Vec<Stream>, String> {
         let greetings: Vec<Vec<u8>> =
-            said.iter().map(|text| self.job.protocol.greeting(text)).collect();
-        dial(self.job.port, self.job.protocol, &greetings, DIALS, |_| {})
+            said.iter().map(|text| self.job.door.protocol.greeting(text)).collect();
+        dial(self.job.door, &greetings, DIALS, |_| {})
     }
 
-    fn lane(&mut self, stream: TcpStream, role: Role) -> Result<Lane, String> {
+    fn lane(&mut self, stream: Stream, role: Role) -> Result<Lane, String> {
         self.roles.push(role);
         Lane::new(stream, self.roles.len() - 1, &self.epoll).map_err(|e| e.to_string())
     }
@@ -34,7 +34,7 @@ impl Worker<'_> {
     pub(super) fn join_plan(&mut self, plan: &Plan) -> Result<(), String> {
         let mine = self.mine(plan.subscribers.len());
         let said: Vec<String> =
-            mine.iter().map(|&i| subscriptions(plan, i, self.job.protocol)).collect();
+            mine.iter().map(|&i| subscriptions(plan, i, self.job.door.protocol)).collect();
         for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
             if plan.subscribers[i].stuck {
                 let lane = self.lane(stream, Role::Stuck)?;
@@ -46,7 +46,7 @@ impl Worker<'_> {
                 if let Some(publisher) = plan.subscribers[i].source {
                     self.pacers[publisher].get_or_insert(place);
                 }
-                self.subscribers.push(Subscriber::new(lane, i, plan, self.job.protocol));
+                self.subscribers.push(Subscriber::new(lane, i, plan, self.job.door.protocol));
             }
         }
         if let Some(churn) = &self.job.scenario.churn {
@@ -57,7 +57,7 @@ impl Worker<'_> {
         for (stream, &i) in self.dial(&said)?.into_iter().zip(&mine) {
             let place = self.publishers.len();
             let lane = self.lane(stream, Role::Publisher(place))?;
-            self.publishers.push(Publisher::new(lane, i, plan, self.job.protocol));
+            self.publishers.push(Publisher::new(lane, i, plan, self.job.door.protocol));
             self.places[i] = Some(place);
         }
         Ok(())
