@@ -186,6 +186,8 @@ impl Shard {
         }
         let with_subs = subs.len() <= CLOSED_SUBSCRIPTIONS_MAX;
         let Some(mut connection) = self.describe(conn, with_subs) else { return };
+        // Nothing is to come any more.
+        connection.subscriptions_list.iter_mut().for_each(|subscription| subscription.max = 0);
         connection.closed = Some((reason, self.now as Nanos));
         connection.pending_bytes = pending;
         connection.subscriptions = subs.len() as u32;

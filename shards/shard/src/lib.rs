@@ -50,4 +50,4 @@ pub use limits::Options;
 pub use outbound::Chunk;
 pub use security::{PeerCertificate, Secured, TlsFacts, TlsOffer};
 pub use shard::Shard;
-pub use wire::{CloseReason, ServerInfo, proxy};
+pub use wire::{CloseReason, ServerInfo, proxy, quoted};

@@ -6,9 +6,10 @@ mod bus;
 use std::sync::Arc;
 
 use bus::{Bus, Id};
-use shard::Options;
+use shard::access::Access;
 use shard::limits::SECONDS;
-use shard::report::{Ask, LameDuck, Reload};
+use shard::report::{Ask, LameDuck, Reload, Saying};
+use shard::{AccountId, ConnId, Input, Options};
 
 /// A client that knows what an INFO at any time means.
 fn modern(bus: &mut Bus, shard: usize) -> Id {
@@ -84,4 +85,26 @@ fn a_lame_duck_serves_until_the_end_and_greets_as_one() {
     bus.take(subscriber);
     bus.send(publisher, "PUB a 1\r\nx\r\n");
     assert_eq!(bus.take(subscriber), "MSG a 1 1\r\nx\r\n");
+}
+
+/// As if a client had said it: the name of the subscription is free again at once.
+#[test]
+fn a_subscription_ends_with_the_last_message_it_wants_from_the_server_too() {
+    let mut access = Access::default();
+    access.system = Some(AccountId::GLOBAL);
+    let mut bus = Bus::with(2, Options { access: Arc::new(access), ..Options::default() });
+    let conn = ConnId { slot: 1000, generation: 1 };
+    let (subjects, elsewhere) = (Vec::new(), Vec::new());
+    bus.step(0, Input::Ask(Ask::Serve { conn, subjects, elsewhere }));
+    for shard in 0..2 {
+        let client = bus.quiet(shard);
+        for _ in 0..3 {
+            bus.send(client, "SUB answer 1\r\nUNSUB 1 1\r\nPING\r\n");
+            bus.take(client);
+            let saying = Saying::new(b"answer".to_vec(), b"x".to_vec());
+            bus.step(0, Input::Ask(Ask::Say(Box::new(saying))));
+            bus.settle();
+            assert_eq!(bus.take(client), "MSG answer 1 1\r\nx\r\n");
+        }
+    }
 }
