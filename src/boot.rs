@@ -93,7 +93,7 @@ fn serve(command: Command, options: Options, source: Option<&Source>) -> Result<
     };
     let placement = cores::place(options.shards, options.pin);
     let key = nkeys::KeyPair::new_server();
-    banner(&options, source, &key.public_key());
+    banner(&options, &command.raw.credentials, source, &key.public_key());
     if let Some(path) = &options.pid_file {
         files::write_pid(path)
             .map_err(|error| fail(format!("Could not write pidfile: {error}")))?;
@@ -107,7 +107,7 @@ fn serve(command: Command, options: Options, source: Option<&Source>) -> Result<
     life.live(&events).map_err(|_| Failure::Logged)
 }
 
-fn banner(options: &Options, source: Option<&Source>, id: &str) {
+fn banner(options: &Options, flags: &access::Flags, source: Option<&Source>, id: &str) {
     log::info!("Starting {}", cli::PROGRAM);
     log::info!("  Version:  {}", cli::version());
     log::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
@@ -115,7 +115,7 @@ fn banner(options: &Options, source: Option<&Source>, id: &str) {
     log::info!("  ID:       {id}");
     tell_feature_flags(&options.feature_flags);
     let by_certificate = options.tls.as_ref().is_some_and(|tls| tls.map);
-    if access::has_plain_passwords(&options.access, by_certificate) {
+    if access::has_plain_passwords(&options.access, flags, by_certificate) {
         log::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     if let Some(source) = source {

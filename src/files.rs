@@ -2,10 +2,10 @@
 //! does, and the ports file, which goes with the process.
 
 use std::fs;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use runtime::Cause;
 use serde::Serialize;
 
 /// What this program was called as, directories left out.
@@ -18,10 +18,13 @@ pub fn program_name() -> String {
 /// Writes the process id, decimal, with no line end.
 ///
 /// # Errors
-/// The file can't be written.
-pub fn write_pid(path: &Path) -> io::Result<()> {
-    fs::write(path, std::process::id().to_string())
-        .map_err(|error| io::Error::other(format!("open {}: {error}", path.display())))
+/// One line: the file can't be written.
+pub fn write_pid(path: &Path) -> Result<(), String> {
+    write(path, std::process::id().to_string().as_bytes())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("open {}: {}", path.display(), Cause(&error)))
 }
 
 /// `<executable>_<pid>.ports`: where this process can be reached, as URLs.
@@ -56,7 +59,7 @@ impl PortsFile {
         };
         let failed = |why: String| format!("Error writing ports file ({}): {why}", path.display());
         let json = serde_json::to_vec(&ports).map_err(|error| failed(error.to_string()))?;
-        fs::write(&path, json).map_err(|error| failed(error.to_string()))?;
+        write(&path, &json).map_err(failed)?;
         Ok(PortsFile { path })
     }
 
@@ -64,7 +67,8 @@ impl PortsFile {
     /// One line: the file can't be removed.
     pub fn remove(self) -> Result<(), String> {
         fs::remove_file(&self.path).map_err(|error| {
-            format!("Error cleaning up ports file {}: {error}", self.path.display())
+            let path = self.path.display();
+            format!("Error cleaning up ports file {path}: remove {path}: {}", Cause(&error))
         })
     }
 }

@@ -198,17 +198,41 @@ fn settings_that_contradict_each_other_do_not_start() {
     }
 }
 
+/// Its cause too, which scripts and people look for.
 #[test]
-fn a_port_in_use_is_fatal() {
+fn what_keeps_a_server_from_starting_is_told_in_the_words_of_nats_server() {
+    let scratch = Scratch::new("no-start");
+    let directory = scratch.0.display();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    for program in Program::both() {
-        let output = answer(&program, &format!("-a 127.0.0.1 -p {port}"));
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        let fatal = log.lines().find(|line| line.contains("[FTL]")).unwrap_or_default();
-        let expected = format!("[FTL] Error listening on port: 127.0.0.1:{port}, ");
-        assert!(fatal.contains(&expected), "{}: {log}", program.path.display());
-        assert_eq!(output.status.code(), Some(1), "{}", program.path.display());
+    for (line, words) in [
+        (format!("-p {port}"), "[FTL] Error listening on port: "),
+        (format!("-p -1 -m {port}"), "[FTL] Can't start monitoring: "),
+        (format!("-p 4222 -a 192.0.2.1 --pass x -P {directory}/pid"), "[WRN] Plaintext passwords"),
+        (format!("-p -1 -P {directory}/none/pid"), "[FTL] Could not write pidfile: "),
+        (format!("-p -1 -P {directory}"), "[FTL] Could not write pidfile: "),
+        (format!("-p -1 -l {directory}/none/log"), "error opening file: "),
+        (format!("-p -1 -l {directory}"), "error opening file: "),
+        (format!("-p -1 -c {directory}"), "nats-server: read "),
+    ] {
+        let [theirs, ours] = Program::both().map(|program| {
+            let output = answer(&program, &format!("-a 127.0.0.1 {line}"));
+            let told = |line: &str| {
+                let signs = ["[WRN] ", "[ERR] ", "[FTL] ", "error opening", "nats-server: "];
+                signs.iter().find_map(|sign| line.find(sign)).map(|at| line[at..].to_string())
+            };
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.code(), text.lines().filter_map(told).collect::<Vec<_>>())
+        });
+        assert!(theirs.1.iter().any(|told| told.starts_with(words)), "{line}: {theirs:?}");
+        assert_eq!(theirs.0, Some(1), "{line}");
+        let (code, told) = ours;
+        // Go's logger says the time where nats-server has none of its own yet.
+        let told: Vec<String> = told
+            .into_iter()
+            .map(|told| told.replace("nats-server: error opening", "error opening"))
+            .collect();
+        assert_eq!((code, told), theirs, "{line}");
     }
 }
 

@@ -287,7 +287,7 @@ fn load(server: &Server, monitor: SocketAddr) -> Vec<Client> {
 
     let guest = r#"{"verbose":false,"name":"guest","user":"guest","pass":"x"}"#;
     let mut gone = Client::connect(server, guest);
-    gone.say("SUB gone.> g 5\r\n");
+    gone.say("SUB gone.> g 5\r\nUNSUB 5 3\r\n");
     drop(gone);
     wait_until(monitor, "/connz?state=closed", &["Client Closed"]);
     let mut wrong = Client::connect(server, r#"{"verbose":false,"name":"wrong"}"#);

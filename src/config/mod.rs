@@ -57,3 +57,5 @@ pub fn load(path: &Path, environment: conf::Environment<'_>) -> Result<File, Vec
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twins;

@@ -22,7 +22,12 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
         }
     };
     let (was, is) = (&old.limits, &new.limits);
-    say(was.connections_max != is.connections_max, "max_connections", &is.connections_max);
+    // None at all is -1 in nats-server.
+    let connections = match is.connections_max {
+        0 => -1,
+        max => i64::try_from(max).unwrap_or(i64::MAX),
+    };
+    say(was.connections_max != is.connections_max, "max_connections", &connections);
     say(was.control_line_max != is.control_line_max, "max_control_line", &is.control_line_max);
     say(was.payload_max != is.payload_max, "max_payload", &is.payload_max);
     let changed = was.ping_interval_ns != is.ping_interval_ns;
@@ -36,7 +41,8 @@ pub fn differences(old: &Options, new: &Options) -> Result<Vec<String>, String> 
     let path = |path: &Option<std::path::PathBuf>| {
         path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     };
-    say(old.pid_file != new.pid_file, "pid_file", &path(&new.pid_file));
+    let moved = old.pid_file != new.pid_file && new.pid_file.is_some();
+    say(moved, "pid_file", &path(&new.pid_file));
     let changed = old.ports_file_dir != new.ports_file_dir;
     say(changed, "ports_file_dir", &path(&new.ports_file_dir));
     if configured(&old.access) != configured(&new.access) {
@@ -121,10 +127,7 @@ fn fixed(old: &Options, new: &Options) -> Result<(), String> {
     same("ServerName", &shown(&old.server_name), &shown(&new.server_name))?;
     let port = |options: &Options| http(options).map_or(0, |http| i64::from(http.port));
     if http(old).is_some() != http(new).is_some() || port(old) != port(new) {
-        let shown = |options: &Options| {
-            http(options).map_or("off".to_string(), |http| http.port.to_string())
-        };
-        return Err(unsupported("HTTPPort", &shown(old), &shown(new)));
+        return Err(unsupported("HTTPPort", &port(old), &port(new)));
     }
     let secure = |options: &Options| http(options).is_some_and(|http| http.secure);
     same("HTTPSPort", &secure(old), &secure(new))?;
@@ -254,6 +257,7 @@ mod tests {
             (|raw| raw.top_subjects = Some(3), "Reloaded: metrics.top_subjects = 3"),
             (|raw| raw.log_file = Some("x".into()), "Reloaded: log_file = x"),
             (|raw| raw.connections_max = Some(7), "Reloaded: max_connections = 7"),
+            (|raw| raw.connections_max = Some(0), "Reloaded: max_connections = -1"),
             (|raw| raw.payload_max = Some(7), "Reloaded: max_payload = 7"),
             (|raw| raw.control_line_max = Some(7), "Reloaded: max_control_line = 7"),
             (|raw| raw.ping_interval_ns = Some(5_000_000_000), "Reloaded: ping_interval = 5s"),
@@ -283,7 +287,7 @@ mod tests {
             (|raw| raw.port = Some(99), "Port: old=4222, new=99"),
             (|raw| raw.host = Some("h".into()), "Host: old=0.0.0.0, new=h"),
             (|raw| raw.server_name = Some("n".into()), "ServerName: old=, new=n"),
-            (|raw| raw.http_port = Some(8222), "HTTPPort: old=off, new=8222"),
+            (|raw| raw.http_port = Some(8222), "HTTPPort: old=0, new=8222"),
             (|raw| raw.subscriptions_max = Some(5), "MaxSubs: old=0, new=5"),
             (|raw| raw.pending_bytes_max = Some(1 << 21), "MaxPending: old=67108864, new=2097152"),
             (|raw| raw.lame_duck_ns = Some(60_000_000_000), "LameDuckDuration: old=2m0s, new=1m0s"),

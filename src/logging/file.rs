@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use log::{Level, Record};
+use runtime::Cause;
 
 use super::style::Style;
 use super::thread::Health;
@@ -39,8 +40,9 @@ impl LogFile {
         style: Style,
         health: Arc<Health>,
     ) -> Result<LogFile, String> {
-        let file = append(path)
-            .map_err(|error| format!("error opening file: open {}: {error}", path.display()))?;
+        let file = append(path).map_err(|error| {
+            format!("error opening file: open {}: {}", path.display(), Cause(&error))
+        })?;
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
         let path = path.to_path_buf();
         let limit_now = limit;
@@ -88,8 +90,9 @@ impl LogFile {
                 self.say(
                     Level::Error,
                     format_args!(
-                        "Unable to rotate the logfile ({error}), will attempt next rotation \
-                         at size {limit}"
+                        "Unable to rotate the logfile ({}), will attempt next rotation \
+                         at size {limit}",
+                        Cause(&error)
                     ),
                 );
             }
@@ -109,9 +112,10 @@ impl LogFile {
                 return self.say(
                     Level::Error,
                     format_args!(
-                        "Unable to read directory {:?} for log purge ({error}), \
+                        "Unable to read directory {:?} for log purge ({}), \
                          will attempt next rotation",
-                        directory.display().to_string()
+                        directory.display().to_string(),
+                        Cause(&error)
                     ),
                 );
             }
@@ -128,8 +132,9 @@ impl LogFile {
                     return self.say(
                         Level::Error,
                         format_args!(
-                            "Unable to remove backup log file {backup:?} ({error}), \
-                             will attempt next rotation"
+                            "Unable to remove backup log file {backup:?} ({}), \
+                             will attempt next rotation",
+                            Cause(&error)
                         ),
                     );
                 }

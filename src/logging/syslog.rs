@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use runtime::Cause;
+
 use super::thread::Health;
 use crate::config::options::SyslogAddress;
 
@@ -42,7 +44,7 @@ impl Syslog {
     /// One line: nobody listens there.
     pub fn connect(address: &SyslogAddress, health: Arc<Health>) -> Result<Syslog, String> {
         let connection = Connection::to(address).map_err(|error| {
-            format!("error connecting to syslog: {:?}", format!("{address}: {error}"))
+            format!("error connecting to syslog: {:?}", format!("{address}: {}", Cause(&error)))
         })?;
         Ok(Syslog {
             address: address.clone(),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
 use log::{Level, LevelFilter, Log, Record};
+use runtime::Cause;
 
 use super::LIMITED;
 use super::style::Style;
@@ -87,7 +88,7 @@ impl Health {
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             *complained = Some(Instant::now());
-            eprintln!("{}: cannot log to {place}: {error}", crate::cli::PROGRAM);
+            eprintln!("{}: cannot log to {place}: {}", crate::cli::PROGRAM, Cause(error));
         }
     }
 }

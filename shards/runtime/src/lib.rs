@@ -26,6 +26,7 @@ mod ring;
 mod server;
 mod system;
 pub mod tls;
+mod words;
 
 pub use control::Plea;
 pub use engine::Engine;
@@ -38,3 +39,4 @@ pub use server::{
 pub use shard::Options as ShardOptions;
 pub use shard::report::LameDuck;
 pub use shard::{AccountId, access, account};
+pub use words::Cause;

@@ -3,6 +3,7 @@
 use log::Level;
 use monitor::go_duration;
 use shard::limits::MILLIS;
+use shard::quoted;
 use shard::report::{Event, Note};
 
 /// Lines of this target are told at most once a second, whatever they say.
@@ -48,11 +49,11 @@ fn line(note: &Note) -> String {
     let (addr, cid) = (note.addr, note.cid);
     let client = match note.client.as_str() {
         "" => String::new(),
-        client => format!(" - {client:?}"),
+        client => format!(" - {}", quoted(client.as_bytes())),
     };
     let user = match note.user.as_str() {
         "" => String::new(),
-        user => format!(" - {user:?}"),
+        user => format!(" - {}", quoted(user.as_bytes())),
     };
     let end = match &note.what {
         Event::Stalled { account, .. } => {
@@ -128,9 +129,9 @@ mod tests {
         let told = "Producer was stalled for a total of 12ms - Account:A - user:u";
         assert_eq!(line(&note), format!("127.0.0.1:1234 - cid:5 - \"A/user:u\" - {told}"));
         note.user = String::new();
-        note.client = "v1.2:go:it".to_owned();
+        note.client = "v1.2:go:it\0".to_owned();
         note.what = Event::SlowPendingBytes { limit: 7 };
         let slow = "Slow Consumer Detected: MaxPending of 7 Exceeded";
-        assert_eq!(line(&note), format!("127.0.0.1:1234 - cid:5 - \"v1.2:go:it\" - {slow}"));
+        assert_eq!(line(&note), format!("127.0.0.1:1234 - cid:5 - \"v1.2:go:it\\x00\" - {slow}"));
     }
 }

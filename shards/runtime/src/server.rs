@@ -34,6 +34,7 @@ use crate::preflight;
 use crate::proofs::Proofs;
 use crate::proxied::Proxied;
 use crate::tls::{Secure, TIMEOUT_NS, Tls, TlsSettings};
+use crate::words::Cause;
 
 /// What an operator decides about a server.
 #[derive(Clone, Debug)]
@@ -135,6 +136,8 @@ pub enum StartError {
     Bind {
         /// As configured, `host:port`.
         address: String,
+        /// It is the one of the monitoring endpoints.
+        monitors: bool,
         /// What the system said.
         source: io::Error,
     },
@@ -147,8 +150,18 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Bind { address, source } => {
-                write!(f, "Error listening on port: {address}, {source}")
+            StartError::Bind { address, monitors, source } => {
+                let cause = match source.raw_os_error() {
+                    Some(_) => format!("listen tcp {address}: bind: {}", Cause(source)),
+                    None => format!("listen tcp {address}: {source}"),
+                };
+                match monitors {
+                    true => write!(
+                        f,
+                        "Can't start monitoring: can't listen to the monitor port: {cause}"
+                    ),
+                    false => write!(f, "Error listening on port: {address}, \"{cause}\""),
+                }
             }
             StartError::Settings(why) => f.write_str(why),
             StartError::Thread(why) => write!(f, "cannot start: {why}"),
@@ -476,9 +489,13 @@ where
         return Err(StartError::Settings(why.to_owned()));
     }
     preflight::open_files_for(settings.shard.connections_max.unwrap_or(u64::MAX));
-    let client = bind(&settings.listen_host, settings.listen_port, listener::bind)?;
+    let (host, port) = (&settings.listen_host, settings.listen_port);
+    let client = listener::bind(host, port).map_err(|source| no_port(host, port, false, source))?;
     let monitoring = match &settings.http {
-        Some(http) => Some(bind(&http.host, http.port, listener::bind_patiently)?),
+        Some(HttpSettings { host, port, .. }) => Some(
+            listener::bind_patiently(host, *port)
+                .map_err(|source| no_port(host, *port, true, source))?,
+        ),
         None => None,
     };
     let client_addr = address(&client)?;
@@ -550,13 +567,12 @@ fn advertised(instead: Option<(String, u16)>, own: (String, u16)) -> (String, u1
     }
 }
 
-fn bind(
-    host: &str,
-    port: u16,
-    bind: fn(&str, u16) -> io::Result<TcpListener>,
-) -> Result<TcpListener, StartError> {
-    let address = || format!("{host}:{port}");
-    bind(host, port).map_err(|source| StartError::Bind { address: address(), source })
+fn no_port(host: &str, port: u16, monitors: bool, source: io::Error) -> StartError {
+    let address = match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    StartError::Bind { address, monitors, source }
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {

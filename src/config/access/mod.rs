@@ -364,9 +364,10 @@ impl Said {
     }
 }
 
-/// Some password is there for everybody to read who reads the file.
-pub fn has_plain_passwords(access: &Access, by_certificate: bool) -> bool {
-    let single = access.single.iter().map(|(_, secret)| secret).filter(|it| !it.is_empty());
+/// Some password is there for everybody to read who reads the file or the command line.
+pub fn has_plain_passwords(access: &Access, flags: &Flags, by_certificate: bool) -> bool {
+    let single = access.single.iter().map(|(_, secret)| secret).chain(&flags.pass);
+    let single = single.filter(|secret| !secret.is_empty());
     let users = access.users().iter().filter(|user| *user.name != *ANYBODY);
     let of_users = users.filter_map(|user| match &user.proof {
         Proof::Password(secret) => Some(secret),

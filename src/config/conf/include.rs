@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use runtime::Cause;
+
 use super::super::scan::END;
 use super::super::value::{Fault, Position};
 use super::words::text_of;
@@ -15,15 +17,10 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     std::fs::read(path).map(text_of).map_err(|error| unreadable(path, &error))
 }
 
-/// `open <file>: <why>`.
+/// `open <file>: <why>`; a directory can be opened.
 pub fn unreadable(path: &Path, error: &io::Error) -> String {
-    let reason = match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_string(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-        io::ErrorKind::IsADirectory => "is a directory".to_string(),
-        _ => error.to_string(),
-    };
-    format!("open {}: {reason}", path.display())
+    let did = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+    format!("{did} {}: {}", path.display(), Cause(error))
 }
 
 impl Parser<'_, '_> {

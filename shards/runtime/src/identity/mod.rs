@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use claims::{Operator, Trust, Version, decode_user, undecorated};
 
+use crate::words::Cause;
+
 pub use claims::{Kind, decode_account, decode_operator, is_public};
 pub use directory::{Deletion, Directory};
 pub use resolver::{FETCH_TIMEOUT, Resolver, Url};
@@ -270,7 +272,10 @@ pub fn operator_token(word: &str) -> Result<String, String> {
     let text = match std::fs::read_to_string(Path::new(word)) {
         Ok(text) => text,
         Err(_) if word.starts_with("eyJ") => word.to_string(),
-        Err(error) => return Err(format!("error parsing operator JWT: open {word}: {error}")),
+        Err(error) => {
+            let cause = Cause(&error);
+            return Err(format!("error parsing operator JWT: open {word}: {cause}"));
+        }
     };
     let token = undecorated(&text);
     read_operator(token).map(|_| token.to_string())

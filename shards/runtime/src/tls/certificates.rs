@@ -16,6 +16,7 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::parse_x509_certificate;
 
 use super::{CertificateFiles, TlsSettings};
+use crate::words::Cause;
 
 /// The extension by which a certificate demands an OCSP response (RFC 7633), and its content:
 /// a sequence of the one number 5.
@@ -72,7 +73,7 @@ fn one(
 
 /// As an operator expects a file's fault to be told.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("open {}: {error}", path.display()))
+    fs::read(path).map_err(|error| format!("open {}: {}", path.display(), Cause(&error)))
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -653,7 +653,7 @@ fn faults_of_files_are_told() {
         settings.load().unwrap_err()
     };
     let missing = fault(|it, _| it.certificates[0].cert_file = "/nowhere.pem".into());
-    assert!(missing.contains("open /nowhere.pem: No such file"), "{missing}");
+    assert!(missing.contains("open /nowhere.pem: no such file"), "{missing}");
     let swapped = fault(|it, files| it.certificates[0].key_file = files.client.key_file.clone());
     assert!(swapped.contains("private key does not match public key"), "{swapped}");
     let keyless = fault(|it, files| it.certificates[0].key_file = files.ca.clone());
