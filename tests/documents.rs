@@ -63,6 +63,20 @@ fn names_of_proofs(directory: &std::path::Path, names: &mut Vec<String>) {
     }
 }
 
+/// The numbers of notes in the table's second column: `2026-16 (...)`, `2026-03 (...), 04, 10`.
+fn notes_of_2026(table: &str) -> Vec<u32> {
+    let cell = |row: &str| row.split(" | ").nth(1).unwrap_or_default().to_string();
+    let cells = table.lines().filter(|line| line.starts_with("| ")).map(cell);
+    let mut numbers = Vec::new();
+    for cell in cells.filter(|cell| cell.contains("2026-")) {
+        let words = cell.split([' ', ',', '(', ')', ';']);
+        let bare = words.map(|word| word.trim_start_matches("2026-"));
+        let two_digits = bare.filter(|word| word.len() == 2);
+        numbers.extend(two_digits.filter_map(|word| word.parse::<u32>().ok()));
+    }
+    numbers
+}
+
 #[test]
 fn what_the_page_on_security_names_is_there() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -72,7 +86,10 @@ fn what_the_page_on_security_names_is_there() {
     }
     let page = fs::read_to_string(root.join("docs/security.md")).expect("the page");
     let table = page.split("\n## The classes").nth(1).and_then(|rest| rest.split("\n## ").next());
-    let rows = table.expect("a table").lines().filter(|line| line.starts_with("| ")).skip(1);
+    let table = table.expect("a table");
+    let lacks = |number: &u32| !notes_of_2026(table).contains(number);
+    assert_eq!((2..=28).filter(lacks).collect::<Vec<_>>(), [0_u32; 0], "notes of 2026 it lacks");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
     let mut count = 0;
     for row in rows {
         let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();

@@ -41,6 +41,54 @@ fn rights_that_a_service_gives() {
     });
 }
 
+/// What a file says of users without permissions is about its own users: a service must say itself
+/// what its users may do.
+#[test]
+fn default_permissions_are_those_of_the_files_users() {
+    let house = House::new();
+    let mut conf = house.conf();
+    let deny = |subject: &str| format!("default_permissions: {{ publish: {{ deny: {subject} }} }}");
+    for (account, subject) in [("  AUTH", "auths"), ("  APP", "apps")] {
+        let line = conf.iter_mut().find(|line| line.starts_with(account)).expect("an account");
+        line.truncate(line.rfind('}').expect("its end"));
+        line.push_str(&format!(", {} }}", deny(subject)));
+    }
+    let at = conf.iter().position(|line| line.contains("timeout")).expect("authorization");
+    conf.insert(at, deny("alls"));
+    let says = "PUB auths 1\r\nx\r\nPUB apps 1\r\nx\r\nPUB alls 1\r\nx\r\n\
+                PUB other 1\r\nx\r\nPUB $SYS.REQ.USER.AUTH 1\r\nx\r\n";
+    let told = same_of_each(|program| {
+        let mut server = house::start(program, &conf);
+        let mut service = house.service(&server);
+        let mut told = Vec::new();
+        for (account, nats) in [
+            ("APP", json!({})),
+            ("APP", json!({ "pub": { "deny": ["other"] } })),
+            ("AUTH", json!({})),
+            ("$G", json!({})),
+        ] {
+            let claims = json!({ "aud": account, "name": "n" });
+            let mut conn = let_in(&house, &server, &mut service, claims, nats.clone());
+            conn.send(says);
+            told.push(format!("{account} {nats}: {:?}", conn.settle()));
+        }
+        let mut own = Conn::open(&server);
+        own.begin(json!({ "user": "auth", "pass": "pw" }));
+        own.send(says);
+        told.push(format!("auth: {:?}", own.settle()));
+        // Nor do they become so.
+        server.reload(&conf.join("\n").replace("deny: apps", "deny: later"));
+        let app = json!({ "aud": "APP", "name": "n" });
+        let mut conn = let_in(&house, &server, &mut service, app, json!({}));
+        conn.send(says);
+        conn.send("PUB later 1\r\nx\r\n");
+        told.push(format!("reloaded: {:?}", conn.settle()));
+        told
+    });
+    assert_eq!(told[0], "APP {}: []", "{told:#?}");
+    assert_eq!(told[5], "reloaded: []", "{told:#?}");
+}
+
 #[test]
 fn a_right_that_ends() {
     let house = House::new();

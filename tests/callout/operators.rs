@@ -322,6 +322,52 @@ fn no_service_lets_nobody_in() {
     assert_eq!(told, [format!("{VIOLATION:?}")]);
 }
 
+/// Those of the account who are there already keep what they have: what they listen to, and that they
+/// may ask the service. Who comes later may not ask it.
+#[test]
+fn those_who_are_there_when_an_account_gets_a_service() {
+    let firm = Firm::new(None);
+    let eve = firm.auth.user(json!({ "name": "eve" }), json!({}));
+    let admin = firm.world.system.user(json!({}), json!({}));
+    let mut before = Account { key: copy(&firm.auth.key), ..Account::new("AUTH", json!({})) };
+    before.nats["signing_keys"] = firm.auth.nats["signing_keys"].clone();
+    let told = same_of_each(|program| {
+        let mut conf = firm.world.conf(&[&before, &firm.app, &firm.other]);
+        conf.push("authorization { timeout: 2 }".to_string());
+        let server = super::house::start(program, &conf);
+        let mut service = firm.service(&server);
+        let mut there = Conn::with(&server, &eve).0;
+        there.send("SUB $SYS.REQ.USER.AUTH 1\r\nSUB $SYS.REQ.> q 2\r\n");
+        there.settle();
+        let mut admin = Conn::with(&server, &admin).0;
+        let token = firm.world.token_of(&firm.auth);
+        admin.send(&format!(
+            "SUB _INBOX.x 1\r\nPUB $SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE _INBOX.x {}\r\n{token}\r\n",
+            firm.auth.id(),
+            token.len()
+        ));
+        let mut told = vec![admin.message().contains("jwt updated").to_string()];
+        let mut conn = firm.come(&server, "good");
+        told.push(described(&firm.answer(&mut service)));
+        told.push(format!("{:?}", conn.settle()));
+        // It hears of the client, by either subscription.
+        told.extend(
+            [there.message(), there.message()].map(|text| text.starts_with("eyJ").to_string()),
+        );
+        there.send("PUB $SYS.REQ.USER.AUTH 5\r\nasked\r\n");
+        told.push(format!("there: {:?}", there.settle()));
+        told.push(format!("service: {:?}", service.settle()));
+        let (mut later, _) = Conn::with(&server, &firm.service);
+        later.send("PUB $SYS.REQ.USER.AUTH 5\r\nlater\r\n");
+        told.push(format!("later: {:?}", later.settle()));
+        told.push(format!("service: {:?}", service.settle()));
+        told
+    });
+    assert_eq!(told[3..5], ["true", "true"], "{told:#?}");
+    assert!(!told[5].contains("Permissions Violation"), "{told:#?}");
+    assert!(told[7].contains("Permissions Violation"), "{told:#?}");
+}
+
 /// What operators and the account's owner see of them.
 #[test]
 fn events_of_those_whom_a_service_has_let_in() {

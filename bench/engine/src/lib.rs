@@ -4,5 +4,6 @@
 
 pub mod count;
 pub mod gate;
+pub mod houses;
 pub mod rig;
 pub mod script;

@@ -4,11 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mesh::{Receiver, Sender};
-use shard::access::{Access, ConnectionTypes, Permissions, Proof, Secret, User};
+use shard::access::Access;
 use shard::limits::{BATCH_BYTES_MAX, RING_FRAMES};
-use shard::{
-    AccountId, ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId, account,
-};
+use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
 
 /// Frames taken off a ring at once, as the runtime does.
 const FRAMES_AT_ONCE: usize = 16;
@@ -43,6 +41,8 @@ struct Seat {
     /// Slots of connections that are over, and how many there have been.
     free: Vec<ConnId>,
     slots: u32,
+    /// What has been written to this one of them.
+    heard: Option<(ConnId, Vec<u8>)>,
 }
 
 /// Some shards and their clients.
@@ -64,18 +64,8 @@ impl Rig {
         Rig::with(shards, &Options::default())
     }
 
-    /// Shards on which everybody has these permissions.
-    pub fn walled(shards: usize, permissions: Permissions) -> Rig {
-        let mut access = Access::default();
-        access.add_user(User {
-            name: "anybody".into(),
-            proof: Proof::Password(Secret::new("")),
-            account: AccountId::GLOBAL,
-            permissions: Some(Arc::new(permissions)),
-            connection_types: ConnectionTypes::ANY,
-            limits: account::Limits::default(),
-        });
-        assert!(access.let_in_as("anybody"), "the user is there");
+    /// Shards that go by what an operator says of accounts and users.
+    pub fn under(shards: usize, access: Access) -> Rig {
         Rig::with(shards, &Options { access: Arc::new(access), ..Options::default() })
     }
 
@@ -98,6 +88,11 @@ impl Rig {
 
     /// A client connects to a shard and says `CONNECT`, and then `says`.
     pub fn connect(&mut self, shard: usize, says: &str) -> Conn {
+        self.connect_as(shard, "", says)
+    }
+
+    /// As [`Rig::connect`], as the user of that name.
+    pub fn connect_as(&mut self, shard: usize, user: &str, says: &str) -> Conn {
         let seat = &mut self.seats[shard];
         let id = seat.free.pop().unwrap_or_else(|| {
             seat.slots += 1;
@@ -116,9 +111,24 @@ impl Rig {
         };
         self.step(shard, Input::Open { conn: conn.id, peer });
         let connect = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\
-            \"no_responders\":true,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1}\r\n";
-        self.say(conn, format!("{connect}{says}").as_bytes());
+            \"no_responders\":true,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1";
+        let who = match user {
+            "" => String::new(),
+            user => format!(",\"user\":\"{user}\",\"pass\":\"\""),
+        };
+        self.say(conn, format!("{connect}{who}}}\r\n{says}").as_bytes());
         conn
+    }
+
+    /// From here on what is written to this connection is kept for [`Rig::take`].
+    pub fn listen(&mut self, conn: Conn) {
+        self.seats[conn.shard].heard = Some((conn.id, Vec::new()));
+    }
+
+    /// What has been written to this connection, which is listened to, since this was last asked.
+    pub fn take(&mut self, conn: Conn) -> Vec<u8> {
+        let heard = self.seats[conn.shard].heard.as_mut();
+        heard.map(|(_, bytes)| std::mem::take(bytes)).unwrap_or_default()
     }
 
     /// A client's bytes arrive in one read, and all that follows from them happens.
@@ -184,6 +194,7 @@ impl Seat {
             outbound: (0..shards).map(|_| None).collect(),
             free: Vec::new(),
             slots: 0,
+            heard: None,
         }
     }
 
@@ -201,6 +212,11 @@ impl Seat {
                 let bytes = chunk.as_ref().len() as u64;
                 *written_bytes += bytes;
                 *writes += 1;
+                if let Some((ear, heard)) = &mut self.heard
+                    && *ear == conn
+                {
+                    heard.extend_from_slice(chunk.as_ref());
+                }
                 self.shard.recycle(chunk);
                 self.shard.step(now, Input::Sent { conn, bytes }, &mut self.effects);
             }

@@ -1,7 +1,6 @@
 //! What clients do, again and again: the rows that are counted.
 
-use shard::access::{Permissions, Rule, RuleSet, Rules};
-
+use crate::houses::{self, BOUND, OTHER};
 use crate::rig::{Conn, Rig, Traffic};
 
 /// Bytes of one read, as large as the runtime's.
@@ -28,6 +27,8 @@ enum Act {
     Say(Conn, Vec<u8>),
     /// A client connects to shard 0, subscribes, gets its PONG and goes.
     Visit,
+    /// A service answers all requests it has been sent since it last did.
+    Answer(Conn),
 }
 
 /// A script made ready to be played.
@@ -88,6 +89,23 @@ pub const GATE: &[Script] = &[
         walled(rig);
         wild(rig, 10)
     }),
+    row("wide-5", "1→5, 128 B, wide, no permissions", "delivery", 1, 40, |rig| wide(rig, 5)),
+    row("kept-5", "the same, kept from 5 more", "delivery", 1, 40, |rig| kept(rig, 5)),
+    row("wide-50", "1→50, 128 B, wide, no permissions", "delivery", 1, 10, |rig| wide(rig, 50)),
+    row("kept-50", "the same, kept from 50 more", "delivery", 1, 10, |rig| kept(rig, 50)),
+    row("kept-1k", "1,000 subjects, as wild-1k, kept from 1", "delivery", 1, 6, |rig| {
+        *rig = Rig::under(rig.shards(), houses::partly_kept());
+        rig.connect_as(0, BOUND, "SUB t.> 1\r\n");
+        wild(rig, 10)
+    }),
+    row("map-one", "1→1, 128 B, mapped", "delivery", 1, 40, |rig| mapped(rig, &[("to.$1", 100)])),
+    row("map-split", "1→1, 128 B, mapped by weight", "delivery", 1, 40, |rig| {
+        mapped(rig, &[("to.$1", 50), ("to.other.$1", 50)])
+    }),
+    row("stream", "1→1 in another account, 128 B", "delivery", 1, 40, |rig| stream(rig, 1)),
+    row("stream-100", "1→100 in another account", "delivery", 1, 10, |rig| stream(rig, 100)),
+    row("service-1", "Request/reply across accounts", "delivery", 1, 4000, |rig| service(rig, 1)),
+    row("service-50", "the same, 50 in flight", "delivery", 1, 200, |rig| service(rig, 50)),
     row("churn", "SUB and UNSUB", "act", 1, 20, churn),
     row("visit", "connect, SUB, PING→PONG, leave", "act", 1, 2000, |_| vec![Act::Visit]),
     row("ping-2", "PING→PONG behind a publication, 2 shards", "act", 2, 2000, fenced_ping),
@@ -182,6 +200,10 @@ impl Scene {
                     let visitor = self.rig.connect(0, "SUB visit.me 1\r\nPING\r\n");
                     self.rig.leave(visitor);
                 }
+                Act::Answer(conn) => {
+                    let answers = answers(&self.rig.take(*conn));
+                    self.rig.say(*conn, &answers);
+                }
             }
         }
     }
@@ -237,15 +259,7 @@ fn one_to(rig: &mut Rig, subscribers: usize, there: usize, payload: usize) -> Ve
 
 /// From here on everybody may publish and hear much, but not all.
 fn walled(rig: &mut Rig) {
-    let rules = |patterns: &[&str]| {
-        let rule = |text: &&str| Rule::parse(text, false).expect("a pattern");
-        Some(RuleSet::new(&patterns.iter().map(rule).collect::<Vec<_>>()))
-    };
-    let allowed = ["bench.>", "t.*.*", "visit.>", "_INBOX.>"];
-    let publish = Rules { allow: rules(&allowed), deny: rules(&["bench.secret.>", "t.*.secret"]) };
-    let subscribe =
-        Rules { allow: rules(&["bench.>", "t.>"]), deny: rules(&["*.secret.>", "t.*.secret"]) };
-    *rig = Rig::walled(rig.shards(), Permissions { publish, subscribe, responses: None });
+    *rig = Rig::under(rig.shards(), houses::walled());
 }
 
 /// As [`one_to`], by a pattern: of what it matches, something might be kept from them.
@@ -255,6 +269,59 @@ fn wide(rig: &mut Rig, subscribers: usize) -> Vec<Act> {
     }
     let publisher = ready(rig, 0);
     vec![Act::Say(publisher, full_read(&publication("bench.000", "", 128)))]
+}
+
+/// As [`wide`], and as many more have the same subscription, but may not see these messages.
+fn kept(rig: &mut Rig, subscribers: usize) -> Vec<Act> {
+    *rig = Rig::under(rig.shards(), houses::partly_kept());
+    for _ in 0..subscribers {
+        rig.connect_as(0, BOUND, "SUB bench.> 1\r\nPING\r\n");
+    }
+    wide(rig, subscribers)
+}
+
+/// One subscriber, who gets what goes to any of the destinations.
+fn mapped(rig: &mut Rig, destinations: &[(&str, u8)]) -> Vec<Act> {
+    *rig = Rig::under(rig.shards(), houses::mapped(destinations));
+    rig.connect(0, "SUB to.> 1\r\nPING\r\n");
+    let publisher = ready(rig, 0);
+    vec![Act::Say(publisher, full_read(&publication("bench.000", "", 128)))]
+}
+
+/// Subscribers of a stream of another account.
+fn stream(rig: &mut Rig, subscribers: usize) -> Vec<Act> {
+    *rig = Rig::under(rig.shards(), houses::imported());
+    for _ in 0..subscribers {
+        rig.connect(0, "SUB bench.000 1\r\nPING\r\n");
+    }
+    let publisher = rig.connect_as(0, OTHER, "PING\r\n");
+    vec![Act::Say(publisher, full_read(&publication("bench.000", "", 128)))]
+}
+
+/// As [`request`], and the service is another account's.
+fn service(rig: &mut Rig, in_flight: usize) -> Vec<Act> {
+    *rig = Rig::under(rig.shards(), houses::imported());
+    let responder = rig.connect_as(0, OTHER, "SUB ask.service 1\r\nPING\r\n");
+    let requester = rig.connect(0, "SUB _INBOX.bench.0 1\r\nPING\r\n");
+    rig.listen(responder);
+    let asks = publication("far.service", "_INBOX.bench.0 ", 16).repeat(in_flight);
+    vec![Act::Say(requester, asks.into_bytes()), Act::Answer(responder)]
+}
+
+/// One to each message with a reply subject, 16 bytes each.
+fn answers(requests: &[u8]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(requests.len() + 64);
+    for line in requests.split(|byte| *byte == b'\n') {
+        let mut words = line.split(|byte| *byte == b' ');
+        if words.next() == Some(b"MSG")
+            && let Some(reply) = words.nth(2)
+        {
+            all.extend_from_slice(b"PUB ");
+            all.extend_from_slice(reply);
+            all.extend_from_slice(b" 16\r\nxxxxxxxxxxxxxxxx\r\n");
+        }
+    }
+    all
 }
 
 fn alone(rig: &mut Rig) -> Vec<Act> {

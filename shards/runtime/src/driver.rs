@@ -72,6 +72,8 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) starved: VecDeque<ConnId>,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
+    /// Connections whose passwords or signatures are looked at elsewhere.
+    proving: Vec<ConnId>,
     /// Bytes of input given to the engine since the last flush.
     taken_bytes: usize,
     /// Input given to the engine at once.
@@ -138,6 +140,7 @@ impl<E: Engine> Driver<E> {
             received: VecDeque::new(),
             starved: VecDeque::new(),
             frames: VecDeque::new(),
+            proving: Vec::new(),
             taken_bytes: 0,
             slice_bytes: BUFFER_BYTES_MAX,
             stop_at: None,
@@ -325,6 +328,7 @@ impl<E: Engine> Driver<E> {
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
                 }
                 Ok(Message::Checked { conn, outcome }) => {
+                    self.proving.retain(|it| *it != conn);
                     let input = Input::Checked { conn, outcome };
                     self.engine.step(now, input, &mut self.effects);
                 }
@@ -470,8 +474,8 @@ impl<E: Engine> Driver<E> {
         self.outbound.ring_bells(&mut self.ring, &self.peers);
         self.write_dirty(now);
         self.steer_reads();
-        self.close_closed(now);
         self.leave_checks();
+        self.close_closed(now);
         for note in self.effects.notes.drain(..) {
             notes::write(&note);
         }
@@ -492,7 +496,10 @@ impl<E: Engine> Driver<E> {
         for (conn, check) in self.effects.checks.drain(..) {
             match check.is_for_others() {
                 true => commons.logins.leave(Work::Check { shard: self.id, conn, check }),
-                false => commons.proofs.leave(self.id, conn, check),
+                false => {
+                    self.proving.push(conn);
+                    commons.proofs.leave(self.id, conn, check);
+                }
             }
         }
     }
@@ -551,6 +558,9 @@ impl<E: Engine> Driver<E> {
 
     fn close_closed(&mut self, now: Nanos) {
         for close in std::mem::take(&mut self.effects.closes) {
+            if self.proving.contains(&close.conn) {
+                self.commons.proofs.forget(self.id, close.conn);
+            }
             if self.sockets.close(&mut self.ring, close.conn, close.flush, now) {
                 self.commons.open[self.id.index()].sub(1);
             }

@@ -3,6 +3,9 @@
 //! The only crate that names glommio, io-uring and libc.
 
 mod buffers;
+#[cfg(test)]
+#[path = "../../shard/tests/support/bus.rs"]
+mod bus;
 mod conn;
 mod control;
 mod driver;

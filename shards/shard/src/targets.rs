@@ -3,7 +3,7 @@
 //! What a connection may see is decided where a plan is made, so that a delivery need not ask.
 //! Plans are void when permissions change.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +16,9 @@ use crate::session::client::Client;
 use crate::session::guard::Guard;
 use crate::sid::{Sid, SubId};
 use crate::subscription::{Subscription, Subscriptions};
+
+/// Lists of those that may see a subject which a pattern keeps for subjects that some may not see.
+const PARTS_MAX: usize = 4;
 
 /// The plain subscriptions of one pattern.
 #[derive(Default)]
@@ -34,6 +37,9 @@ pub(crate) struct Targets {
     pub kept: Vec<Target>,
     /// The same for a subject that all of them may see.
     open: OnceCell<Rc<Targets>>,
+    /// The same for subjects that these or those may not see: which of them they are is often the
+    /// same for many subjects. At most [`PARTS_MAX`].
+    parts: RefCell<Vec<Rc<Targets>>>,
 }
 
 /// Many subscriptions without a limit that go by the same sid.
@@ -146,7 +152,8 @@ impl Targets {
         self.is_apart = self.imported.is_empty() && conns.windows(2).all(|pair| pair[0] != pair[1]);
     }
 
-    /// Those that may see one subject. Where many may and some may not, they are asked each time.
+    /// Those that may see one subject. Where that is some of many, and others than for the subjects
+    /// before, they are asked each time.
     #[cold]
     pub fn of_subject(
         self: &Rc<Targets>,
@@ -177,11 +184,22 @@ impl Targets {
             let all = || Rc::new(Targets::of(plain, listeners, true));
             return self.open.get_or_init(all).clone();
         }
-        if plain.len() > OWN_TARGETS_MAX {
+        let mut parts = self.parts.borrow_mut();
+        let is_kept_from =
+            |part: &&Rc<Targets>| part.kept.iter().map(|it| it.sub).eq(kept.iter().copied());
+        if let Some(part) = parts.iter().find(is_kept_from) {
+            return part.clone();
+        }
+        let is_room = parts.len() < PARTS_MAX;
+        if !is_room && plain.len() > OWN_TARGETS_MAX {
             return self.clone();
         }
         let kept = kept.into_iter().map(|sub| target(sub, listeners.subs)).collect();
-        Rc::new(Targets { kept, ..Targets::of(&seen, listeners, true) })
+        let part = Rc::new(Targets { kept, ..Targets::of(&seen, listeners, true) });
+        if is_room {
+            parts.push(part.clone());
+        }
+        part
     }
 
     pub fn len(&self) -> usize {

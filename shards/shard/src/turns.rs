@@ -20,18 +20,23 @@ impl Origin {
     }
 }
 
-/// A queue for each of those who want something. They take turns.
+/// A queue for each of those who want something. They take turns; every other turn is that of who
+/// came last and has had none. When more come than can be served in the time they have, those who
+/// are served would all be too late otherwise.
 #[derive(Debug)]
 pub struct Turns<K, T> {
     waiting: BTreeMap<K, VecDeque<T>>,
-    /// Who has something waiting, each once; the next turn is the first one's.
-    order: VecDeque<K>,
+    /// Who has something waiting, each once, and whether it has had no turn yet. The next turn is
+    /// the first one's, or the last one's that has had none.
+    order: VecDeque<(K, bool)>,
+    is_newest_next: bool,
     len: usize,
 }
 
 impl<K, T> Default for Turns<K, T> {
     fn default() -> Turns<K, T> {
-        Turns { waiting: BTreeMap::new(), order: VecDeque::new(), len: 0 }
+        let (waiting, order) = (BTreeMap::new(), VecDeque::new());
+        Turns { waiting, order, is_newest_next: false, len: 0 }
     }
 }
 
@@ -57,7 +62,7 @@ impl<K: Copy + Ord, T> Turns<K, T> {
             Entry::Occupied(mut queue) => queue.get_mut().push_back(item),
             Entry::Vacant(place) => {
                 place.insert(VecDeque::from([item]));
-                self.order.push_back(key);
+                self.order.push_back((key, true));
             }
         }
         self.len += 1;
@@ -77,12 +82,19 @@ impl<K: Copy + Ord, T> Turns<K, T> {
     }
 
     fn turn(&mut self, may: impl Fn(K) -> bool, fits: impl Fn(&T) -> bool) -> Option<(K, usize)> {
-        let (turn, at) = self.order.iter().enumerate().find_map(|(turn, key)| {
-            let queue = self.waiting.get(key).filter(|_| may(*key))?;
+        let order = self.order.iter().enumerate();
+        let fits = |(turn, (key, _)): (usize, &(K, bool))| {
+            let queue = may(*key).then(|| self.waiting.get(key)).flatten()?;
             Some((turn, queue.iter().position(&fits)?))
-        })?;
-        let key = self.order.remove(turn)?;
-        self.order.push_back(key);
+        };
+        let newest = match self.is_newest_next {
+            true => order.clone().rev().filter(|(_, (_, is_new))| *is_new).find_map(fits),
+            false => None,
+        };
+        let (turn, at) = newest.or_else(|| order.clone().find_map(fits))?;
+        self.is_newest_next = !self.is_newest_next;
+        let (key, _) = self.order.remove(turn)?;
+        self.order.push_back((key, false));
         Some((key, at))
     }
 
@@ -103,7 +115,7 @@ impl<K: Copy + Ord, T> Turns<K, T> {
         self.len -= 1;
         if is_last {
             self.waiting.remove(&key);
-            self.order.retain(|it| *it != key);
+            self.order.retain(|(it, _)| *it != key);
         }
         Some(item)
     }
@@ -120,7 +132,7 @@ impl<K: Copy + Ord, T> Turns<K, T> {
         }
         self.len -= out.len();
         self.waiting.retain(|_, queue| !queue.is_empty());
-        self.order.retain(|key| self.waiting.contains_key(key));
+        self.order.retain(|(key, _)| self.waiting.contains_key(key));
         out
     }
 }
@@ -182,9 +194,24 @@ mod tests {
         turns.push('c', 20);
         turns.push('b', 11);
         assert_eq!((turns.len(), turns.len_of('a'), turns.longest()), (7, 4, Some(('a', 4))));
-        let order = [('a', 0), ('b', 10), ('c', 20), ('a', 1), ('b', 11), ('a', 2), ('a', 3)];
+        let order = [('a', 0), ('c', 20), ('b', 10), ('a', 1), ('b', 11), ('a', 2), ('a', 3)];
         assert_eq!(popped(&mut turns), order);
         assert!(turns.is_empty() && turns.order.is_empty() && turns.waiting.is_empty());
+    }
+
+    /// Nobody waits for all who came before, and none of those waits for all who come after.
+    #[test]
+    fn every_other_turn_is_that_of_who_came_last() {
+        let mut turns = Turns::default();
+        (0..100).for_each(|key| turns.push(key, 0));
+        let mut had = Vec::new();
+        for key in 100..120 {
+            turns.push(key, 0);
+            had.extend(turns.pop(|_| true));
+        }
+        let had: Vec<i32> = had.into_iter().map(|(key, _)| key).collect();
+        let expected: Vec<i32> = (0..10).flat_map(|n| [n, 101 + 2 * n]).collect();
+        assert_eq!(had, expected);
     }
 
     #[test]
@@ -194,8 +221,9 @@ mod tests {
         turns.push('b', 2);
         assert_eq!(turns.pop(|key| key != 'a'), Some(('b', 2)));
         turns.push('b', 3);
+        turns.push('c', 4);
         assert_eq!(turns.pop(|_| false), None);
-        assert_eq!(popped(&mut turns), [('a', 1), ('b', 3)]);
+        assert_eq!(popped(&mut turns), [('c', 4), ('a', 1), ('b', 3)]);
     }
 
     #[test]

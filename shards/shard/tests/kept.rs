@@ -173,3 +173,49 @@ fn who_imports_a_stream_is_no_responder_to_others() {
         bus.assert_replicated();
     });
 }
+
+/// `u0` may not see `a.0`, and so on.
+fn many() -> Access {
+    let mut access = Access::default();
+    for n in 0..6 {
+        let denied = Rule::parse(&format!("a.{n}"), true).expect("a rule");
+        let subscribe = Rules { allow: None, deny: Some(RuleSet::new(&[denied])) };
+        access.add_user(User {
+            name: format!("u{n}").into(),
+            proof: Proof::Password(Secret::new("p")),
+            account: AccountId::GLOBAL,
+            permissions: Some(Arc::new(Permissions { subscribe, ..Permissions::default() })),
+            connection_types: ConnectionTypes::ANY,
+            limits: Default::default(),
+        });
+    }
+    access
+}
+
+/// More than have lists of their own, and more such lists than are kept.
+#[test]
+fn of_many_who_subscribe_each_user_lacks_something_else() {
+    let options = Options { access: Arc::new(many()), ..Options::default() };
+    let mut bus = Bus::with(2, options);
+    let mut hears: Vec<(usize, Id)> = (0..90)
+        .map(|at| (at % 6, join(&mut bus, 0, &format!("u{}", at % 6), "SUB a.* 1\r\n")))
+        .collect();
+    let from = [0, 1].map(|shard| join(&mut bus, shard, "u5", ""));
+    for round in 0..4 {
+        for publisher in from {
+            for n in (0..7).chain(0..7) {
+                publish(&mut bus, publisher, &format!("a.{n}"), 2);
+            }
+        }
+        for (user, id) in &hears {
+            let got = bus.take(*id);
+            for n in 0..7 {
+                let count = got.matches(&format!("MSG a.{n} 1 1\r\n")).count();
+                assert_eq!(count, if n == *user { 0 } else { 8 }, "u{user} of a.{n}, {round}");
+            }
+        }
+        // One leaves, and is heard of no more.
+        let (_, gone) = hears.remove(round * 7);
+        bus.send(gone, "UNSUB 1\r\n");
+    }
+}

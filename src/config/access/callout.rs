@@ -5,7 +5,7 @@ use runtime::access::{Access, Callout};
 use runtime::identity::{Kind, is_public};
 
 use super::{in_order, text};
-use crate::config::value::{Data, Fault, Value};
+use crate::config::value::{Data, Fault, Position, Value};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
@@ -15,6 +15,20 @@ pub struct Said {
     xkey: Option<String>,
     allowed_accounts: Vec<String>,
     allowed_at: Option<Value>,
+    at: At,
+}
+
+/// Places that faults name. Who says the same elsewhere says the same.
+#[derive(Clone, Debug, Default)]
+struct At {
+    callout: Option<Position>,
+    account: Option<Position>,
+}
+
+impl PartialEq for At {
+    fn eq(&self, _: &At) -> bool {
+        true
+    }
 }
 
 pub fn read(value: &Value, faults: &mut Vec<Fault>) -> Result<Said, Fault> {
@@ -25,6 +39,7 @@ pub fn read(value: &Value, faults: &mut Vec<Fault>) -> Result<Said, Fault> {
         );
     };
     let mut said = Said::default();
+    said.at.callout = Some(value.at.clone());
     for (key, value) in in_order(map) {
         match key.to_lowercase().as_str() {
             "issuer" => {
@@ -36,7 +51,10 @@ pub fn read(value: &Value, faults: &mut Vec<Fault>) -> Result<Said, Fault> {
                     )));
                 }
             }
-            "account" | "acc" => said.account = text(key, value)?,
+            "account" | "acc" => {
+                said.account = text(key, value)?;
+                said.at.account = Some(value.at.clone());
+            }
             "auth_users" | "users" => said.users = texts("auth_users", value)?,
             "xkey" | "key" => {
                 let xkey = text(key, value)?;
@@ -84,14 +102,16 @@ impl Said {
     }
 
     /// # Errors
-    /// One line: its account is not there.
-    pub fn of(&self, access: &Access) -> Result<Callout, String> {
+    /// Its account is not there, or that of the server.
+    pub fn of(&self, access: &Access) -> Result<Callout, Fault> {
+        let fault = |at: &Option<Position>, message| Fault { at: at.clone(), message };
         let name = if self.account.is_empty() { AccountId::GLOBAL_NAME } else { &self.account };
-        let account = access
-            .find_account(name)
-            .ok_or_else(|| format!("Authorization callout account {name:?} not valid"))?;
+        let missing = || format!("Authorization callout account {name:?} not valid");
+        let account =
+            access.find_account(name).ok_or_else(|| fault(&self.at.account, missing()))?;
         if access.system.is_none() {
-            return Err("auth_callout needs the system account: remove no_system_account".into());
+            let message = "auth_callout needs the system account: remove no_system_account";
+            return Err(fault(&self.at.callout, message.to_string()));
         }
         Ok(Callout {
             account,

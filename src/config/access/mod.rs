@@ -278,7 +278,7 @@ impl Said {
             access.auth_timeout_ns = ns;
         }
         if let Some(said) = &authorization.callout {
-            let callout = said.of(&access)?;
+            let callout = said.of(&access).map_err(|fault| fault.to_string())?;
             access.leave_to(callout);
         }
         self.resolve_nobody(&mut access)?;

@@ -44,3 +44,27 @@ fn secrets_are_not_shown() {
     let (said, _) = read("authorization { token: hidden }");
     assert!(!format!("{access:?} {said:?}").contains("hidden"));
 }
+
+/// An operator is told where the mistake is.
+#[test]
+fn a_service_without_its_account_or_the_servers_is_a_fault_of_a_place() {
+    const ISSUER: &str = "AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV";
+    let said = |account: &str, more: &str| {
+        let text = format!(
+            "authorization {{\n  auth_callout {{\n    issuer: {ISSUER}, auth_users: [a]\n\
+             {account}  }}\n}}\n{more}"
+        );
+        let (said, errors) = read(&text);
+        assert!(errors.is_empty(), "{errors:?}");
+        let resolved = said.resolve(&Flags::default(), &Default::default(), None);
+        resolved.expect_err("it can't be")
+    };
+    assert_eq!(
+        said("    account: NOWHERE\n", ""),
+        "x.conf:4:5: Authorization callout account \"NOWHERE\" not valid"
+    );
+    assert_eq!(
+        said("", "no_system_account: true\n"),
+        "x.conf:2:3: auth_callout needs the system account: remove no_system_account"
+    );
+}

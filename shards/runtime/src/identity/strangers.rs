@@ -17,13 +17,11 @@ use shard::{AccountId, Options, Seat, ShardId};
 use super::desk::{self, Answer, Desk};
 use super::tests::{token, words};
 use super::{Words, decode_account};
+use crate::bus::{Bus, Id};
 
-#[path = "../../../shard/tests/support/bus.rs"]
-mod bus;
 #[path = "../../../wire/tests/support/rng.rs"]
 mod rng;
 
-use bus::{Bus, Id};
 use rng::Rng;
 
 /// What two shards, three connections and a look at what they show may take.

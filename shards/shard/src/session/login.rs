@@ -565,6 +565,10 @@ fn free_seat(conn: ConnId, outcome: &Outcome, out: &mut Effects) {
 impl Checks {
     /// Whose turn it is, if there is a place.
     fn next(&mut self) -> Option<(Origin, ConnId)> {
+        // However many wait, whoever comes costs no look at all of them.
+        if self.places.are_taken() {
+            return None;
+        }
         self.waiting.pop(|origin| self.places.may(origin))
     }
 
