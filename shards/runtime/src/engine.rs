@@ -18,6 +18,19 @@ pub unsafe trait Engine {
     /// Takes in one event.
     fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects);
 
+    /// As [`Input::Bytes`], of a buffer that may be changed: whoever gives it is through with it.
+    #[inline]
+    fn take_in(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        at: Nanos,
+        bytes: &mut [u8],
+        effects: &mut Effects,
+    ) {
+        self.step(now, Input::Bytes { conn, at, bytes }, effects);
+    }
+
     /// The next bytes for a connection that was in [`Effects::dirty`] or is to be closed after a
     /// flush.
     fn take_chunk(&mut self, conn: ConnId) -> Option<Self::Chunk>;
@@ -30,6 +43,16 @@ pub unsafe trait Engine {
 
     /// [`Input::Turn`] is needed soon.
     fn has_work(&self) -> bool;
+
+    /// [`Engine::toil`] is needed soon. Implies [`Engine::has_work`].
+    #[inline]
+    fn has_toil(&self) -> bool {
+        false
+    }
+
+    /// Does a piece of work that holds everybody up for long. What the turn had to send is with the
+    /// kernel by then, so that whoever has just been heard does not wait for it.
+    fn toil(&mut self, _now: Nanos, _effects: &mut Effects) {}
 
     /// Connections to come are offered this TLS, or none.
     fn secure_with(&mut self, _tls: Option<Arc<Tls>>) {}

@@ -206,6 +206,28 @@ unsafe impl<E: Engine> Engine for Proxied<E> {
     }
 
     #[inline]
+    fn take_in(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        at: Nanos,
+        bytes: &mut [u8],
+        effects: &mut Effects,
+    ) {
+        if self.waiting.is_empty() {
+            return self.inner.take_in(now, conn, at, bytes, effects);
+        }
+        let closes = effects.closes.len();
+        match self.waiting.contains_key(&conn) {
+            true => self.received(now, conn, at, bytes, effects),
+            false => self.inner.take_in(now, conn, at, bytes, effects),
+        }
+        if effects.closes.len() > closes {
+            self.after(closes, effects);
+        }
+    }
+
+    #[inline]
     fn take_chunk(&mut self, conn: ConnId) -> Option<Self::Chunk> {
         self.inner.take_chunk(conn)
     }
@@ -222,6 +244,18 @@ unsafe impl<E: Engine> Engine for Proxied<E> {
 
     fn has_work(&self) -> bool {
         self.inner.has_work()
+    }
+
+    fn has_toil(&self) -> bool {
+        self.inner.has_toil()
+    }
+
+    fn toil(&mut self, now: Nanos, effects: &mut Effects) {
+        let closes = effects.closes.len();
+        self.inner.toil(now, effects);
+        if effects.closes.len() > closes {
+            self.after(closes, effects);
+        }
     }
 
     fn handed_over(&mut self, tell: impl FnMut(Nanos, u64)) {

@@ -14,6 +14,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use shard::limits::{MILLIS, SECONDS};
 use shard::{Close, CloseReason, ConnId, Effects, Hangup, Input, Name, Nanos, Peer, Secured};
 
+mod records;
+
 use super::secure::Secure;
 use super::session::HANDSHAKE_BYTES_MAX;
 use super::{CertificateFiles, Tls, TlsSettings};
@@ -237,8 +239,13 @@ impl World {
 
     fn turns(&mut self) {
         while self.secure.has_work() {
-            self.step(Input::Turn);
+            self.turn();
         }
+    }
+
+    fn turn(&mut self) {
+        self.step(Input::Turn);
+        self.secure.toil(self.now, &mut self.effects);
     }
 
     fn wait(&mut self, time: Nanos) {
@@ -346,15 +353,15 @@ fn a_turn_does_few_steps_of_handshakes() {
     }
     let mut answered = Vec::new();
     for turn in 1..=50 {
-        assert!(world.secure.has_work(), "turn {turn}");
-        world.step(Input::Turn);
+        assert!(world.secure.has_work() && world.secure.has_toil(), "turn {turn}");
+        world.turn();
         answered.extend(clients.iter().filter_map(|(conn, _)| {
             let bytes = world.output(*conn);
             (!bytes.is_empty()).then_some(*conn)
         }));
         assert_eq!(answered.len(), turn, "one step a turn, whoever waits");
     }
-    assert!(!world.secure.has_work());
+    assert!(!world.secure.has_work() && !world.secure.has_toil());
     let in_order: Vec<ConnId> = clients.iter().map(|(conn, _)| *conn).collect();
     assert_eq!(answered, in_order, "first come, first served");
 }
