@@ -192,14 +192,20 @@ fn weather(number: usize, storm: &Storm, running: &Running) -> Result<Run, Strin
     let (connections, in_flight) = (storm.connections, storm.in_flight);
     let order = crowd::Order { connections, in_flight, ..FIRST };
     crowd::run(&running.door, running.pid, &FIRST)?;
+    let storms = || {
+        let mut all = crowd::run(&running.door, running.pid, &order)?;
+        for _ in 1..storm.times {
+            all.add(&crowd::run(&running.door, running.pid, &order)?);
+        }
+        Ok::<_, String>(all)
+    };
     if !storm.established {
-        let crowd = crowd::run(&running.door, running.pid, &order)?;
-        return Ok(from_crowd(number, crowd, 1, running));
+        return Ok(from_crowd(number, storms()?, 1, running));
     }
     let pair = healthy::Pair::start(&running.door)?;
     std::thread::sleep(CALM);
     let before_p99_us = pair.measured().p99_us as f64;
-    let crowd = crowd::run(&running.door, running.pid, &order)?;
+    let crowd = storms()?;
     let meanwhile_p99_us = pair.measured().p99_us as f64;
     let mut run = from_crowd(number, crowd, 1, running);
     run.established = Some(Established { before_p99_us, meanwhile_p99_us });

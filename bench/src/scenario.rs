@@ -199,6 +199,10 @@ pub struct Storm {
     /// Two established clients exchange messages, before and meanwhile: their p99 is a figure.
     #[serde(default)]
     pub established: bool,
+    /// How often it happens, one after the other. A short storm meets few messages of the
+    /// established, and a single pause of the machine is their p99.
+    #[serde(default = "one")]
+    pub times: usize,
 }
 
 /// Connections that do nothing.
@@ -339,7 +343,7 @@ impl Scenario {
         }
         let counts = [
             self.request.as_ref().map(|r| r.requesters.min(r.responders).min(r.in_flight)),
-            self.storm.as_ref().map(|s| s.connections.min(s.in_flight)),
+            self.storm.as_ref().map(|s| s.connections.min(s.in_flight).min(s.times)),
             self.idle.as_ref().map(|i| i.connections.min(i.subscriptions)),
         ];
         if counts.contains(&Some(0)) {
@@ -459,6 +463,7 @@ mod tests {
             "receive='verify'\npayload=8\n[publish]\nsubject='a'",
             "duration_s=0.0\n[publish]\nsubject='a'",
             "[storm]\nconnections=0",
+            "[storm]\nconnections=1\ntimes=0",
             "[storm]\nconnections=1\n[target]\nnats_at_least=0.0",
             "[storm]\nconnections=1\n[target]\nnats=2.0",
             "[publish]\nsubject='a'\n[publish.rate_from]\nrow='x'\nshare=0.5",

@@ -33,6 +33,25 @@ pub struct Crowd {
     pub faults: Vec<String>,
 }
 
+impl Crowd {
+    /// As if they had been one. What each connection takes of memory stays as it was: the first
+    /// crowd has left its memory to the others.
+    pub fn add(&mut self, later: &Self) {
+        let share = |own: f64, other: f64| {
+            (own * self.seconds + other * later.seconds) / (self.seconds + later.seconds)
+        };
+        self.others_busy = share(self.others_busy, later.others_busy);
+        self.generator_busy = share(self.generator_busy, later.generator_busy);
+        self.memory_bytes += self.memory_bytes * later.connections / self.connections;
+        self.connections += later.connections;
+        self.seconds += later.seconds;
+        self.server_cpu_ns += later.server_cpu_ns;
+        // Both are made by one function, so adding can't fail.
+        let _ = self.latencies.add(&later.latencies);
+        self.faults.extend_from_slice(&later.faults);
+    }
+}
+
 /// What a crowd is to do.
 #[derive(Clone, Copy)]
 pub struct Order {
