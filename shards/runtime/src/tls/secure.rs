@@ -17,8 +17,8 @@ use super::Tls;
 use super::session::{Channel, Heard, in_words};
 use crate::engine::Engine;
 
-/// Steps of handshakes done between two turns. A step may sign, which takes 0.05 ms with an elliptic
-/// key and 1 ms with RSA; whatever comes in meanwhile waits for that long.
+/// Steps of handshakes done between two turns. A step may sign, which takes 0.05 ms with an
+/// elliptic key and 1 ms with RSA; whatever comes in meanwhile waits for that long.
 const STEPS_PER_TURN: usize = 1;
 /// Connections whose keys are looked at in one turn, once other ones may be.
 const RECHECKED_PER_TURN: usize = 64;
