@@ -25,9 +25,6 @@ use crate::ring::{Completion, Op, Ring};
 
 /// Completions looked at in one turn.
 const COMPLETIONS_PER_TURN: usize = 512;
-/// Connections whose end is seen to in one turn. Each takes some microseconds, and when a thousand
-/// go at once, those who stay are heard in between.
-const ENDS_PER_TURN: usize = 16;
 /// Messages of the control plane taken in one turn.
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
@@ -71,8 +68,6 @@ pub(crate) struct Driver<E: Engine> {
     completions: Vec<Completion>,
     /// Received, and not yet given to the engine.
     pub(crate) received: VecDeque<Received>,
-    /// Connections that will say no more, and whose end is not seen to yet: one each at most.
-    ends: VecDeque<Completion>,
     /// Connections that found no buffer to be received into.
     pub(crate) starved: VecDeque<ConnId>,
     /// Off the rings, and not yet given to the engine.
@@ -143,7 +138,6 @@ impl<E: Engine> Driver<E> {
             listener: None,
             completions: Vec::new(),
             received: VecDeque::new(),
-            ends: VecDeque::new(),
             starved: VecDeque::new(),
             frames: VecDeque::new(),
             proving: Vec::new(),
@@ -172,14 +166,12 @@ impl<E: Engine> Driver<E> {
         self.take_time(now);
         self.take_frames(now);
         self.take_received(now);
-        self.take_ends(now);
         self.feed_starved();
         self.carry_out(now);
         if self.is_over() {
             return Ok(After::End);
         }
         let again = !self.received.is_empty()
-            || !self.ends.is_empty()
             || !self.starved.is_empty()
             || !self.frames.is_empty()
             || !self.effects.probes.is_empty()
@@ -189,9 +181,6 @@ impl<E: Engine> Driver<E> {
             || !self.inbound.is_empty();
         if again {
             self.ring.submit()?;
-            if self.engine.has_toil() && !self.is_congested() {
-                self.engine.toil(now, &mut self.effects);
-            }
         }
         Ok(if again { After::Again } else { After::Rest })
     }
@@ -309,9 +298,6 @@ impl<E: Engine> Driver<E> {
         self.ring.completions(COMPLETIONS_PER_TURN, &mut completions);
         for completion in completions.drain(..) {
             match completion.tag.op {
-                Op::Receive | Op::ReceiveLarge if completion.is_end() => {
-                    self.ends.push_back(completion);
-                }
                 Op::Receive | Op::ReceiveLarge => self.on_received(completion, now),
                 Op::Send => self.on_sent(&completion, now),
                 Op::Accept => self.on_accepted(&completion, now),
@@ -457,14 +443,6 @@ impl<E: Engine> Driver<E> {
             if self.effects.copied_bytes >= FLUSH_BYTES {
                 return;
             }
-        }
-    }
-
-    /// Sees to some of those who have gone, behind what everybody has said.
-    fn take_ends(&mut self, now: Nanos) {
-        for _ in 0..ENDS_PER_TURN {
-            let Some(completion) = self.ends.pop_front() else { return };
-            self.on_received(completion, now);
         }
     }
 

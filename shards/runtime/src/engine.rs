@@ -44,16 +44,6 @@ pub unsafe trait Engine {
     /// [`Input::Turn`] is needed soon.
     fn has_work(&self) -> bool;
 
-    /// [`Engine::toil`] is needed soon. Implies [`Engine::has_work`].
-    #[inline]
-    fn has_toil(&self) -> bool {
-        false
-    }
-
-    /// Does a piece of work that holds everybody up for long. What the turn had to send is with the
-    /// kernel by then, so that whoever has just been heard does not wait for it.
-    fn toil(&mut self, _now: Nanos, _effects: &mut Effects) {}
-
     /// Connections to come are offered this TLS, or none.
     fn secure_with(&mut self, _tls: Option<Arc<Tls>>) {}
 
