@@ -23,6 +23,10 @@ pub const RING_FRAMES: usize = 64;
 /// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one
 /// chunk.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// A message of at least so many bytes goes on in the buffer it was gathered in, if it can.
+pub const WHOLE_BYTES_MIN: usize = 16 * 1024;
+/// Room is made at once for no more of a message than this; beyond it, it grows as it comes.
+pub const WHOLE_BYTES_MAX: usize = 1024 * 1024;
 /// Subscribers of one pattern and one sid from which on they share what they are sent.
 pub const CAST_MIN: usize = 2;
 /// Bytes gathered for them before they get it.
@@ -53,6 +57,8 @@ pub const DECIDED_MAX: usize = 8192;
 /// Subscriptions of one pattern up to which a subject has a list of its own of those that may see
 /// it, if some may not. Of more, each is asked for each message.
 pub const OWN_TARGETS_MAX: usize = 64;
+/// Lists of those that may see a subject which a pattern keeps for subjects that some may not see.
+pub const PARTS_MAX: usize = 4;
 /// Requests that one connection may still answer; the oldest is forgotten first.
 pub const REPLIES_MAX: usize = 4096;
 /// Connections and subscriptions looked at in one turn after access has changed.

@@ -11,14 +11,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::ids::ConnId;
-use crate::limits::{CAST_MIN, OWN_TARGETS_MAX};
+use crate::limits::{CAST_MIN, OWN_TARGETS_MAX, PARTS_MAX};
 use crate::session::client::Client;
 use crate::session::guard::Guard;
 use crate::sid::{Sid, SubId};
 use crate::subscription::{Subscription, Subscriptions};
-
-/// Lists of those that may see a subject which a pattern keeps for subjects that some may not see.
-const PARTS_MAX: usize = 4;
 
 /// The plain subscriptions of one pattern.
 #[derive(Default)]

@@ -11,11 +11,13 @@ use crate::fence::Why;
 use crate::interest::Plan;
 use crate::limits::{
     FULL_TOLD_EVERY, GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX,
+    WHOLE_BYTES_MAX, WHOLE_BYTES_MIN,
 };
 use crate::report::Event;
 use crate::security::TlsOffer;
 use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
+use crate::session::whole::FRONT_BYTES;
 use crate::sid::{Sid, Sids, SubId};
 use crate::subscription::Subscription;
 use crate::table;
@@ -37,12 +39,12 @@ pub(crate) struct Client {
     pub guard: Option<Box<Guard>>,
     /// What INFO says of TLS, if there is any.
     pub offer: Option<TlsOffer>,
-    parser: ClientParser,
+    pub(super) parser: ClientParser,
     /// Bytes not parsed yet, from `carry_at` on.
-    carry: Vec<u8>,
-    carry_at: u32,
+    pub(super) carry: Vec<u8>,
+    pub(super) carry_at: u32,
     /// Unparsed bytes below which parsing again is no use.
-    need: u32,
+    pub(super) need: u32,
     pub connect: Connect,
     pub connected: bool,
     /// Neither verbose nor pedantic, and wants its own messages: a publication needs no check.
@@ -202,9 +204,9 @@ impl Client {
     }
 
     /// Keeps bytes for later.
-    fn keep(&mut self, bytes: &[u8]) {
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
         let at = self.carry_at as usize;
-        if at > 0 && at >= self.carry.len() / 2 {
+        if at > FRONT_BYTES && at >= self.carry.len() / 2 {
             self.carry.drain(..at);
             self.carry_at = 0;
         }
@@ -214,6 +216,9 @@ impl Client {
                 // No doubling: a connection that nobody knows costs little.
                 self.carry.reserve_exact(bytes.len().max(512));
             }
+        } else if self.need as usize >= WHOLE_BYTES_MIN {
+            let missing = (self.need as usize).saturating_sub(self.unparsed());
+            self.carry.reserve_exact(bytes.len().max(missing.min(WHOLE_BYTES_MAX)));
         }
         self.carry.extend_from_slice(bytes);
     }
@@ -310,9 +315,7 @@ impl Shard {
             let Some(client) = self.client(conn) else { return };
             if client.unparsed() == 0 && !client.is_waiting() {
                 let used = self.run(conn, bytes, out);
-                if let Some(client) = self.client(conn) {
-                    client.keep(&bytes[used..]);
-                }
+                self.keep_rest(conn, &bytes[used..]);
                 break;
             }
             if client.is_waiting() {
@@ -368,6 +371,7 @@ impl Shard {
         }
         let carry = std::mem::take(&mut client.carry);
         let at = client.carry_at as usize;
+        let Some(carry) = self.pass_on(conn, carry, at, out) else { return };
         let used = self.run(conn, &carry[at..], out);
         let Some(client) = self.client(conn) else { return };
         if at + used == carry.len() {
@@ -488,7 +492,7 @@ impl Shard {
         all.into_iter().chain(own).min()
     }
 
-    fn limits(&self, conn: ConnId) -> Limits {
+    pub(super) fn limits(&self, conn: ConnId) -> Limits {
         let client = self.clients[conn.index()].as_ref();
         let is_in = client.is_some_and(|client| client.is_in());
         let line_max = if is_in { usize::MAX } else { GREETING_BYTES_MAX };

@@ -5,3 +5,4 @@ pub(crate) mod guard;
 pub(crate) mod login;
 pub(crate) mod recheck;
 pub(crate) mod system;
+mod whole;
