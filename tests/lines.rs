@@ -208,8 +208,12 @@ const DIALOGUES: &[Dialogue] = &[
     },
     Dialogue {
         name: "more than there is room for",
-        conf: "max_connections: 1\nmax_subscriptions: 1",
+        conf: "max_connections: 1\nmax_subscriptions: 1\nmax_subscription_tokens: 2",
         acts: r#"a> CONNECT <who>
+            a> SUB a.b.c 1
+            a< -ERR
+            a> SUB a.b.c q 1
+            a< -ERR
             a> SUB foo 1
             a> SUB bar 2
             a< -ERR

@@ -615,7 +615,7 @@ impl Shard {
             return Flow::Done;
         }
         if tokens_max > 0 && pattern.split(|b| *b == b'.').count() > tokens_max {
-            self.send_err(conn, &error_text::permissions_violation_tokens(pattern), out);
+            self.forbid_tokens(conn, pattern, sid, out);
             return Flow::Done;
         }
         if subscriptions_max.is_some_and(|max| client.sids.len() as u64 >= u64::from(max)) {
@@ -657,6 +657,14 @@ impl Shard {
             let text = error_text::MAXIMUM_SUBSCRIPTIONS;
             self.note(conn, Event::Fault(text.to_owned()), out);
         }
+    }
+
+    #[cold]
+    fn forbid_tokens(&mut self, conn: ConnId, pattern: &[u8], sid: &[u8], out: &mut Effects) {
+        self.send_err(conn, &error_text::permissions_violation_tokens(pattern), out);
+        let (subject, sid) = (wire::quoted(pattern), String::from_utf8_lossy(sid));
+        let line = format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
+        self.note(conn, Event::Fault(line), out);
     }
 
     fn forbid_subscription(
