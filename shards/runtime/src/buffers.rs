@@ -101,17 +101,16 @@ impl Buffers {
         submitter.unregister_buf_ring(self.size as u16)
     }
 
-    /// What the kernel put into a buffer. Whoever has the buffer may change it.
-    pub fn contents(&mut self, filled: &Filled) -> &mut [u8] {
+    /// What the kernel put into a buffer.
+    pub fn contents(&self, filled: &Filled) -> &[u8] {
         debug_assert_eq!(filled.size, self.size);
         // SAFETY: the kernel has handed over this buffer (`Filled::new`), of which at least
         // `filled.bytes` are initialised, and does not touch it until `give_back`, which takes the
-        // `Filled`; nobody else has a slice of it while `self` is borrowed; offsets below the
-        // number of buffers times their size are inside the area.
+        // `Filled`; offsets below the number of buffers times their size are inside the area.
         unsafe {
             let offset = usize::from(filled.number) * self.size.bytes();
             let start = self.area.start.as_ptr().add(offset);
-            std::slice::from_raw_parts_mut(start, filled.bytes)
+            std::slice::from_raw_parts(start, filled.bytes)
         }
     }
 

@@ -431,8 +431,8 @@ impl<E: Engine> Driver<E> {
             let end =
                 if open { filled.bytes().min(done + self.slice_bytes) } else { filled.bytes() };
             if open {
-                let bytes = &mut self.ring.contents(&filled)[done..end];
-                self.engine.take_in(now, conn, at, bytes, &mut self.effects);
+                let bytes = &self.ring.contents(&filled)[done..end];
+                self.engine.step(now, Input::Bytes { conn, at, bytes }, &mut self.effects);
             }
             if end < filled.bytes() {
                 self.received.push_front(Received { conn, at, filled, done: end });

@@ -18,19 +18,6 @@ pub unsafe trait Engine {
     /// Takes in one event.
     fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects);
 
-    /// As [`Input::Bytes`], of a buffer that may be changed: whoever gives it is through with it.
-    #[inline]
-    fn take_in(
-        &mut self,
-        now: Nanos,
-        conn: ConnId,
-        at: Nanos,
-        bytes: &mut [u8],
-        effects: &mut Effects,
-    ) {
-        self.step(now, Input::Bytes { conn, at, bytes }, effects);
-    }
-
     /// The next bytes for a connection that was in [`Effects::dirty`] or is to be closed after a
     /// flush.
     fn take_chunk(&mut self, conn: ConnId) -> Option<Self::Chunk>;

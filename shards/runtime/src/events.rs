@@ -64,8 +64,8 @@ impl<E: Engine> Driver<E> {
                 break;
             };
             if self.sockets.phase(conn) == Phase::Open {
-                let bytes = &mut self.ring.contents(&filled)[done..];
-                self.engine.take_in(now, conn, at, bytes, &mut self.effects);
+                let bytes = &self.ring.contents(&filled)[done..];
+                self.engine.step(now, Input::Bytes { conn, at, bytes }, &mut self.effects);
             }
             self.ring.give_back(filled);
         }

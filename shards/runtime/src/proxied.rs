@@ -206,28 +206,6 @@ unsafe impl<E: Engine> Engine for Proxied<E> {
     }
 
     #[inline]
-    fn take_in(
-        &mut self,
-        now: Nanos,
-        conn: ConnId,
-        at: Nanos,
-        bytes: &mut [u8],
-        effects: &mut Effects,
-    ) {
-        if self.waiting.is_empty() {
-            return self.inner.take_in(now, conn, at, bytes, effects);
-        }
-        let closes = effects.closes.len();
-        match self.waiting.contains_key(&conn) {
-            true => self.received(now, conn, at, bytes, effects),
-            false => self.inner.take_in(now, conn, at, bytes, effects),
-        }
-        if effects.closes.len() > closes {
-            self.after(closes, effects);
-        }
-    }
-
-    #[inline]
     fn take_chunk(&mut self, conn: ConnId) -> Option<Self::Chunk> {
         self.inner.take_chunk(conn)
     }

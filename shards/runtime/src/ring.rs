@@ -149,7 +149,7 @@ impl Ring {
     }
 
     /// What the kernel put into a buffer.
-    pub fn contents(&mut self, filled: &Filled) -> &mut [u8] {
+    pub fn contents(&self, filled: &Filled) -> &[u8] {
         self.buffers[filled.size() as usize].contents(filled)
     }
 

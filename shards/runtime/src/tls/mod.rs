@@ -6,7 +6,6 @@
 mod certificates;
 mod identity;
 mod names;
-mod record;
 mod secure;
 mod session;
 #[cfg(test)]
@@ -154,8 +153,6 @@ impl TlsSettings {
             config.send_tls13_tickets = 1;
             config.max_early_data_size = 0;
         }
-        // Records are opened and sealed where they are: see [`record`].
-        clients.enable_secret_extraction = true;
         Ok(Tls {
             clients: Arc::new(clients),
             monitoring: Arc::new(monitoring),

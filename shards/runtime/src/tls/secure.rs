@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mesh::Rate;
 use shard::limits::{MILLIS, SECONDS};
-use shard::{ConnId, Effects, Hangup, Input, Nanos, Peer, PeerCertificate, Secured};
+use shard::{ConnId, Effects, Hangup, Input, Nanos, Peer, Secured};
 
 use super::Tls;
 use super::session::{Channel, Heard, in_words};
@@ -81,8 +81,6 @@ struct Session {
     deadline: Nanos,
     /// INFO has not been sent.
     first: bool,
-    /// What the client has shown, once the handshake is done.
-    certificates: Vec<PeerCertificate>,
     flight: Flight,
 }
 
@@ -149,14 +147,6 @@ impl<E: Engine> Secure<E> {
     }
 
     #[cfg(test)]
-    pub(super) fn records(&mut self, conn: ConnId) -> Option<&mut super::record::Records> {
-        match &mut self.session(conn)?.stage {
-            Stage::Open(channel) => channel.records(),
-            _ => None,
-        }
-    }
-
-    #[cfg(test)]
     pub fn live(&self) -> usize {
         self.live
     }
@@ -214,7 +204,6 @@ impl<E: Engine> Secure<E> {
             stage: Stage::Awaiting(wait),
             deadline: 0,
             first,
-            certificates: Vec::new(),
             flight: Flight::default(),
         };
         self.sessions[conn.index()] = Some(Box::new(session));
@@ -256,7 +245,7 @@ impl<E: Engine> Secure<E> {
         now: Nanos,
         conn: ConnId,
         at: Nanos,
-        bytes: &mut [u8],
+        bytes: &[u8],
         effects: &mut Effects,
     ) {
         let Some(session) = self.session(conn) else { return };
@@ -297,14 +286,7 @@ impl<E: Engine> Secure<E> {
     }
 
     /// The first bytes of a connection.
-    fn begin(
-        &mut self,
-        now: Nanos,
-        conn: ConnId,
-        wait: Wait,
-        bytes: &mut [u8],
-        effects: &mut Effects,
-    ) {
+    fn begin(&mut self, now: Nanos, conn: ConnId, wait: Wait, bytes: &[u8], effects: &mut Effects) {
         if wait == Wait::Choice && bytes.first() != Some(&0x16) {
             self.forget(conn);
             self.tell(now, conn, Secured::Declined, effects);
@@ -347,8 +329,7 @@ impl<E: Engine> Secure<E> {
         };
         *queued = false;
         let probe = !channel.looks_like_tls();
-        let heard =
-            channel.take_in(&mut [], &mut scratch, &mut |plain| early.extend_from_slice(plain));
+        let heard = channel.take_in(&[], &mut scratch, &mut |plain| early.extend_from_slice(plain));
         let (done, answers) = (channel.is_done(), !channel.outgoing.is_empty());
         self.scratch = scratch;
         if answers {
@@ -372,17 +353,11 @@ impl<E: Engine> Secure<E> {
     fn establish(&mut self, now: Nanos, conn: ConnId, effects: &mut Effects) -> bool {
         let Some(session) = self.session(conn) else { return false };
         let ended = Stage::Ended(Vec::new());
-        let Stage::Shaking { mut channel, .. } = mem::replace(&mut session.stage, ended) else {
+        let Stage::Shaking { channel, .. } = mem::replace(&mut session.stage, ended) else {
             return false;
         };
-        let Some(facts) = channel.facts(session.first) else { return false };
-        let taken_over = channel.take_over();
-        session.certificates.clone_from(&facts.certificates);
+        let facts = channel.facts(session.first);
         session.stage = Stage::Open(channel);
-        if let Err(error) = taken_over {
-            self.fail(now, conn, in_words(&error), false, effects);
-            return false;
-        }
         // What may be now counts, not what might have been when it came.
         let begun_with = Arc::clone(&session.tls);
         if !self.tls.as_ref().unwrap_or(&begun_with).lets_in(&facts.certificates) {
@@ -421,8 +396,8 @@ impl<E: Engine> Secure<E> {
             let (Some(tls), Some(Some(session))) = (&self.tls, self.sessions.get(slot)) else {
                 continue;
             };
-            let Stage::Open(_) = &session.stage else { continue };
-            if !tls.lets_in(&session.certificates) {
+            let Stage::Open(channel) = &session.stage else { continue };
+            if !tls.lets_in(&channel.facts(session.first).certificates) {
                 let conn = session.conn;
                 self.fail(now, conn, "certificate not pinned any more".to_owned(), false, effects);
                 effects.dirty.push(conn);
@@ -436,7 +411,7 @@ impl<E: Engine> Secure<E> {
         now: Nanos,
         conn: ConnId,
         at: Nanos,
-        bytes: &mut [u8],
+        bytes: &[u8],
         effects: &mut Effects,
     ) {
         let Secure { inner, sessions, scratch, .. } = self;
@@ -502,11 +477,11 @@ impl<E: Engine> Secure<E> {
         }
     }
 
+    /// What is due, and the next steps of handshakes.
     fn has_own_work(&self) -> bool {
         !self.steps.is_empty() || !self.unchecked.is_empty()
     }
 
-    /// What is due, and the next steps of handshakes.
     fn turn(&mut self, now: Nanos, effects: &mut Effects) {
         while let Some(Reverse((at, conn))) = self.due.peek().copied().filter(|it| it.0.0 <= now) {
             self.due.pop();
@@ -704,9 +679,8 @@ unsafe impl<E: Engine> Engine for Secure<E> {
     fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects) {
         let closes = effects.closes.len();
         match input {
-            // Of one that is not the loop's to change.
             Input::Bytes { conn, at, bytes } if self.is_secured(conn) => {
-                self.received(now, conn, at, &mut bytes.to_vec(), effects);
+                self.received(now, conn, at, bytes, effects);
             }
             Input::Sent { conn, bytes } if self.is_secured(conn) => {
                 self.sent(now, conn, bytes, effects);
@@ -729,25 +703,6 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             }
             input => self.inner.step(now, input, effects),
         }
-        if self.live > 0 && effects.closes.len() > closes {
-            self.after(now, closes, effects);
-        }
-    }
-
-    #[inline]
-    fn take_in(
-        &mut self,
-        now: Nanos,
-        conn: ConnId,
-        at: Nanos,
-        bytes: &mut [u8],
-        effects: &mut Effects,
-    ) {
-        if !self.is_secured(conn) {
-            return self.inner.take_in(now, conn, at, bytes, effects);
-        }
-        let closes = effects.closes.len();
-        self.received(now, conn, at, bytes, effects);
         if self.live > 0 && effects.closes.len() > closes {
             self.after(now, closes, effects);
         }

@@ -1,6 +1,5 @@
 //! One connection's TLS: records in, plain bytes out, and back. No sockets, no clock.
 
-use std::mem;
 use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
@@ -8,7 +7,6 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
 use shard::TlsFacts;
 
-use super::record::{Records, record_bytes_wanted};
 use super::{identity, names};
 
 /// What a client may say before its handshake is done, bytes: a `ClientHello` is a few hundred, a
@@ -24,7 +22,7 @@ const ALERT_BYTES_MAX: usize = 64;
 /// The state of one connection. Its bounds: [`HANDSHAKE_BYTES_MAX`] of input before the handshake
 /// is done, part of one record afterwards.
 pub(super) struct Channel {
-    way: Way,
+    tls: UnbufferedServerConnection,
     /// Came, and is not understood yet. rustls remembers where in it parts of a message are, so it
     /// must be shown this and nothing else.
     incoming: Vec<u8>,
@@ -32,16 +30,6 @@ pub(super) struct Channel {
     pub outgoing: Vec<u8>,
     /// The first flight is answered: what is left to do is little.
     pub answered: bool,
-}
-
-/// Who opens and seals records.
-enum Way {
-    /// rustls: in the handshake, and in TLS 1.2.
-    Rustls(Box<UnbufferedServerConnection>),
-    /// We, in place.
-    Records(Box<Records>),
-    /// Nobody any more.
-    Lost,
 }
 
 /// What the peer has left to say.
@@ -57,34 +45,12 @@ impl Channel {
     /// For a client that has said nothing yet. `first` goes out, unprotected, before all else.
     pub fn new(config: &Arc<ServerConfig>, first: Vec<u8>) -> Result<Channel, Error> {
         let tls = UnbufferedServerConnection::new(Arc::clone(config))?;
-        let way = Way::Rustls(Box::new(tls));
-        Ok(Channel { way, incoming: Vec::new(), outgoing: first, answered: false })
+        Ok(Channel { tls, incoming: Vec::new(), outgoing: first, answered: false })
     }
 
     /// Plain bytes may be exchanged.
     pub fn is_done(&self) -> bool {
-        match &self.way {
-            Way::Rustls(tls) => !tls.is_handshaking(),
-            Way::Records(_) | Way::Lost => true,
-        }
-    }
-
-    /// The handshake is done, and rustls is not needed any more but for keys. With TLS 1.2 it goes
-    /// on as before.
-    ///
-    /// # Errors
-    /// It gives no keys.
-    pub fn take_over(&mut self) -> Result<(), Error> {
-        match mem::replace(&mut self.way, Way::Lost) {
-            Way::Rustls(tls)
-                if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
-                    && !tls.wants_write() =>
-            {
-                self.way = Way::Records(Box::new(Records::new(*tls)?));
-            }
-            way => self.way = way,
-        }
-        Ok(())
+        !self.tls.is_handshaking()
     }
 
     /// Keeps bytes to be understood later. False if they are more than a handshake needs.
@@ -98,20 +64,17 @@ impl Channel {
         self.answered || self.incoming.first().is_none_or(|byte| *byte == 0x16)
     }
 
-    /// Understands what was kept and `bytes`, in which records may be opened. Plain bytes go to
-    /// `hear`, which is only called once [`Channel::is_done`]; answers and alerts go to `outgoing`.
+    /// Understands what was kept and `bytes`. Plain bytes go to `hear`, which is only called once
+    /// [`Channel::is_done`]; answers and alerts go to `outgoing`.
     ///
     /// # Errors
     /// What the peer did wrong. The alert is in `outgoing`; nothing can be exchanged any more.
     pub fn take_in(
         &mut self,
-        bytes: &mut [u8],
+        bytes: &[u8],
         scratch: &mut Vec<u8>,
         hear: &mut dyn FnMut(&[u8]),
     ) -> Result<Heard, Error> {
-        if matches!(self.way, Way::Records(_)) {
-            return self.open_records(bytes, hear);
-        }
         scratch.clear();
         scratch.extend_from_slice(&self.incoming);
         scratch.extend_from_slice(bytes);
@@ -127,38 +90,15 @@ impl Channel {
         heard
     }
 
-    fn open_records(
-        &mut self,
-        bytes: &mut [u8],
-        hear: &mut dyn FnMut(&[u8]),
-    ) -> Result<Heard, Error> {
-        let Way::Records(records) = &mut self.way else { return Ok(Heard::End) };
-        let mut kept = mem::take(&mut self.incoming);
-        let mut from = 0;
-        if !kept.is_empty() {
-            from = complete(&mut kept, bytes);
-            let used = records.open(&mut kept, &mut self.outgoing, hear)?;
-            kept.drain(..used);
-        }
-        let bytes = &mut bytes[from..];
-        let used = records.open(bytes, &mut self.outgoing, hear)?;
-        // An idle connection keeps no buffer.
-        if used < bytes.len() || !kept.is_empty() {
-            kept.extend_from_slice(&bytes[used..]);
-            self.incoming = kept;
-        }
-        Ok(records.heard())
-    }
-
     fn understand(
         &mut self,
         input: &mut [u8],
         used: &mut usize,
         hear: &mut dyn FnMut(&[u8]),
     ) -> Result<Heard, Error> {
-        let Way::Rustls(tls) = &mut self.way else { return Ok(Heard::End) };
         loop {
-            let UnbufferedStatus { discard, state } = tls.process_tls_records(&mut input[*used..]);
+            let UnbufferedStatus { discard, state } =
+                self.tls.process_tls_records(&mut input[*used..]);
             let mut over = None;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -193,11 +133,10 @@ impl Channel {
     /// An error leaves an alert behind, most of the time. If it does not, nothing may be asked
     /// any more: rustls would look for the rest of a message where there is nothing.
     fn take_alert(&mut self) {
-        let Way::Rustls(tls) = &mut self.way else { return };
-        if !tls.wants_write() {
+        if !self.tls.wants_write() {
             return;
         }
-        let status = tls.process_tls_records(&mut []);
+        let status = self.tls.process_tls_records(&mut []);
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
             append(&mut self.outgoing, |room| data.encode(room));
         }
@@ -206,18 +145,13 @@ impl Channel {
     /// Appends records that carry `plain` at `at` of `sealed`, which grows as needed; gives where
     /// they end. None if the keys are used up: the connection is over.
     pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>, mut at: usize) -> Option<usize> {
-        let tls = match &mut self.way {
-            Way::Records(records) => return records.seal(plain, sealed, at),
-            Way::Rustls(tls) => tls,
-            Way::Lost => return None,
-        };
         let records = plain.len().div_ceil(RECORD_BYTES_MAX);
         let mut room = plain.len() + records * RECORD_OVERHEAD_MAX + ALERT_BYTES_MAX;
         loop {
             if sealed.len() < at + room {
                 sealed.resize(at + room, 0);
             }
-            match tls.process_tls_records(&mut self.incoming).state {
+            match self.tls.process_tls_records(&mut self.incoming).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     match traffic.encrypt(plain, &mut sealed[at..]) {
                         Ok(written) => return Some(at + written),
@@ -243,13 +177,8 @@ impl Channel {
 
     /// Says goodbye, in `outgoing`.
     pub fn say_goodbye(&mut self) {
-        let tls = match &mut self.way {
-            Way::Records(records) => return records.say_goodbye(&mut self.outgoing),
-            Way::Rustls(tls) => tls,
-            Way::Lost => return,
-        };
         for _ in 0..4 {
-            match tls.process_tls_records(&mut self.incoming).state {
+            match self.tls.process_tls_records(&mut self.incoming).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let mut alert = [0; ALERT_BYTES_MAX];
                     if let Ok(written) = traffic.queue_close_notify(&mut alert) {
@@ -267,47 +196,21 @@ impl Channel {
         }
     }
 
-    /// What was agreed. Only once [`Channel::is_done`], and before [`Channel::take_over`].
-    pub fn facts(&self, first: bool) -> Option<TlsFacts> {
-        let Way::Rustls(tls) = &self.way else { return None };
-        let chain = tls.peer_certificates().unwrap_or_default();
-        let suite = tls.negotiated_cipher_suite();
-        Some(TlsFacts {
-            version: match tls.protocol_version() {
+    /// What was agreed. Only once [`Channel::is_done`].
+    pub fn facts(&self, first: bool) -> TlsFacts {
+        let chain = self.tls.peer_certificates().unwrap_or_default();
+        let suite = self.tls.negotiated_cipher_suite();
+        TlsFacts {
+            version: match self.tls.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => "1.2",
                 _ => "1.3",
             },
             cipher: suite.map_or("unknown", |suite| names::of_suite(suite.suite())),
             first,
-            resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed: self.tls.handshake_kind() == Some(HandshakeKind::Resumed),
             certificates: identity::certificates(chain),
             names: chain.first().map(identity::names).unwrap_or_default(),
-        })
-    }
-
-    #[cfg(test)]
-    pub fn records(&mut self) -> Option<&mut Records> {
-        if let Way::Records(records) = &mut self.way { Some(records) } else { None }
-    }
-}
-
-/// Appends the rest of a record that `kept` begins with, as far as it is in `bytes`; gives how many
-/// bytes that was.
-fn complete(kept: &mut Vec<u8>, bytes: &[u8]) -> usize {
-    let mut from = 0;
-    loop {
-        let wanted = match record_bytes_wanted(kept) {
-            Ok(Some(length)) => length,
-            Ok(None) => kept.len() + 1,
-            // Whoever opens it says so.
-            Err(_) => return from,
-        };
-        let more = wanted.saturating_sub(kept.len()).min(bytes.len() - from);
-        if more == 0 {
-            return from;
         }
-        kept.extend_from_slice(&bytes[from..from + more]);
-        from += more;
     }
 }
 

@@ -14,8 +14,6 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use shard::limits::{MILLIS, SECONDS};
 use shard::{Close, CloseReason, ConnId, Effects, Hangup, Input, Name, Nanos, Peer, Secured};
 
-mod records;
-
 use super::secure::Secure;
 use super::session::HANDSHAKE_BYTES_MAX;
 use super::{CertificateFiles, Tls, TlsSettings};
