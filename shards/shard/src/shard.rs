@@ -188,10 +188,6 @@ impl Shard {
                 None => self.settle_castings(out),
             }
         }
-        if !self.ended.is_empty() {
-            // By what the server itself has said.
-            self.end_subscriptions(out);
-        }
         self.hear_requests(out);
         self.announce(out);
     }

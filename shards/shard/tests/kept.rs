@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bus::{Bus, Id};
 use shard::access::{
-    Access, ConnectionTypes, Permissions, Proof, Rule, RuleSet, Rules, Secret, User,
+    Access, ConnectionTypes, Permissions, Proof, Responses, Rule, RuleSet, Rules, Secret, User,
 };
 use shard::account::{Agreements, Limits, ServiceTerms};
+use shard::report::Ask;
 use shard::{AccountId, Options};
 
 /// `a.secret` and what is imported as `in.a.secret` are kept from `bound`, not from `free`.
@@ -218,4 +219,47 @@ fn of_many_who_subscribe_each_user_lacks_something_else() {
         let (_, gone) = hears.remove(round * 7);
         bus.send(gone, "UNSUB 1\r\n");
     }
+}
+
+/// Lists of receivers are kept by subject; what they say of a receiver must not outlive a change.
+#[test]
+fn who_may_answer_from_now_on_may_where_a_list_of_receivers_was_kept() {
+    let walls = |mut access: Access, responses| {
+        let rule = |text| RuleSet::new(&[Rule::parse(text, true).expect("a rule")]);
+        let mut user = |name: &str, publish, denied, responses| {
+            let subscribe = Rules { allow: None, deny: Some(rule(denied)) };
+            access.add_user(User {
+                name: name.into(),
+                proof: Proof::Password(Secret::new("p")),
+                account: AccountId::GLOBAL,
+                permissions: Some(Arc::new(Permissions { publish, subscribe, responses })),
+                connection_types: ConnectionTypes::ANY,
+                limits: Default::default(),
+            });
+        };
+        let nothing = || Rules { allow: Some(RuleSet::new(&[])), deny: None };
+        user("asks", Rules::default(), "none", None);
+        user("answers", nothing(), "a.dark", responses);
+        user("kept", nothing(), "a.light", responses);
+        access
+    };
+    let before = walls(Access::default(), None);
+    let options = Options { access: Arc::new(before.clone()), ..Options::default() };
+    let mut bus = Bus::with(1, options);
+    let asker = join(&mut bus, 0, "asks", "SUB r.* 1\r\n");
+    let answerer = join(&mut bus, 0, "answers", "SUB a.* 1\r\n");
+    let _kept = join(&mut bus, 0, "kept", "SUB a.* 1\r\n");
+    publish(&mut bus, asker, "a.light r.1", 3);
+    bus.take(answerer);
+    let responses = Some(Responses { max: Some(1), expires_ns: None });
+    let mut after = walls(Access::after(&before), responses);
+    after.recognise(&before);
+    bus.ask(&Ask::Access(Arc::new(after)));
+    publish(&mut bus, asker, "a.light r.2", 1);
+    assert_eq!(bus.take(answerer), "MSG a.light 1 r.2 1\r\nx\r\n");
+    publish(&mut bus, answerer, "r.2", 1);
+    assert_eq!(
+        (bus.take(answerer), bus.take(asker)),
+        (String::new(), "MSG r.2 1 1\r\nx\r\n".into())
+    );
 }

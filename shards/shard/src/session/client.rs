@@ -216,9 +216,13 @@ impl Client {
                 // No doubling: a connection that nobody knows costs little.
                 self.carry.reserve_exact(bytes.len().max(512));
             }
-        } else if self.need as usize >= WHOLE_BYTES_MIN {
+        } else if self.need as usize >= WHOLE_BYTES_MIN
+            && self.carry.capacity() - self.carry.len() < bytes.len()
+        {
             let missing = (self.need as usize).saturating_sub(self.unparsed());
-            self.carry.reserve_exact(bytes.len().max(missing.min(WHOLE_BYTES_MAX)));
+            // What it has doubled, at most, so that it seldom grows.
+            let room = missing.min(WHOLE_BYTES_MAX.max(self.carry.len()));
+            self.carry.reserve_exact(bytes.len().max(room));
         }
         self.carry.extend_from_slice(bytes);
     }

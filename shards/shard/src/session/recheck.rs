@@ -273,7 +273,8 @@ impl Shard {
         let Some(client) = self.client(conn) else { return };
         let guard = client.guard.as_ref();
         let watch = guard.map(|guard| guard.watch(&subject, queue)).unwrap_or_default();
-        if watch != was {
+        // Of a filtered one, lists that are kept say whether its replies are noted.
+        if watch != was || watch.filtered {
             self.settle_for(conn, out);
             self.accounts[account].guard(sub, watch, &mut self.subs);
             self.guard_shadows(sub, watch);

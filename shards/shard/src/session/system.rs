@@ -221,6 +221,7 @@ impl Shard {
         let plan = self.accounts[account.0 as usize].plan(subject, listeners);
         let picks = self.pick_at_once(conn, account, subject, &plan);
         self.fan_out(conn, publication, &plan, &picks, 0, out);
+        self.end_subscriptions(out);
     }
 
     /// A connection has come in, or is about to go for this reason if it is closed: tells whoever

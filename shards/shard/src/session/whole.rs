@@ -81,12 +81,14 @@ impl Shard {
     fn place(
         &mut self,
         conn: ConnId,
-        carry: &[u8],
+        carry: &Vec<u8>,
         at: usize,
         out: &mut Effects,
     ) -> Option<Placed> {
         let bytes = &carry[at..];
-        if bytes.len() < WHOLE_BYTES_MIN || at == 0 || self.options.trace {
+        // A buffer that has been used for more would keep more alive than is pending.
+        let is_tight = carry.capacity() <= 2 * (bytes.len() + FRONT_BYTES);
+        if bytes.len() < WHOLE_BYTES_MIN || at == 0 || !is_tight || self.options.trace {
             return None;
         }
         self.admitted(conn)?;
@@ -95,7 +97,7 @@ impl Shard {
         let Next::Op { op: ClientOp::Pub(op), used } = parser.next(bytes, &limits) else {
             return None;
         };
-        let target = self.only_target(conn, &op)?;
+        let target = self.only_target(conn, &op, out)?;
         let mut head = Vec::new();
         emit::head(&mut head, op.subject, target.sid.as_bytes(), op.header_len > 0);
         if used < bytes.len() || carry.len() - op.tail.len() < head.len() {
@@ -103,7 +105,6 @@ impl Shard {
         }
         self.simple_plan(conn, &op, |_| 1)?;
         self.sample(conn, &op, 1);
-        self.settle_for(target.conn, out);
         let client = self.client(conn)?;
         (client.parser, client.need, client.carry_at) = (parser, 1, 0);
         let tail_at = carry.len() - op.tail.len();
@@ -111,7 +112,7 @@ impl Shard {
     }
 
     /// Who gets the publication, if it is one, and can take it at once.
-    fn only_target(&mut self, conn: ConnId, op: &Pub<'_>) -> Option<Target> {
+    fn only_target(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> Option<Target> {
         let client = self.client(conn)?;
         let (plan, account) = (client.last_plan.clone()?, client.account);
         if !self.accounts[account.0 as usize].is_current(&plan) {
@@ -119,6 +120,7 @@ impl Shard {
         }
         let [targets] = &plan.locals[..] else { return None };
         let [target] = &targets.singles[..] else { return None };
+        self.settle_for(target.conn, out);
         let receiver = self.outbound.peek(target.conn)?;
         let is_one = plan.is_plain && targets.casts.is_empty() && targets.imported.is_empty();
         let is_usual = !target.guarded && !target.filtered && self.subs.peek(target.sub).max == 0;
