@@ -49,8 +49,8 @@ impl Proofs {
     /// # Errors
     /// A thread could not be started.
     pub fn start(mailboxes: &[Mailbox]) -> io::Result<Proofs> {
-        // Each of them may be gone.
-        let (queue, left) = bounded(2 * CHECKS_MAX * mailboxes.len());
+        // Each of them may be gone, and so may the one that had its place before.
+        let (queue, left) = bounded(3 * CHECKS_MAX * mailboxes.len());
         // Whoever is free takes one: what has been dealt waits for nobody.
         let (free, proofs) = bounded(0);
         for thread in 0..THREADS {
