@@ -23,9 +23,9 @@ pub const RING_FRAMES: usize = 64;
 /// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one
 /// chunk.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
-/// A message of at least so many bytes goes on in the buffer it was gathered in, if it can.
+/// For a message of at least so many bytes, room is made for all of it when it begins.
 pub const WHOLE_BYTES_MIN: usize = 16 * 1024;
-/// Room is made at once for no more of a message than this; beyond it, it grows as it comes.
+/// But at once for no more of it than this; beyond it, the room doubles as it comes.
 pub const WHOLE_BYTES_MAX: usize = 1024 * 1024;
 /// Subscribers of one pattern and one sid from which on they share what they are sent.
 pub const CAST_MIN: usize = 2;

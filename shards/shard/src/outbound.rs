@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::effect::Effects;
 use crate::ids::{ConnId, Nanos};
@@ -32,7 +32,7 @@ impl AsRef<[u8]> for Chunk {
 pub(crate) enum Piece {
     /// To be copied, or already one receiver's own.
     Copied(Vec<u8>),
-    /// The same for all, or written where they were gathered.
+    /// The same for all.
     Shared(Bytes),
 }
 
@@ -270,15 +270,6 @@ impl Outbound {
         self.pool.take()
     }
 
-    /// An empty buffer with room for so many bytes, and not for many more.
-    pub fn buffer_for(&mut self, bytes: usize) -> Vec<u8> {
-        let fits = |buffer: &Vec<u8>| (bytes..=2 * bytes).contains(&buffer.capacity());
-        match self.pool.spare.last().is_some_and(fits) {
-            true => self.pool.take(),
-            false => Vec::with_capacity(bytes),
-        }
-    }
-
     /// As [`Outbound::deliver`], for `msgs` messages that were written before.
     #[allow(clippy::too_many_arguments, reason = "what is given, to whom, and when")]
     pub fn give(
@@ -309,29 +300,9 @@ impl Outbound {
             Piece::Shared(bytes) => {
                 let waiting =
                     Waiting { piece: Piece::Shared(bytes.clone()), since: self.since, msgs };
-                receiver.queue(conn, now, waiting, &mut out.dirty);
+                receiver.share(conn, now, waiting, &mut out.dirty);
             }
         }
-        Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
-    }
-
-    /// Queues one message as it is, without a copy.
-    pub fn pass(
-        &mut self,
-        conn: ConnId,
-        now: Nanos,
-        bytes: Bytes,
-        payload_bytes: u64,
-        dirty: &mut Vec<ConnId>,
-    ) -> Taken {
-        let since = self.since;
-        let Some(receiver) = self.receiver(conn).filter(|receiver| receiver.open) else {
-            return Taken::No;
-        };
-        receiver.out_msgs += 1;
-        receiver.out_bytes += payload_bytes;
-        let piece = Piece::Shared(bytes);
-        receiver.queue(conn, now, Waiting { piece, since, msgs: 1 }, dirty);
         Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
     }
 
@@ -466,18 +437,18 @@ impl Receiver {
         Waiting { piece, since: self.tail_since, msgs }
     }
 
-    /// Queues a piece behind what is in `tail`; its messages are counted.
-    fn queue(&mut self, conn: ConnId, now: Nanos, piece: Waiting, dirty: &mut Vec<ConnId>) {
+    /// Queues bytes it shares with others behind its own; their messages are counted.
+    fn share(&mut self, conn: ConnId, now: Nanos, shared: Waiting, dirty: &mut Vec<ConnId>) {
         if !self.tail.is_empty() {
-            let tail = self.cut(piece.msgs);
+            let tail = self.cut(shared.msgs);
             self.full.push_back(tail);
         }
-        self.ahead_msgs = self.ahead_msgs.wrapping_add(piece.msgs as u32);
+        self.ahead_msgs = self.ahead_msgs.wrapping_add(shared.msgs as u32);
         if self.pending_bytes == 0 {
             self.progress_at = now;
         }
-        self.pending_bytes += piece.piece.as_slice().len() as u64;
-        self.full.push_back(piece);
+        self.pending_bytes += shared.piece.as_slice().len() as u64;
+        self.full.push_back(shared);
         if !self.driven {
             self.driven = true;
             dirty.push(conn);
@@ -521,12 +492,7 @@ impl Pool {
     fn take_back(&mut self, piece: Piece) {
         match piece {
             Piece::Copied(buffer) => self.give(buffer),
-            Piece::Shared(bytes) if bytes.is_unique() => {
-                let mut bytes = BytesMut::from(bytes);
-                // What is in it is not moved to its front then.
-                bytes.clear();
-                self.give(Vec::from(bytes));
-            }
+            Piece::Shared(bytes) if bytes.is_unique() => self.give(Vec::from(bytes)),
             Piece::Shared(_) => {}
         }
     }

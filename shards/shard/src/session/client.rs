@@ -17,7 +17,6 @@ use crate::report::Event;
 use crate::security::TlsOffer;
 use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
-use crate::session::whole::FRONT_BYTES;
 use crate::sid::{Sid, Sids, SubId};
 use crate::subscription::Subscription;
 use crate::table;
@@ -39,12 +38,12 @@ pub(crate) struct Client {
     pub guard: Option<Box<Guard>>,
     /// What INFO says of TLS, if there is any.
     pub offer: Option<TlsOffer>,
-    pub(super) parser: ClientParser,
+    parser: ClientParser,
     /// Bytes not parsed yet, from `carry_at` on.
-    pub(super) carry: Vec<u8>,
-    pub(super) carry_at: u32,
+    carry: Vec<u8>,
+    carry_at: u32,
     /// Unparsed bytes below which parsing again is no use.
-    pub(super) need: u32,
+    need: u32,
     pub connect: Connect,
     pub connected: bool,
     /// Neither verbose nor pedantic, and wants its own messages: a publication needs no check.
@@ -204,9 +203,9 @@ impl Client {
     }
 
     /// Keeps bytes for later.
-    pub(super) fn keep(&mut self, bytes: &[u8]) {
+    fn keep(&mut self, bytes: &[u8]) {
         let at = self.carry_at as usize;
-        if at > FRONT_BYTES && at >= self.carry.len() / 2 {
+        if at > 0 && at >= self.carry.len() / 2 {
             self.carry.drain(..at);
             self.carry_at = 0;
         }
@@ -319,7 +318,9 @@ impl Shard {
             let Some(client) = self.client(conn) else { return };
             if client.unparsed() == 0 && !client.is_waiting() {
                 let used = self.run(conn, bytes, out);
-                self.keep_rest(conn, &bytes[used..]);
+                if let Some(client) = self.client(conn) {
+                    client.keep(&bytes[used..]);
+                }
                 break;
             }
             if client.is_waiting() {
@@ -375,7 +376,6 @@ impl Shard {
         }
         let carry = std::mem::take(&mut client.carry);
         let at = client.carry_at as usize;
-        let Some(carry) = self.pass_on(conn, carry, at, out) else { return };
         let used = self.run(conn, &carry[at..], out);
         let Some(client) = self.client(conn) else { return };
         if at + used == carry.len() {
@@ -496,7 +496,7 @@ impl Shard {
         all.into_iter().chain(own).min()
     }
 
-    pub(super) fn limits(&self, conn: ConnId) -> Limits {
+    fn limits(&self, conn: ConnId) -> Limits {
         let client = self.clients[conn.index()].as_ref();
         let is_in = client.is_some_and(|client| client.is_in());
         let line_max = if is_in { usize::MAX } else { GREETING_BYTES_MAX };

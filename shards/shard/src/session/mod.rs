@@ -5,4 +5,3 @@ pub(crate) mod guard;
 pub(crate) mod login;
 pub(crate) mod recheck;
 pub(crate) mod system;
-mod whole;

@@ -129,11 +129,6 @@ impl Bus {
         }
     }
 
-    /// Bytes of messages that a shard has copied so far.
-    pub fn copied_bytes(&self, shard: usize) -> usize {
-        self.effects[shard].copied_bytes
-    }
-
     pub fn is_closed(&self, id: Id) -> bool {
         self.clients[id].closed
     }
