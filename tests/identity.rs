@@ -6,6 +6,7 @@ mod changes;
 mod files;
 mod flood;
 mod imports;
+mod said;
 mod served;
 mod shown;
 mod users;

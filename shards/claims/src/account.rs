@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::key::{self, Kind};
 use crate::permissions::{Permissions, UserLimits, check_subject};
@@ -44,7 +45,7 @@ struct Old {
     tags: Vec<String>,
 }
 
-/// Most of each; below 0 is no limit.
+/// Most of each; -1 is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct AccountLimits {
@@ -79,7 +80,7 @@ pub enum SigningKey {
 }
 
 /// A signing key's role.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Scope {
     kind: String,
@@ -87,7 +88,15 @@ pub struct Scope {
     /// For people.
     pub role: String,
     /// The rights of its users; subjects may hold `{{name()}}` and the like.
+    #[serde(deserialize_with = "UserLimits::of_role")]
     pub template: UserLimits,
+}
+
+impl Default for Scope {
+    fn default() -> Scope {
+        let template = UserLimits::unlimited();
+        Scope { kind: String::new(), key: String::new(), role: String::new(), template }
+    }
 }
 
 /// Stream or service.
@@ -216,7 +225,7 @@ impl WeightedSubject {
 
 impl Account {
     /// The first version had less to say, and its tags outside `nats`.
-    pub(crate) fn read(json: &[u8], version: i64) -> Result<Account, Fault> {
+    pub(crate) fn read(json: &Value, version: i64) -> Result<Account, Fault> {
         let mut account: Account = read(json)?;
         if version == 1 {
             let old: Old = read(json)?;
@@ -365,11 +374,10 @@ impl Account {
             trace.check()?;
         }
         let AccountLimits { imports, exports, wildcard_exports, .. } = body.limits;
-        if imports >= 0 && body.imports.len() as i64 > imports && body.limits != Default::default()
-        {
+        if imports != -1 && body.imports.len() as i64 > imports {
             return Err("the account contains more imports than allowed by the operator".into());
         }
-        if exports >= 0 && body.exports.len() as i64 > exports {
+        if exports != -1 && body.exports.len() as i64 > exports {
             return Err("the account contains more exports than allowed by the operator".into());
         }
         let wild = body.exports.iter().any(|e| has_wildcard(&e.subject));

@@ -1,11 +1,12 @@
 //! Activations: the right of one account to import what another exports.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::account::ExportKind;
 use crate::key::{self, Kind};
 use crate::permissions::check_subject;
-use crate::token::Claims;
+use crate::token::{Claims, Fault, read};
 
 /// What an activation's token says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -25,7 +26,32 @@ struct Body {
     issuer_account: String,
 }
 
+/// The first version kept two of them elsewhere.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Old {
+    issuer_account: String,
+    nats: OldBody,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OldBody {
+    #[serde(rename = "type")]
+    kind: ExportKind,
+}
+
 impl Activation {
+    pub(crate) fn read(json: &Value, version: i64) -> Result<Activation, Fault> {
+        let mut activation: Activation = read(json)?;
+        if version == 1 {
+            let old: Old = read(json)?;
+            activation.nats.kind = old.nats.kind;
+            activation.nats.issuer_account = old.issuer_account;
+        }
+        Ok(activation)
+    }
+
     /// What may be imported.
     pub fn subject(&self) -> &str {
         &self.nats.subject
@@ -41,9 +67,14 @@ impl Activation {
         &self.nats.issuer_account
     }
 
-    /// Was it given by this account, itself or through a signing key?
+    /// Does it say that this account has given it, itself or through a signing key?
     pub fn is_of(&self, account: &str) -> bool {
         self.claims.issuer == account || self.nats.issuer_account == account
+    }
+
+    /// It says that another account has given it.
+    pub(crate) fn is_of_another(&self, account: &str) -> bool {
+        !self.nats.issuer_account.is_empty() && self.nats.issuer_account != account
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {

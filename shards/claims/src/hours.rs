@@ -67,11 +67,16 @@ impl Range {
     }
 }
 
-/// `15:04:05`, seconds after midnight. The hour may have one digit, as Go reads it.
+/// `15:04:05`, seconds after midnight. As Go reads it: the hour may have one digit, and parts of a
+/// second may follow, which are of no matter.
 fn time_of_day(text: &str) -> Option<u32> {
     let mut parts = text.split(':');
     let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
     let digits = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
+    let second = match second.split_once(['.', ',']) {
+        Some((second, rest)) if !rest.is_empty() && digits(rest) => second,
+        _ => second,
+    };
     let sized = matches!(hour.len(), 1 | 2) && minute.len() == 2 && second.len() == 2;
     if parts.next().is_some() || !sized || ![hour, minute, second].into_iter().all(digits) {
         return None;
@@ -117,6 +122,11 @@ mod tests {
         for text in ["", "24:00:00", "1:60:00", "01:00", "01:00:00:00", "+1:00:00", "aa:bb:cc"] {
             assert_eq!(time_of_day(text), None, "{text}");
         }
+        for text in ["01:00:00.", "01:00:00.x", "01:00:00.1.2", "01:00.5:00"] {
+            assert_eq!(time_of_day(text), None, "{text}");
+        }
         assert_eq!(time_of_day("7:00:01"), Some(25201));
+        assert_eq!(time_of_day("07:00:01.999,"), None);
+        assert_eq!(time_of_day("07:00:01,999"), Some(25201));
     }
 }

@@ -12,6 +12,7 @@ mod account;
 mod activation;
 mod authorization;
 mod hours;
+mod json;
 mod key;
 mod operator;
 mod permissions;

@@ -1,7 +1,9 @@
 //! What a user may publish, subscribe to and answer, and from where and when: the part that users,
 //! roles of signing keys and accounts' defaults have in common.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use serde_json::Value;
 
 use crate::hours::Hours;
 use crate::source;
@@ -10,8 +12,8 @@ use crate::source;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Permission {
-    /// Nothing here allows everything.
-    pub allow: Vec<String>,
+    /// Nothing said allows everything, an empty list nothing, if something is denied.
+    pub allow: Option<Vec<String>>,
     /// Stronger than `allow`.
     pub deny: Vec<String>,
 }
@@ -19,7 +21,12 @@ pub struct Permission {
 impl Permission {
     /// Says nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.allow.is_empty() && self.deny.is_empty()
+        self.allowed().is_empty() && self.deny.is_empty()
+    }
+
+    /// What is allowed by name.
+    pub fn allowed(&self) -> &[String] {
+        self.allow.as_deref().unwrap_or_default()
     }
 }
 
@@ -57,10 +64,10 @@ impl Permissions {
     /// # Errors
     /// A subject that is none, or a queue where there can be none.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for entry in self.publish.allow.iter().chain(&self.publish.deny) {
+        for entry in self.publish.allowed().iter().chain(&self.publish.deny) {
             check_entry(entry, false)?;
         }
-        for entry in self.subscribe.allow.iter().chain(&self.subscribe.deny) {
+        for entry in self.subscribe.allowed().iter().chain(&self.subscribe.deny) {
             check_entry(entry, true)?;
         }
         Ok(())
@@ -98,7 +105,7 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// All that limits one user. Numbers below 0 are no limit.
+/// All that limits one user. -1 is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct UserLimits {
@@ -144,5 +151,23 @@ impl UserLimits {
             }
         }
         self.hours.check()
+    }
+
+    /// Of a role, in which numbers that are not said are no limit.
+    pub(crate) fn of_role<'d, D: Deserializer<'d>>(from: D) -> Result<UserLimits, D::Error> {
+        let said = Value::deserialize(from)?;
+        let mut limits = UserLimits::deserialize(&said).map_err(serde::de::Error::custom)?;
+        let none = UserLimits::unlimited();
+        let unsaid = |name: &str| said.get(name).is_none();
+        if unsaid("subs") {
+            limits.subscriptions_max = none.subscriptions_max;
+        }
+        if unsaid("data") {
+            limits.data_max = none.data_max;
+        }
+        if unsaid("payload") {
+            limits.payload_max = none.payload_max;
+        }
+        Ok(limits)
     }
 }

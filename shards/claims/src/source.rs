@@ -25,12 +25,15 @@ impl Network {
 
     /// Is this address in it? An IPv4 address written as IPv6 is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let (own, other) = (self.address.to_canonical(), address.to_canonical());
+        // A network wider than all of IPv4 is none of IPv4's, however it is written.
+        let (own, bits) = match (self.address.to_canonical(), self.bits.checked_sub(96)) {
+            (IpAddr::V4(own), Some(bits)) if self.address.is_ipv6() => (IpAddr::V4(own), bits),
+            _ => (self.address, self.bits),
+        };
+        let other = address.to_canonical();
         if own.is_ipv4() != other.is_ipv4() {
             return false;
         }
-        let mapped = self.address.is_ipv6() && own.is_ipv4();
-        let bits = if mapped { self.bits.saturating_sub(96) } else { self.bits };
         let shift = u32::from(width(own) - bits);
         let differing = numeral(own) ^ numeral(other);
         differing.checked_shr(shift).unwrap_or(0) == 0
@@ -84,6 +87,11 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", false),
             ("192.0.2.0/24", "::ffff:192.0.2.3", true),
             ("192.0.2.0/24", "2001:db8::1", false),
+            ("::ffff:192.0.2.0/120", "192.0.2.3", true),
+            ("::ffff:192.0.2.0/120", "192.0.3.3", false),
+            ("::ffff:0.0.0.0/96", "192.0.3.3", true),
+            ("::ffff:0.0.0.0/90", "192.0.2.3", false),
+            ("::/0", "192.0.2.3", false),
         ];
         for (cidr, address, inside) in cases {
             let network = Network::parse(cidr).expect(cidr);

@@ -25,11 +25,13 @@ pub(crate) fn filled(
 }
 
 fn fill(permission: &mut Permission, user: &User, account: &Account) -> Result<(), String> {
-    let allowed_some = !permission.allow.is_empty();
-    permission.allow = fill_list(&permission.allow, false, user, account)?;
+    let allowed_some = !permission.allowed().is_empty();
+    if let Some(allow) = &mut permission.allow {
+        *allow = fill_list(allow, false, user, account)?;
+    }
     permission.deny = fill_list(&permission.deny, true, user, account)?;
     // An empty list would allow everything.
-    if allowed_some && permission.allow.is_empty() {
+    if allowed_some && permission.allowed().is_empty() {
         permission.deny.push(">".to_string());
     }
     Ok(())
@@ -59,7 +61,8 @@ fn fill_list(
     Ok(filled)
 }
 
-/// One entry with every combination of its functions' values.
+/// One entry with every combination of its functions' values. A function that is written twice in
+/// the same way has one value.
 fn expand(
     entry: &str,
     strict: bool,
@@ -67,20 +70,26 @@ fn expand(
     account: &Account,
     already: usize,
 ) -> Result<Vec<String>, String> {
-    let mut heads = vec![String::new()];
+    let mut entries = vec![entry.to_string()];
+    let (mut count, mut written) = (1, Vec::new());
     let mut rest = entry;
     while let Some((before, function, after)) = next_function(rest) {
         let values = values_of(entry, function, strict, user, account)?;
-        if heads.len() * values.len() + already > TEMPLATE_SUBJECTS_MAX {
+        count *= values.len();
+        if count > 1 && count + already > TEMPLATE_SUBJECTS_MAX {
             return Err(format!("template expansion exceeds limit: {TEMPLATE_SUBJECTS_MAX}"));
         }
-        heads = heads
-            .iter()
-            .flat_map(|head| values.iter().map(move |value| format!("{head}{before}{value}")))
-            .collect();
+        let text = &rest[before.len()..rest.len() - after.len()];
+        if !written.contains(&text) {
+            let each = |entry: &String| -> Vec<String> {
+                values.iter().map(|value| entry.replace(text, value)).collect()
+            };
+            entries = entries.iter().flat_map(each).collect();
+            written.push(text);
+        }
         rest = after;
     }
-    Ok(heads.into_iter().map(|head| head + rest).collect())
+    Ok(entries)
 }
 
 /// Text before the next `{{…}}`, what is inside, and the text behind.
@@ -140,12 +149,14 @@ fn values_of(
     }
 }
 
+/// What is in the brackets. Of a function that is not written in lower case all counts as its
+/// argument, as in nats-server: no tag is called that.
 fn argument<'t>(function: &'t str, name: &str) -> Option<&'t str> {
     let head = function.get(..name.len())?;
     if !head.eq_ignore_ascii_case(name) {
         return None;
     }
-    function[name.len()..].strip_suffix(')')
+    function.strip_prefix(name).unwrap_or(function).strip_suffix(')')
 }
 
 #[cfg(test)]
@@ -165,8 +176,13 @@ mod tests {
 
     #[test]
     fn every_combination_but_not_too_many() {
-        let square = "{{tag(t)}}.{{tag(t)}}";
+        let square = "{{tag(t)}}.{{ tag(t) }}";
         assert_eq!(filled_list(&[square], false, 64).map(|list| list.len()), Ok(4096));
+        assert_eq!(
+            filled_list(&["{{tag(t)}}.{{tag(t)}}"], false, 2),
+            Ok(vec!["0.0".to_string(), "1.1".to_string()]),
+            "written in the same way"
+        );
         let limit = Err("template expansion exceeds limit: 4096".to_string());
         assert_eq!(filled_list(&[square], false, 65), limit);
         assert_eq!(filled_list(&[square, "{{tag(t)}}"], false, 64), limit);
@@ -177,6 +193,7 @@ mod tests {
         let ok = |entry: &str| filled_list(&[entry, "{{name()}}"], false, 1);
         assert_eq!(ok("a.{{ NAME() }}.b"), Ok(vec!["a.n.b".to_string(), "n".to_string()]));
         assert_eq!(ok("a.{{tag(none)}}"), Ok(vec!["n".to_string()]), "left out");
+        assert_eq!(ok("a.{{TAG(t)}}"), Ok(vec!["n".to_string()]), "no tag is called that");
         assert_eq!(ok("a.{name()}"), Ok(vec!["a.{name()}".to_string(), "n".to_string()]));
         assert_eq!(ok("a..{{name()}}"), Ok(vec!["n".to_string()]));
         assert!(filled_list(&["a.{{tag(none)}}"], true, 1).is_err(), "a denied one must be right");
@@ -190,9 +207,9 @@ mod tests {
     #[test]
     fn an_allowed_list_that_comes_out_empty_allows_nothing() {
         let mut permission =
-            Permission { allow: vec!["{{tag(none)}}.x".to_string()], deny: Vec::new() };
+            Permission { allow: Some(vec!["{{tag(none)}}.x".to_string()]), deny: Vec::new() };
         fill(&mut permission, &user(0), &Account::default()).expect("it can be filled in");
-        assert_eq!(permission.allow, Vec::<String>::new());
+        assert_eq!(permission.allowed(), [""; 0]);
         assert_eq!(permission.deny, [">"]);
     }
 }

@@ -3,10 +3,12 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::account::Account;
 use crate::activation::Activation;
 use crate::authorization::Response;
+use crate::json;
 use crate::key::{self, Kind};
 use crate::operator::Operator;
 use crate::user::User;
@@ -15,6 +17,8 @@ use crate::user::User;
 pub const TOKEN_BYTES_MAX: usize = 1024 * 1024;
 /// The newest version of claims that is understood.
 const VERSION_MAX: i64 = 2;
+/// Kinds that mean something else in each version.
+const VERSIONED: [&str; 4] = ["operator", "account", "user", "activation"];
 
 /// Why a token says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +114,7 @@ pub enum Known {
     /// What an authorization service answered.
     Response(Box<Response>),
     /// Claims of no kind of their own: the raw JSON of their `nats` object.
-    Generic(Claims, serde_json::Value),
+    Generic(Claims, Value),
 }
 
 /// Reads a token and checks its signature. Whether its issuer is trusted, and whether it is valid
@@ -129,7 +133,7 @@ pub fn decode(token: &str) -> Result<Known, Fault> {
         return Err(Fault::Malformed("expected 3 chunks".to_string()));
     };
     check_header(&bytes(header)?)?;
-    let json = bytes(payload)?;
+    let json = json::parse(&bytes(payload)?)?;
     let outline: Outline = read(&json)?;
     if outline.version() > VERSION_MAX {
         return Err(Fault::Newer);
@@ -146,6 +150,9 @@ pub fn decode(token: &str) -> Result<Known, Fault> {
         true => Ok(()),
         false => Err(Fault::Issuer),
     };
+    if !(1..=VERSION_MAX).contains(&outline.version()) && VERSIONED.contains(&outline.kind()) {
+        return Err(Fault::Malformed("claims of no version".to_string()));
+    }
     match outline.kind() {
         "operator" => {
             issued_by(&[Kind::Operator])?;
@@ -161,7 +168,8 @@ pub fn decode(token: &str) -> Result<Known, Fault> {
         }
         "activation" => {
             issued_by(&[Kind::Account, Kind::Operator])?;
-            read(&json).map(|claims| Known::Activation(Box::new(claims)))
+            let claims = Activation::read(&json, outline.version())?;
+            Ok(Known::Activation(Box::new(claims)))
         }
         "authorization_response" => {
             issued_by(&[Kind::Account])?;
@@ -225,7 +233,7 @@ struct Outline {
     issuer: String,
     #[serde(rename = "type")]
     old_kind: String,
-    nats: serde_json::Value,
+    nats: Value,
 }
 
 impl Outline {
@@ -253,8 +261,8 @@ struct Header {
     algorithm: String,
 }
 
-fn check_header(json: &[u8]) -> Result<(), Fault> {
-    let header: Header = read(json)?;
+fn check_header(text: &[u8]) -> Result<(), Fault> {
+    let header: Header = read(&json::parse(text)?)?;
     if !header.kind.eq_ignore_ascii_case("JWT") {
         return Err(Fault::Header(format!("not supported type {:?}", header.kind)));
     }
@@ -266,10 +274,15 @@ fn check_header(json: &[u8]) -> Result<(), Fault> {
 
 fn bytes(part: &str) -> Result<Vec<u8>, Fault> {
     BASE64URL_NOPAD
-        .decode(part.as_bytes())
+        .decode(&without_line_ends(part))
         .map_err(|error| Fault::Malformed(format!("base64url: {error}")))
 }
 
-pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(json).map_err(|error| Fault::Malformed(error.to_string()))
+/// Base64 may be broken into lines.
+pub(crate) fn without_line_ends(text: &str) -> Vec<u8> {
+    text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect()
+}
+
+pub(crate) fn read<T: DeserializeOwned>(json: &Value) -> Result<T, Fault> {
+    T::deserialize(json).map_err(|error| Fault::Malformed(error.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::key;
 use crate::permissions::UserLimits;
 use crate::source::Network;
 use crate::template;
-use crate::token::{Fault, decode_account};
+use crate::token::{Fault, decode_account, without_line_ends};
 use crate::user::User;
 
 /// The operators' keys a server believes.
@@ -174,6 +174,7 @@ impl Trust {
     ) -> bool {
         activation.claims.subject == importer
             && activation.is_of(&exporter.claims.subject)
+            && !activation.is_of_another(&exporter.claims.subject)
             && self.signer(exporter, &activation.claims.issuer).is_some()
             && activation.check().is_ok()
             && activation.claims.check_time(now_s).is_ok()
@@ -232,7 +233,7 @@ impl Trust {
     pub fn rights(&self, user: &User, account: &Account) -> Result<UserLimits, Denied> {
         match self.signer(account, &user.claims.issuer).ok_or(Denied::Issuer)? {
             None => Ok(user.limits().clone()),
-            Some(_) if *user.limits() != UserLimits::default() => Err(Denied::Scope),
+            Some(_) if user.says_rights() => Err(Denied::Scope),
             Some(scope) => {
                 template::filled(&scope.template, user, account).map_err(Denied::Template)
             }
@@ -257,6 +258,11 @@ impl User {
         limits: &UserLimits,
         presented: &Presented<'_>,
     ) -> Result<Option<Expiry>, Denied> {
+        // A zone must be one, whether there are hours or not.
+        let zone = &self.limits().hours.zone;
+        if !zone.is_empty() && (presented.local_time)(zone).is_none() {
+            return Err(Denied::Hours);
+        }
         match comes_from(limits, presented.address) {
             true => expiry(self, limits, presented),
             false => Err(Denied::Source),
@@ -265,8 +271,8 @@ impl User {
 }
 
 fn signed(key: &str, presented: &Presented<'_>) -> bool {
-    let text = presented.signature.as_bytes();
-    let decoded = BASE64URL_NOPAD.decode(text).or_else(|_| BASE64.decode(text));
+    let text = without_line_ends(presented.signature);
+    let decoded = BASE64URL_NOPAD.decode(&text).or_else(|_| BASE64.decode(&text));
     decoded.is_ok_and(|signature| key::verify(key, presented.nonce, &signature))
 }
 
@@ -291,8 +297,9 @@ fn expiry(
             hours.open_for(now).ok_or(Denied::Hours)?
         }
     };
-    let token_for = (user.claims.expires_s > 0)
-        .then(|| u64::try_from(user.claims.expires_s - presented.now_s).unwrap_or(0));
+    // A time before 1970 is past like any other.
+    let token_for = (user.claims.expires_s != 0)
+        .then(|| u64::try_from(user.claims.expires_s.saturating_sub(presented.now_s)).unwrap_or(0));
     let soonest = open_for.map(u64::from).into_iter().chain(token_for).min();
     Ok(soonest.map(|in_s| Expiry { in_s }))
 }

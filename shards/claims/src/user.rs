@@ -1,6 +1,7 @@
 //! Users: who may connect, and with which rights.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::key::{self, Kind};
 use crate::permissions::UserLimits;
@@ -14,6 +15,8 @@ pub struct User {
     #[serde(flatten)]
     pub claims: Claims,
     nats: Body,
+    #[serde(skip)]
+    says_rights: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -31,12 +34,13 @@ struct Body {
 struct Old {
     issuer_account: String,
     tags: Vec<String>,
-    nats: serde_json::Value,
+    nats: Value,
 }
 
 impl User {
-    pub(crate) fn read(json: &[u8], version: i64) -> Result<User, Fault> {
+    pub(crate) fn read(json: &Value, version: i64) -> Result<User, Fault> {
         let mut user: User = read(json)?;
+        user.says_rights = json.get("nats").is_some_and(says_list);
         if version <= 1 {
             let old: Old = read(json)?;
             user.nats.issuer_account = old.issuer_account;
@@ -57,6 +61,11 @@ impl User {
     /// What it says of its own rights; a user of a scoped key says nothing here.
     pub fn limits(&self) -> &UserLimits {
         &self.nats.limits
+    }
+
+    /// Does it say anything of its own rights, be it an empty list?
+    pub fn says_rights(&self) -> bool {
+        self.says_rights || self.nats.limits != UserLimits::default()
     }
 
     /// The account it belongs to, if a signing key signed for that account; else empty.
@@ -90,4 +99,11 @@ impl User {
         }
         Ok(())
     }
+}
+
+/// Is there a list of what it may do, or of where, when and how it may come?
+fn says_list(nats: &Value) -> bool {
+    let of_lists = |inner: &Value| inner.get("allow").is_some() || inner.get("deny").is_some();
+    ["src", "times", "allowed_connection_types"].iter().any(|name| nats.get(name).is_some())
+        || ["pub", "sub"].iter().any(|name| nats.get(name).is_some_and(of_lists))
 }

@@ -125,7 +125,7 @@ fn accounts_are_believed_if_an_operator_signed_them() {
     assert_eq!(account.claims.name, "APP");
     assert_eq!(account.limits().connections_max, 10);
     assert_eq!(account.limits().payload_max, 1000);
-    assert_eq!(account.default_permissions().publish.allow, ["default.>"]);
+    assert_eq!(account.default_permissions().publish.allowed(), ["default.>"]);
     assert_eq!(account.exports().len(), 2);
     let service = account.exports().iter().find(|e| e.kind == ExportKind::Service).unwrap();
     assert!(service.token_req);
@@ -153,7 +153,7 @@ fn users_that_may_connect() {
     let vectors = vectors();
     let plain = vectors.admit("user", "account").expect("a good user");
     assert_eq!(plain.limits.permissions.publish.deny, ["foo.no"]);
-    assert_eq!(plain.limits.permissions.subscribe.allow, ["bar", "work q"]);
+    assert_eq!(plain.limits.permissions.subscribe.allowed(), ["bar", "work q"]);
     assert_eq!((plain.limits.subscriptions_max, plain.expiry), (5, None));
     assert!(!plain.limits.default_permissions());
     assert_eq!(vectors.admit("user_by_signing_key", "account"), Ok(plain));
@@ -169,9 +169,9 @@ fn a_role_is_filled_in() {
     let vectors = vectors();
     let scoped = vectors.admit("user_scoped", "account").expect("a device");
     let permissions = &scoped.limits.permissions;
-    assert_eq!(permissions.publish.allow, ["APP.dev7.>", "red.x", "blue.x"]);
+    assert_eq!(permissions.publish.allowed(), ["APP.dev7.>", "red.x", "blue.x"]);
     let (user, account) = (vectors.key("user"), vectors.key("account"));
-    assert_eq!(permissions.subscribe.allow, [format!("to.{user}"), format!("eu.{account}")]);
+    assert_eq!(permissions.subscribe.allowed(), [format!("to.{user}"), format!("eu.{account}")]);
     assert_eq!(permissions.subscribe.deny, ["secret.>"]);
     assert_eq!(scoped.limits.subscriptions_max, 7);
     assert_eq!(permissions.respond, Some(ResponsePermission { max: 2, ttl: 60_000_000_000 }));

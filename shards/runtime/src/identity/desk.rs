@@ -447,9 +447,12 @@ pub fn now_s() -> i64 {
 }
 
 pub(super) fn local_time(zone: &str) -> Option<LocalTime> {
+    // Names are not exact for who looks them up, and one of them is for what is not known.
     let zone = match zone {
-        "" => TimeZone::system(),
-        name => TimeZone::get(name).ok()?,
+        "" | "Local" => TimeZone::system(),
+        name => TimeZone::get(name)
+            .ok()
+            .filter(|it| it.iana_name() == Some(name) && !it.is_unknown())?,
     };
     let now = Zoned::new(Timestamp::now(), zone);
     let of_day = |hour: i8, minute: i8, second: i8| {

@@ -32,18 +32,36 @@ pub fn permissions(said: &Said) -> Option<Arc<Permissions>> {
     Some(Arc::new(Permissions { publish, subscribe: rules(&said.subscribe, true), responses }))
 }
 
-fn rules(said: &Permission, with_queue: bool) -> Rules {
-    // A subject that is none matches nothing, whether it is allowed or denied.
-    let set = |subjects: &[String]| {
-        let rules = subjects.iter().filter_map(|text| Rule::parse(text, with_queue).ok());
-        (!subjects.is_empty()).then(|| RuleSet::new(&rules.collect::<Vec<_>>()))
+/// A subject that is none matches nothing, whether it is allowed or denied.
+fn rules(said: &Permission, is_subscribe: bool) -> Rules {
+    let allowed = |text: &String| rule(text, is_subscribe);
+    // Publications have no queue group: what is denied with one is denied.
+    let denied = |text: &String| match is_subscribe {
+        true => rule(text, true),
+        false => rule(text, true).map(|rule| Rule { queue: None, ..rule }),
     };
-    Rules { allow: set(&said.allow), deny: set(&said.deny) }
+    let set = |rules: Vec<Rule>| RuleSet::new(&rules);
+    // For subscriptions an empty list is none.
+    let says = |allow: &&Vec<String>| !allow.is_empty() || !(is_subscribe || said.is_empty());
+    Rules {
+        allow: said
+            .allow
+            .as_ref()
+            .filter(says)
+            .map(|all| set(all.iter().filter_map(allowed).collect())),
+        deny: (!said.deny.is_empty()).then(|| set(said.deny.iter().filter_map(denied).collect())),
+    }
 }
 
-/// Below 0 is no limit.
+/// Blanks around it are none of it, if there may be two words.
+fn rule(text: &str, with_queue: bool) -> Option<Rule> {
+    let trimmed = || Rule::parse(text.trim(), true).ok().filter(|_| with_queue);
+    Rule::parse(text, with_queue).ok().or_else(trimmed)
+}
+
+/// -1 is no limit. Less than that is less than anybody may have.
 pub fn limit(said: i64) -> Option<u32> {
-    (said >= 0).then(|| u32::try_from(said).unwrap_or(u32::MAX))
+    (said != -1).then(|| u32::try_from(said.max(0)).unwrap_or(u32::MAX))
 }
 
 /// None: all that is said is unknown.
@@ -63,6 +81,7 @@ mod tests {
     #[test]
     fn limits_and_kinds() {
         assert_eq!((limit(-1), limit(0), limit(1 << 40)), (None, Some(0), Some(u32::MAX)));
+        assert_eq!(limit(-2), Some(0));
         let kinds = |names: &[&str]| {
             connection_types(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>())
         };

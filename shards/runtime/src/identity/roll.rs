@@ -42,7 +42,7 @@ impl Held {
         let end = account.claims.expires_s;
         let since_unix_ns = u64::try_from(now_s).unwrap_or(0).saturating_mul(SECOND_NS);
         let papers = Arc::new(AccountPapers { text: token.into(), since_unix_ns });
-        let terms = Arc::new(terms(&account, papers, end > 0 && end <= now_s));
+        let terms = Arc::new(terms(&account, papers, end != 0 && end <= now_s));
         let activations = account.imports().iter().filter_map(Import::activation);
         let ends = activations.map(|it| it.claims.expires_s).filter(|end| *end > now_s).collect();
         Held { account, fetched_s: now_s, terms, ends }
@@ -117,7 +117,7 @@ impl Roll {
         }
         for held in self.held.values_mut().filter(|held| !held.has_expired()) {
             let end = held.account.claims.expires_s;
-            if end > 0 && end <= now_s {
+            if end != 0 && end <= now_s {
                 let papers = Arc::clone(&held.terms.papers);
                 held.terms = Arc::new(terms(&held.account, papers, true));
                 any = true;

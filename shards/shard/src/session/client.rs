@@ -591,6 +591,14 @@ impl Shard {
         if verbose {
             self.send_ok(conn, out);
         }
+        // Nobody stays with as many subscriptions as he may have, as in nats-server.
+        if self.subscriptions_max(conn) == Some(0) {
+            let (text, reason) = (
+                error_text::MAXIMUM_SUBSCRIPTIONS,
+                wire::CloseReason::MaximumSubscriptionsExceeded,
+            );
+            self.end_with(conn, text, reason, out);
+        }
     }
 
     fn subscribe(
