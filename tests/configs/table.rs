@@ -769,6 +769,7 @@ pub const CASES: &[(&str, Verdict)] = &[
     ("resolver: mem", Same),
     ("resolver: { type: mem }", Same),
     ("resolver: URL(\"http://127.0.0.1:1/jwt/v1/accounts/\")", Same),
+    ("resolver: URL(\"http://127.0.0.1:99999/\")", Stricter("account resolver url")),
     ("resolver: nothing", Same),
     ("resolver: 1", Same),
     ("resolver: { type: full }", Elsewhere),

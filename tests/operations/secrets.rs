@@ -240,7 +240,7 @@ fn no_secret_of_the_configuration_or_of_clients_is_told() {
 }
 
 /// Mistakes close to a secret. All are refused; the reason has no part of it.
-const MISTAKES: [&str; 21] = [
+const MISTAKES: [&str; 25] = [
     "authorization { user: a, password: [hush] }",
     "authorization { user: a, password: { hush: hush } }",
     "authorization { user: a, password: \"hush }",
@@ -262,6 +262,10 @@ const MISTAKES: [&str; 21] = [
     "cluster { port: 6222, routes: [ \"nats://route:hush@%zz:x:6222\" ] }",
     "cluster { port: 6222, authorization { user: r, password: hush, timeout: \"soon\" } }",
     "leafnodes { remotes [ { url: \"nats://a:hush@127.0.0.1:7422\" } ] }",
+    "resolver: URL(ftp://a:hush@127.0.0.1/)",
+    "resolver: URL(a:hush)",
+    "resolver: URL(http://a:hush@127.0.0.1:99999/)",
+    "resolver: \"URL(http://a:hu sh@127.0.0.1/hush)\"",
 ];
 
 #[test]

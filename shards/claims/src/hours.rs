@@ -24,9 +24,40 @@ pub struct Range {
     end: String,
 }
 
-/// The time of day in some zone, seconds after its midnight.
+/// A moment in some zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalTime(pub u32);
+pub struct LocalTime {
+    /// Seconds after its midnight.
+    pub of_day_s: u32,
+    /// When its clocks are next put forward or back, if that is soon.
+    pub shift: Option<Shift>,
+}
+
+/// Clocks are put forward, or back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// In so many seconds.
+    pub in_s: u32,
+    /// By so many seconds; below 0 is back.
+    pub by_s: i32,
+}
+
+impl LocalTime {
+    /// This time of day where clocks stay as they are.
+    pub fn of_day(of_day_s: u32) -> LocalTime {
+        LocalTime { of_day_s, shift: None }
+    }
+
+    /// How long it takes until clocks show a time that is so many seconds off.
+    fn until(self, by_clock_s: u32) -> u32 {
+        match self.shift {
+            Some(shift) if shift.in_s < by_clock_s => {
+                shift.in_s.max(by_clock_s.saturating_add_signed(shift.by_s.saturating_neg()))
+            }
+            _ => by_clock_s,
+        }
+    }
+}
 
 impl Hours {
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -46,7 +77,8 @@ impl Hours {
         if self.ranges.is_empty() {
             return Some(None);
         }
-        self.ranges.iter().filter_map(|range| range.open_for(now.0)).max().map(Some)
+        let by_clock_s = self.ranges.iter().filter_map(|range| range.open_for(now.of_day_s)).max();
+        by_clock_s.map(|by_clock_s| Some(now.until(by_clock_s)))
     }
 }
 
@@ -99,7 +131,7 @@ mod tests {
     }
 
     fn at(text: &str) -> LocalTime {
-        LocalTime(time_of_day(text).expect("a time"))
+        LocalTime::of_day(time_of_day(text).expect("a time"))
     }
 
     #[test]
@@ -115,6 +147,22 @@ mod tests {
         assert_eq!(night.open_for(at("12:00:00")), None);
         let two = hours(&[("08:00:00", "10:00:00"), ("09:00:00", "12:00:00")]);
         assert_eq!(two.open_for(at("09:30:00")), Some(Some(9000)), "the later end counts");
+    }
+
+    #[test]
+    fn clocks_that_are_put_forward_and_back() {
+        let night = hours(&[("22:00:00", "06:00:00")]);
+        let shifted = |by_s: i32| {
+            let shift = Some(Shift { in_s: 3600, by_s });
+            night.open_for(LocalTime { shift, ..at("01:00:00") })
+        };
+        assert_eq!(shifted(0), Some(Some(5 * 3600)));
+        assert_eq!(shifted(3600), Some(Some(4 * 3600)));
+        assert_eq!(shifted(-3600), Some(Some(6 * 3600)));
+        assert_eq!(shifted(6 * 3600), Some(Some(3600)), "they jump over its end");
+        let late = Some(Shift { in_s: 6 * 3600, by_s: 3600 });
+        let late = night.open_for(LocalTime { shift: late, ..at("01:00:00") });
+        assert_eq!(late, Some(Some(5 * 3600)), "after its end");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use authorization::{
     ClientInfo, ConnectOptions, Request, Response, ServerId, TlsFacts, read_response, request,
     tls_facts,
 };
-pub use hours::{Hours, LocalTime};
+pub use hours::{Hours, LocalTime, Shift};
 pub use key::{Kind, is_public, verify};
 pub use operator::{Operator, Version};
 pub use permissions::{Permission, Permissions, ResponsePermission, UserLimits};

@@ -133,7 +133,7 @@ fn judge(text: &str, operator: &str) -> bool {
             signature: "AAAA",
             address: None,
             now_s: 1,
-            local_time: &|_| Some(LocalTime(1)),
+            local_time: &|_| Some(LocalTime::of_day(1)),
         };
         let _ = trust.admit(&user, &account.expect("an account"), &presented);
     }

@@ -62,7 +62,7 @@ impl Vectors {
             signature: "",
             address: Some(IpAddr::from([192, 0, 2, 9])),
             now_s: now(self),
-            local_time: &|_| Some(LocalTime(15 * 3600)),
+            local_time: &|_| Some(LocalTime::of_day(15 * 3600)),
         };
         change(&mut presented);
         self.trust().admit(&user, &account, &presented)
@@ -224,8 +224,10 @@ fn from_where_and_when() {
             presented.signature = &signature;
             presented.address = address.map(IpAddr::from);
             presented.local_time = match hour {
-                Some(12) => &|zone| (zone == "Europe/Berlin").then_some(LocalTime(12 * 3600)),
-                Some(_) => &|_| Some(LocalTime(20 * 3600)),
+                Some(12) => {
+                    &|zone| (zone == "Europe/Berlin").then_some(LocalTime::of_day(12 * 3600))
+                }
+                Some(_) => &|_| Some(LocalTime::of_day(20 * 3600)),
                 None => &|_| None,
             };
         })

@@ -37,12 +37,22 @@ fn word(text: &str) -> Result<Place, String> {
     let inside = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(url, _)| url);
     let url = inside.unwrap_or_default().trim().trim_matches('"');
     if url.is_empty() || url.contains(char::is_whitespace) {
-        return Err(format!("error parsing account resolver url [{url:?}]"));
+        return Err("error parsing account resolver url".to_string());
     }
+    // It may hold a secret: it is not shown.
     match url.split_once("://") {
-        Some(("http" | "https", _)) => Ok(Place::Url(url.to_string())),
-        _ => Err(format!("account resolver url {url:?} must begin with http:// or https://")),
+        Some(("http" | "https", rest)) if has_port(rest) => Ok(Place::Url(url.to_string())),
+        Some(("http" | "https", _)) => Err("account resolver url has a port that is none".into()),
+        _ => Err("account resolver url must begin with http:// or https://".to_string()),
     }
+}
+
+/// Or none, which is the usual one.
+fn has_port(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    port.is_none_or(|port| port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 /// What a block says, before it is looked at as a whole.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use claims::{
-    Denied, LocalTime, Presented, SigningKey, Trust, User as Claimant, UserLimits, decode_user,
+    Denied, LocalTime, Presented, Shift, SigningKey, Trust, User as Claimant, UserLimits,
+    decode_user,
 };
+use jiff::Timestamp;
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 use shard::Nanos;
 use shard::access::{
     Access, Admission, Applicant, Bearer, CALLOUT_SUBJECT, Outcome, Papers, Permissions, Proof,
@@ -454,11 +456,19 @@ pub(super) fn local_time(zone: &str) -> Option<LocalTime> {
             .ok()
             .filter(|it| it.iana_name() == Some(name) && !it.is_unknown())?,
     };
-    let now = Zoned::new(Timestamp::now(), zone);
-    let of_day = |hour: i8, minute: i8, second: i8| {
-        u32::try_from(i32::from(hour) * 3600 + i32::from(minute) * 60 + i32::from(second)).ok()
-    };
-    of_day(now.hour(), now.minute(), now.second()).map(LocalTime)
+    Some(clock(Timestamp::now(), &zone))
+}
+
+/// What clocks show there and then, and when they are next put forward or back.
+fn clock(now: Timestamp, zone: &TimeZone) -> LocalTime {
+    let of_day = now.to_zoned(zone.clone()).time().duration_since(Time::midnight());
+    let shift = zone.following(now).next().and_then(|next| {
+        Some(Shift {
+            in_s: u32::try_from(next.timestamp().duration_since(now).as_secs()).ok()?,
+            by_s: next.offset().seconds() - zone.to_offset(now).seconds(),
+        })
+    });
+    LocalTime { of_day_s: u32::try_from(of_day.as_secs()).unwrap_or(0), shift }
 }
 
 #[cfg(test)]
@@ -494,6 +504,19 @@ mod tests {
 
     fn held(desk: &Desk) -> Option<&str> {
         desk.roll.find(&key()).map(|held| held.token())
+    }
+
+    #[test]
+    fn clocks_and_when_they_are_put_forward() {
+        let zone = TimeZone::get("Europe/Berlin").expect("it is there");
+        let at = |text: &str| clock(text.parse().expect("a time"), &zone);
+        let night = at("2025-03-30T00:30:00Z");
+        let shift = Some(Shift { in_s: 1800, by_s: 3600 });
+        assert_eq!(night, LocalTime { of_day_s: 5400, shift });
+        let autumn = at("2025-10-26T00:59:59Z");
+        let shift = Some(Shift { in_s: 1, by_s: -3600 });
+        assert_eq!(autumn, LocalTime { of_day_s: 3 * 3600 - 1, shift });
+        assert_eq!(clock(Timestamp::UNIX_EPOCH, &TimeZone::UTC), LocalTime::of_day(0));
     }
 
     #[test]

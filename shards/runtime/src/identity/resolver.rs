@@ -98,9 +98,10 @@ impl Url {
     fn shown(&self, account: &str) -> String {
         let base = &self.base;
         let hidden = base.split_once("://").and_then(|(scheme, rest)| {
-            let (who, place) = rest.split_once('@')?;
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (who, place) = rest[..end].rsplit_once('@')?;
             let (user, _) = who.split_once(':')?;
-            Some(format!("{scheme}://{user}:xxxxx@{place}"))
+            Some(format!("{scheme}://{user}:xxxxx@{place}{}", &rest[end..]))
         });
         format!("{}{account}", hidden.as_ref().unwrap_or(base))
     }
@@ -153,6 +154,13 @@ mod tests {
             "{why}"
         );
         asked.join().expect("one request");
+    }
+
+    #[test]
+    fn a_password_with_what_ends_others_in_it() {
+        let url = |base: &str| Url::new(base, FETCH_TIMEOUT).shown("");
+        assert_eq!(url("http://bob:se@c:ret@host/a@b:c"), "http://bob:xxxxx@host/a@b:c/");
+        assert_eq!(url("http://host/a:b@c"), "http://host/a:b@c/");
     }
 
     #[test]
