@@ -20,7 +20,7 @@ use crate::router::Publication;
 use crate::session::login::Admitted;
 use crate::shard::Shard;
 use crate::stall::Publisher;
-use crate::targets::{Cast, Target, Targets};
+use crate::targets::{Cast, Imported, Target, Targets};
 
 /// Messages one after the other, each `stride` bytes long with the same control line.
 #[derive(Clone, Copy)]
@@ -199,6 +199,25 @@ impl Shard {
         for cast in &targets.casts {
             self.cast_alike(cast, alike, publisher, out);
         }
+        if !targets.imported.is_empty() {
+            self.deliver_imported_alike(&targets.imported, alike, publisher, out);
+        }
+    }
+
+    #[inline(never)]
+    fn deliver_imported_alike(
+        &mut self,
+        imported: &[Imported],
+        alike: Alike<'_>,
+        publisher: Publisher,
+        out: &mut Effects,
+    ) {
+        let mut scratch = std::mem::take(&mut self.import_scratch);
+        for Imported { import, targets } in imported {
+            let subject = import.subject_here(alike.subject, &mut scratch);
+            self.deliver_alike(targets, Alike { subject, ..alike }, publisher, out);
+        }
+        self.import_scratch = scratch;
     }
 
     /// False if the receiver is behind: each message may have to wait or go then.

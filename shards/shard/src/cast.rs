@@ -68,7 +68,8 @@ impl Shard {
             };
         }
         if !targets.imported.is_empty() {
-            delivered |= self.deliver_imported(&targets.imported, publication, publisher, out);
+            let imported = &targets.imported;
+            delivered |= self.deliver_imported(imported, publication, publisher, echo, out);
         }
         delivered
     }

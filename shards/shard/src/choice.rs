@@ -108,7 +108,7 @@ impl Shard {
 
     /// May a plain subscription of this shard have it?
     pub(crate) fn is_taken_here(&mut self, mail: Mail<'_>, plan: &Plan) -> bool {
-        let mut all = plan.locals.iter().flat_map(|t| t.iter().chain(&t.imported));
+        let mut all = plan.locals.iter().flat_map(|t| t.iter().chain(t.shadows()));
         all.any(|target| self.may_take(target, mail))
     }
 

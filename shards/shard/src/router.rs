@@ -539,12 +539,9 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        match self.subs.peek(target.sub).import() {
+        match self.subs.peek(target.sub).import().cloned() {
             None => self.deliver(target, publication, publisher, out),
-            Some(_) => {
-                let shadow = std::slice::from_ref(target);
-                self.deliver_imported(shadow, publication, publisher, out)
-            }
+            Some(import) => self.deliver_to_shadow(target, &import, publication, publisher, out),
         }
     }
 
@@ -610,11 +607,9 @@ impl Shard {
         match self.subs.peek(target.sub).import().cloned() {
             None => self.keeps_here(target, subject),
             Some(import) => {
-                let mut here = std::mem::take(&mut self.import_scratch);
-                here.clear();
-                import.subject_here(subject, &mut here);
-                let keeps = self.keeps_here(target, &here);
-                self.import_scratch = here;
+                let mut scratch = std::mem::take(&mut self.import_scratch);
+                let keeps = self.keeps_here(target, import.subject_here(subject, &mut scratch));
+                self.import_scratch = scratch;
                 keeps
             }
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::account::StreamImport;
 use crate::ids::ConnId;
 use crate::limits::{CAST_MIN, OWN_TARGETS_MAX, PARTS_MAX};
 use crate::session::client::Client;
@@ -27,7 +28,7 @@ pub(crate) struct Targets {
     /// No connection is among them twice.
     pub is_apart: bool,
     /// Shadows of other accounts' subscriptions.
-    pub imported: Vec<Target>,
+    pub imported: Vec<Imported>,
     /// Of some of them it is to be asked whether they may see a message.
     pub filtered: bool,
     /// Who may not see the subject that they are for.
@@ -37,6 +38,12 @@ pub(crate) struct Targets {
     /// The same for subjects that these or those may not see: which of them they are is often the
     /// same for many subjects. At most [`PARTS_MAX`].
     parts: RefCell<Vec<Rc<Targets>>>,
+}
+
+/// Shadows that get messages by the same import, under the same subject.
+pub(crate) struct Imported {
+    pub import: Rc<StreamImport>,
+    pub targets: Targets,
 }
 
 /// Many subscriptions without a limit that go by the same sid.
@@ -109,44 +116,37 @@ impl Targets {
             let filtered = singles.iter().any(|target| target.filtered);
             return Targets { singles, filtered, is_apart: true, ..Targets::default() };
         }
-        let mut targets = Targets::default();
-        let mut by_sid: HashMap<Sid, usize, FixedState> =
-            HashMap::with_hasher(FixedState::default());
-        let mut sets: Vec<Vec<Target>> = Vec::new();
+        let mut own = Gathered::default();
+        let mut imports: Vec<(Rc<StreamImport>, Gathered)> = Vec::new();
+        let mut by_import: HashMap<*const StreamImport, usize, FixedState> = HashMap::default();
         for target in all {
             let subscription = subs.peek(target.sub);
-            if subscription.import().is_some() {
-                targets.imported.push(target);
-                continue;
-            }
-            targets.filtered |= target.filtered;
-            if target.guarded || subscription.max > 0 {
-                targets.singles.push(target);
-                continue;
-            }
-            let at = *by_sid.entry(target.sid.clone()).or_insert_with(|| {
-                sets.push(Vec::new());
-                sets.len() - 1
-            });
-            sets[at].push(target);
+            let gathered = match subscription.import() {
+                None => &mut own,
+                Some(import) => {
+                    let at = *by_import.entry(Rc::as_ptr(import)).or_insert_with(|| {
+                        imports.push((import.clone(), Gathered::default()));
+                        imports.len() - 1
+                    });
+                    &mut imports[at].1
+                }
+            };
+            gathered.add(target, subscription.max);
         }
-        targets.take_sets(sets);
+        let mut targets = own.into_targets();
+        let imported = |(import, gathered): (_, Gathered)| Imported {
+            import,
+            targets: gathered.into_targets(),
+        };
+        targets.imported = imports.into_iter().map(imported).collect();
+        targets.is_apart = targets.are_apart();
         targets
     }
 
-    /// Takes in those that go by the same sid.
-    fn take_sets(&mut self, sets: Vec<Vec<Target>>) {
-        for set in sets {
-            match set.first() {
-                Some(first) if set.len() >= CAST_MIN => {
-                    self.casts.push(Rc::new(Cast { sid: first.sid.clone(), targets: set }));
-                }
-                _ => self.singles.extend(set),
-            }
-        }
-        let mut conns: Vec<ConnId> = self.iter().map(|target| target.conn).collect();
+    fn are_apart(&self) -> bool {
+        let mut conns: Vec<ConnId> = self.iter().chain(self.shadows()).map(|it| it.conn).collect();
         conns.sort_unstable();
-        self.is_apart = self.imported.is_empty() && conns.windows(2).all(|pair| pair[0] != pair[1]);
+        conns.windows(2).all(|pair| pair[0] != pair[1])
     }
 
     /// Those that may see one subject. Where that is some of many, and others than for the subjects
@@ -201,12 +201,56 @@ impl Targets {
 
     pub fn len(&self) -> usize {
         let casts = self.casts.iter().map(|cast| cast.targets.len()).sum::<usize>();
-        self.singles.len() + casts + self.imported.len()
+        let imported = self.imported.iter().map(|it| it.targets.len()).sum::<usize>();
+        self.singles.len() + casts + imported
     }
 
     /// All of them, but for the shadows.
     pub fn iter(&self) -> impl Iterator<Item = &Target> {
         self.singles.iter().chain(self.casts.iter().flat_map(|cast| &cast.targets))
+    }
+
+    pub fn shadows(&self) -> impl Iterator<Item = &Target> {
+        self.imported.iter().flat_map(|imported| imported.targets.iter())
+    }
+}
+
+/// Targets while they are sorted.
+#[derive(Default)]
+struct Gathered {
+    by_sid: HashMap<Sid, usize, FixedState>,
+    /// Those that can share what they are sent, if there are more of them in a set.
+    sets: Vec<Vec<Target>>,
+    singles: Vec<Target>,
+    filtered: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, target: Target, max: u64) {
+        self.filtered |= target.filtered;
+        if target.guarded || max > 0 {
+            return self.singles.push(target);
+        }
+        let sets = &mut self.sets;
+        let at = *self.by_sid.entry(target.sid.clone()).or_insert_with(|| {
+            sets.push(Vec::new());
+            sets.len() - 1
+        });
+        sets[at].push(target);
+    }
+
+    fn into_targets(self) -> Targets {
+        let Gathered { sets, mut singles, filtered, .. } = self;
+        let mut casts = Vec::new();
+        for set in sets {
+            match set.first() {
+                Some(first) if set.len() >= CAST_MIN => {
+                    casts.push(Rc::new(Cast { sid: first.sid.clone(), targets: set }));
+                }
+                _ => singles.extend(set),
+            }
+        }
+        Targets { singles, casts, filtered, ..Targets::default() }
     }
 }
 

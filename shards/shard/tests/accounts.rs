@@ -142,6 +142,49 @@ fn an_imported_stream_arrives_under_its_subject_here() {
 }
 
 #[test]
+fn messages_that_are_alike_arrive_in_order_under_the_subject_of_each_account() {
+    let options = options(
+        |agreements| {
+            agreements.export_stream(A, b"t.*.*", &[], 0).expect("export");
+            agreements.import_stream(B, A, b"t.*.*", b"b.$2.$1").expect("import");
+            agreements.import_stream(C, A, b"t.*.*", b"").expect("import");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let a = join(&mut bus, 0, "a");
+        let users = ["b", "b", "b", "c", "c", "a"];
+        let conns = users.map(|user| join(&mut bus, far, user));
+        let sids = [1, 1, 2, 1, 1, 1];
+        for (conn, (user, sid)) in conns.into_iter().zip(users.into_iter().zip(sids)) {
+            let subject = if user == "b" { "b.y.x" } else { "t.x.y" };
+            bus.send(conn, &format!("SUB {subject} {sid}\r\nPING\r\n"));
+            bus.take(conn);
+        }
+        let many: String = (0..50).map(|n| format!("PUB t.x.y 2\r\n{n:02}\r\n")).collect();
+        bus.send(a, &many);
+        // One that hears of it twice, and one that has had enough.
+        bus.send(conns[0], "SUB b.> 7\r\nPING\r\n");
+        bus.send(conns[5], "UNSUB 1 51\r\nPING\r\n");
+        let [pong, end] = ["PONG\r\n", ""];
+        for (at, (conn, (user, sid))) in
+            conns.into_iter().zip(users.into_iter().zip(sids)).enumerate()
+        {
+            let subject = if user == "b" { "b.y.x" } else { "t.x.y" };
+            let heard = |n| format!("MSG {subject} {sid} 2\r\n{n:02}\r\n");
+            let wanted: String = (0..50).map(heard).collect();
+            assert_eq!(bus.take(conn), wanted + if at % 5 == 0 { pong } else { end }, "{user}");
+        }
+        bus.send(a, &many);
+        let got = bus.take(conns[0]);
+        assert_eq!(got.matches("MSG b.y.x 1 2\r\n").count(), 50, "{got}");
+        assert_eq!(got.matches("MSG b.y.x 7 2\r\n").count(), 50, "{got}");
+        assert_eq!(bus.take(conns[5]), "MSG t.x.y 1 2\r\n00\r\n");
+        assert_eq!(bus.take(conns[4]).matches("MSG t.x.y 1 2\r\n").count(), 50);
+    });
+}
+
+#[test]
 fn an_imported_service_answers_and_nobody_else_sees_it() {
     let options = options(
         |agreements| {

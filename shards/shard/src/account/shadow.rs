@@ -15,7 +15,7 @@ use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::stall::Publisher;
 use crate::subscription::Subscription;
-use crate::targets::Target;
+use crate::targets::{Imported, Target};
 
 impl StreamImport {
     /// The pattern that a subscription to `pattern` here needs there; none if it gets nothing.
@@ -36,12 +36,20 @@ impl StreamImport {
         }
     }
 
-    /// Appends the subject under which a message on `subject` there is delivered here.
-    pub(crate) fn subject_here(&self, subject: &[u8], out: &mut Vec<u8>) {
+    /// The subject under which a message on `subject` there is delivered here.
+    pub(crate) fn subject_here<'a>(
+        &'a self,
+        subject: &'a [u8],
+        scratch: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
         match &self.transform {
-            Some(transform) => transform.apply(subject, &mut || 0, out),
-            None if self.keeps_subject => out.extend_from_slice(subject),
-            None => out.extend_from_slice(&self.to),
+            Some(transform) => {
+                scratch.clear();
+                transform.apply(subject, &mut || 0, scratch);
+                scratch
+            }
+            None if self.keeps_subject => subject,
+            None => &self.to,
         }
     }
 }
@@ -140,10 +148,34 @@ impl Shard {
     }
 
     /// Delivers to shadows. False if nobody got it.
-    #[cold]
+    #[inline(never)]
     pub(crate) fn deliver_imported(
         &mut self,
-        targets: &[Target],
+        imported: &[Imported],
+        publication: &Publication<'_>,
+        publisher: Publisher,
+        echo: bool,
+        out: &mut Effects,
+    ) -> bool {
+        if publication.from_service {
+            return false;
+        }
+        let mut delivered = false;
+        let mut scratch = std::mem::take(&mut self.import_scratch);
+        for Imported { import, targets } in imported {
+            let subject = import.subject_here(publication.subject, &mut scratch);
+            let imported = Publication { subject, ..*publication };
+            delivered |= self.deliver_to_all(targets, &imported, publisher, echo, out);
+        }
+        self.import_scratch = scratch;
+        delivered
+    }
+
+    /// Delivers to one shadow. False if it can't have it.
+    pub(crate) fn deliver_to_shadow(
+        &mut self,
+        target: &Target,
+        import: &StreamImport,
         publication: &Publication<'_>,
         publisher: Publisher,
         out: &mut Effects,
@@ -151,16 +183,11 @@ impl Shard {
         if publication.from_service {
             return false;
         }
-        let mut delivered = false;
-        let mut subject = std::mem::take(&mut self.import_scratch);
-        for target in targets {
-            let Some(import) = self.subs.peek(target.sub).import().cloned() else { continue };
-            subject.clear();
-            import.subject_here(publication.subject, &mut subject);
-            let imported = Publication { subject: &subject, ..*publication };
-            delivered |= self.deliver(target, &imported, publisher, out);
-        }
-        self.import_scratch = subject;
+        let mut scratch = std::mem::take(&mut self.import_scratch);
+        let subject = import.subject_here(publication.subject, &mut scratch);
+        let imported = Publication { subject, ..*publication };
+        let delivered = self.deliver(target, &imported, publisher, out);
+        self.import_scratch = scratch;
         delivered
     }
 }
