@@ -308,18 +308,20 @@ fn service(rig: &mut Rig, in_flight: usize) -> Vec<Act> {
     vec![Act::Say(requester, asks.into_bytes()), Act::Answer(responder)]
 }
 
-/// One to each message with a reply subject, 16 bytes each.
+/// One to each request, 16 bytes each.
 fn answers(requests: &[u8]) -> Vec<u8> {
     let mut all = Vec::with_capacity(requests.len() + 64);
-    for line in requests.split(|byte| *byte == b'\n') {
+    let mut rest = requests;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        // HMSG <subject> <sid> <reply> <header> <all>
+        let line = rest[..end].trim_ascii_end();
         let mut words = line.split(|byte| *byte == b' ');
-        if words.next() == Some(b"MSG")
-            && let Some(reply) = words.nth(2)
-        {
-            all.extend_from_slice(b"PUB ");
-            all.extend_from_slice(reply);
-            all.extend_from_slice(b" 16\r\nxxxxxxxxxxxxxxxx\r\n");
-        }
+        let (reply, size) = (words.nth(3), words.nth(1).map(String::from_utf8_lossy));
+        let size: usize = size.and_then(|size| size.parse().ok()).expect("requests with headers");
+        all.extend_from_slice(b"PUB ");
+        all.extend_from_slice(reply.expect("a reply subject"));
+        all.extend_from_slice(b" 16\r\nxxxxxxxxxxxxxxxx\r\n");
+        rest = &rest[end + 1 + size + 2..];
     }
     all
 }

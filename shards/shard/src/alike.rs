@@ -114,7 +114,7 @@ impl Shard {
         let used = msgs * stride;
         let alike = Alike {
             account,
-            subject: op.subject,
+            subject: &plan.subject,
             bytes: &bytes[stride..stride + used],
             stride,
             tail_len: op.tail.len(),

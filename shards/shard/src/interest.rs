@@ -5,13 +5,14 @@
 //! this shard is. `announced` is what peers have been told or will be told by frames already
 //! staged.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 use subject::{PatternId, Sublist};
 
 use crate::account::Bonds;
+use crate::account::tied::Tied;
 use crate::entry::{Entry, Group, PeerWeight, Plain, PlainPeer, Weight, take_out};
 use crate::ids::{AccountId, Nanos, ShardId};
 use crate::plans::{Matched, Plans, SharedPlans};
@@ -36,7 +37,11 @@ pub(crate) struct Plan {
     pub kept: bool,
     /// It may need a ring.
     pub crosses: bool,
-    /// It needs no ring, has no group, and its subject is not a reserved one nor a tied one.
+    /// Ties have a say about what clients publish on its subject.
+    pub is_tied: bool,
+    /// What they say, once it is known.
+    pub tied: OnceCell<Tied>,
+    /// It needs no ring, has no group, and its subject is not a reserved one.
     pub is_plain: bool,
     /// No connection of this shard gets more than one plain copy.
     pub locals_apart: bool,
@@ -74,7 +79,13 @@ impl Plan {
         peers.clear();
         unsure_peers.clear();
         groups.clear();
+        self.tied.take();
         self.stale.set(false);
+    }
+
+    /// There is nobody to deliver to, here or elsewhere.
+    pub fn reaches_nobody(&self) -> bool {
+        self.locals.is_empty() && self.peers.is_empty() && self.groups.is_empty()
     }
 
     pub fn group(&self, name: &[u8]) -> Option<&GroupPlan> {
@@ -320,14 +331,38 @@ impl Account {
         Some(plan)
     }
 
+    /// The plan for a subject, if there is one, for a look at it.
+    #[inline(never)]
+    pub fn peek_plan(&self, subject: &[u8]) -> Option<&Rc<Plan>> {
+        self.plans.find(self.hash(subject), subject)
+    }
+
+    /// Have ties something to say of what is published on it?
+    pub fn is_tied(&self, subject: &[u8]) -> bool {
+        let Some(ties) = &self.ties else { return false };
+        self.peek_plan(subject).map_or_else(|| ties.concern(subject), |plan| plan.is_tied)
+    }
+
+    /// The plan for a subject, if it has one or is worth it.
+    pub fn kept_plan(&mut self, subject: &[u8], listeners: Listeners<'_>) -> Option<Rc<Plan>> {
+        if let Some(plan) = self.peek_plan(subject) {
+            return Some(plan.clone());
+        }
+        let hash = self.hash(subject);
+        let is_worth_it = self.plans.is_worth_keeping(hash);
+        let plan = is_worth_it.then(|| self.new_plan(hash, subject, listeners));
+        plan.filter(|plan| plan.kept)
+    }
+
     /// A plan for a subject that has none.
     pub fn new_plan(&mut self, hash: u64, subject: &[u8], listeners: Listeners<'_>) -> Rc<Plan> {
         self.figures.matches += 1;
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.table.matches(subject, &mut matched);
-        let kept = self.plans.is_worth_keeping(hash);
-        let plan = match kept || !self.may_share(subject) {
+        let is_response = self.ties.as_ref().is_some_and(|ties| ties.may_answer(subject));
+        let kept = !is_response && self.plans.is_worth_keeping(hash);
+        let plan = match kept || !(is_response || self.may_share(subject)) {
             true => self.own_plan(kept, hash, subject, &matched, listeners),
             false => self.shared_plan(hash, &matched, listeners),
         };
@@ -418,8 +453,8 @@ impl Account {
             .retain(|g| !g.members.is_empty() || !g.peers.is_empty() || !g.leaving.is_empty());
         plan.is_choosy = !plan.groups.is_empty() || !plan.unsure_peers.is_empty();
         plan.crosses = !plan.peers.is_empty() || plan.groups.iter().any(|g| !g.peers.is_empty());
-        let is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(&plan.subject));
-        let simple = !is_tied && plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
+        plan.is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(&plan.subject));
+        let simple = plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
         plan.is_plain = simple && !plan.crosses;
         plan.locals_apart = match &plan.locals[..] {
             [] => true,

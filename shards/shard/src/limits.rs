@@ -150,7 +150,7 @@ pub struct Options {
     pub closed_clients_max: usize,
     /// Who may come in, where they belong and what they may do.
     pub access: Arc<Access>,
-    /// Nonces are made of it: 32 bytes that nobody can guess, in text.
+    /// Nonces and reply subjects are made of it: 32 bytes that nobody can guess, in text.
     pub nonce_key: Secret,
 }
 

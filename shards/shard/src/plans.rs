@@ -54,7 +54,7 @@ impl Plans {
     }
 
     /// The plan for a subject, if there is one that is still right.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u64, subject: &[u8]) -> Option<&Rc<Plan>> {
         let plan = self.table.find(hash, |plan| *plan.subject == *subject)?;
         self.is_current(plan).then_some(plan)

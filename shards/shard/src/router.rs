@@ -85,7 +85,9 @@ impl Shard {
     pub(crate) fn publish(&mut self, who: Admitted, op: &Pub<'_>, out: &mut Effects) -> Flow {
         let conn = who.conn();
         match self.simple_plan(conn, op, |plan| plan.is_plain.into()) {
-            Some((plan, account)) => self.publish_plainly(conn, op, &plan, account, out),
+            Some((plan, account)) => {
+                self.publish_plainly(conn, op, &plan.subject, &plan, account, out)
+            }
             None => self.publish_other(conn, op, out),
         }
     }
@@ -96,11 +98,12 @@ impl Shard {
         &mut self,
         conn: ConnId,
         op: &Pub<'_>,
+        subject: &[u8],
         plan: &Plan,
         account: AccountId,
         out: &mut Effects,
     ) -> Flow {
-        let Pub { subject, reply, header_len, payload, tail } = *op;
+        let Pub { reply, header_len, payload, tail, .. } = *op;
         let from_service = false;
         let publication =
             Publication { account, subject, reply, header_len, payload, tail, from_service };
@@ -129,7 +132,8 @@ impl Shard {
         if !client.is_plain
             || client.is_waiting()
             || !client.claims.is_empty()
-            || *plan.subject != *op.subject
+            || (*plan.subject != *op.subject
+                && (client.tied.is_none() || !client.maps(op.subject, self.options.trace)))
             || op.tail.is_empty()
             || is_reserved_reply(op.reply)
             || !self.accounts[client.account.0 as usize].is_current(plan)
@@ -187,9 +191,33 @@ impl Shard {
             && right == Right::Always
             && let Some(account) = self.counts_plainly(conn, op)
         {
-            return self.publish_plainly(conn, op, &plan, account, out);
+            return self.publish_plainly(conn, op, op.subject, &plan, account, out);
         }
-        self.publish_with_care(conn, op, right, &plan, out)
+        self.publish_with_care(conn, op, (right, op.subject), &plan, out)
+    }
+
+    /// Publishes on a subject of the account, which need not be the one that the client has named.
+    #[inline(never)]
+    pub(crate) fn publish_by(
+        &mut self,
+        conn: ConnId,
+        op: &Pub<'_>,
+        (right, subject): (Right, &[u8]),
+        plan: &Plan,
+        out: &mut Effects,
+    ) -> Flow {
+        if right == Right::Never {
+            self.admit(conn, op, subject, right, out);
+            self.give_up_claims(conn, out);
+            return Flow::Done;
+        }
+        if plan.is_plain
+            && right == Right::Always
+            && let Some(account) = self.counts_plainly(conn, op)
+        {
+            return self.publish_plainly(conn, op, subject, plan, account, out);
+        }
+        self.publish_with_care(conn, op, (right, subject), plan, out)
     }
 
     /// As [`Shard::publish`], for every case.
@@ -198,7 +226,7 @@ impl Shard {
         &mut self,
         conn: ConnId,
         op: &Pub<'_>,
-        right: Right,
+        (right, subject): (Right, &[u8]),
         plan: &Plan,
         out: &mut Effects,
     ) -> Flow {
@@ -210,14 +238,14 @@ impl Shard {
         let account = self.account_of(conn);
         if plan.is_choosy {
             let is_request = self.is_request(conn, op);
-            let (subject, leg, from_service) = (op.subject, 0, false);
+            let (leg, from_service) = (0, false);
             let way = Way { conn, account, leg, subject, is_request, from_service };
             if !self.choose(way, plan, &mut picks, out) {
                 self.picks = picks;
                 return Flow::Again;
             }
         }
-        let flow = self.admit(conn, op, op.subject, right, out);
+        let flow = self.admit(conn, op, subject, right, out);
         if flow {
             let mut scratch = std::mem::take(&mut self.scratch);
             let tail = if op.tail.is_empty() {
@@ -228,7 +256,7 @@ impl Shard {
             };
             let publication = Publication {
                 account,
-                subject: op.subject,
+                subject,
                 reply: op.reply,
                 header_len: op.header_len,
                 payload: op.payload,
@@ -539,9 +567,9 @@ impl Shard {
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
-        match self.subs.peek(target.sub).import().cloned() {
+        match self.subs.peek(target.sub).import() {
             None => self.deliver(target, publication, publisher, out),
-            Some(import) => self.deliver_to_shadow(target, &import, publication, publisher, out),
+            Some(_) => self.deliver_to_shadow(target, publication, publisher, out),
         }
     }
 

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::account::legs::Spare;
 use crate::account::response::Responses;
+use crate::account::service::Infos;
 use crate::cast::{self, Casting};
 use crate::claim::Claims;
 use crate::closing::{Closed, Teardown};
@@ -53,6 +55,9 @@ pub struct Shard {
     pub(crate) import_scratch: Vec<u8>,
     /// A message with a header of the server's.
     pub(crate) leg_message: Vec<u8>,
+    pub(crate) leg_infos: Infos,
+    /// Of publications that mappings or imports have a say about.
+    pub(crate) spare: Spare,
     pub(crate) responses: Responses,
     pub(crate) subs: Subscriptions,
     pub(crate) fences: Fences,
@@ -109,6 +114,7 @@ impl Shard {
     ) -> Shard {
         assert!(id.index() < shards, "shard {id:?} of {shards}");
         let cast_bytes_max = cast::bytes_max(options.pending_bytes_max);
+        let responses = Responses::new(&options.nonce_key, seed);
         let mut info = info;
         info.auth_required = options.access.asks();
         let mut shard = Shard {
@@ -130,7 +136,9 @@ impl Shard {
             shadows: HashMap::with_hasher(FixedState::with_seed(seed)),
             import_scratch: Vec::new(),
             leg_message: Vec::new(),
-            responses: Responses::new(seed),
+            leg_infos: Infos::default(),
+            spare: Spare::default(),
+            responses,
             subs: Subscriptions::default(),
             fences: Fences::new(shards),
             claims: Claims::default(),

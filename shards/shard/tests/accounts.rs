@@ -7,9 +7,12 @@ mod bus;
 use std::sync::Arc;
 
 use bus::Bus;
-use shard::access::{Access, ConnectionTypes, Proof, Secret, User};
+use shard::access::{
+    Access, ConnectionTypes, Permissions, Proof, Rule, RuleSet, Rules, Secret, User,
+};
 use shard::account::{Agreements, Latency, Limits, ResponseType, ServiceTerms, Ties};
 use shard::limits::SECONDS;
+use shard::report::Ask;
 use shard::{AccountId, Options};
 use subject::{Mapping, Mappings};
 
@@ -60,6 +63,13 @@ fn join(bus: &mut Bus, shard: usize, user: &str) -> bus::Id {
     let got = bus.take(id);
     assert!(got.starts_with("PONG\r\n"), "{got}");
     id
+}
+
+/// The operator changes what accounts have agreed on.
+fn change(bus: &mut Bus, before: &Options, after: &Access) {
+    let mut after = after.clone();
+    after.recognise(&before.access);
+    bus.ask(&Ask::Access(Arc::new(after)));
 }
 
 fn no_ties(_: AccountId, _: &mut Ties) {}
@@ -371,6 +381,199 @@ fn mappings_lead_to_another_subject_and_lose_what_they_shall() {
         assert_eq!(bus.take(b), "MSG old.x 1 1\r\n1\r\n");
         bus.send(a, "SUB in 1\r\nPUB old.x in 0\r\n\r\n");
         assert_eq!(bus.take(sub), "MSG new.x 1 in 0\r\n\r\n");
+    });
+}
+
+fn mapped(all: &[(&str, &[(&str, u8)])]) -> Mappings {
+    let mut mappings = Mappings::default();
+    for (source, to) in all {
+        let to: Vec<_> = to.iter().map(|(to, weight)| (to.as_bytes().to_vec(), *weight)).collect();
+        mappings.add(Mapping::new(source.as_bytes(), &to).expect("valid"));
+    }
+    mappings
+}
+
+/// Account A has these mappings, and nobody has agreed on anything.
+fn with_mappings(all: &[(&str, &[(&str, u8)])]) -> Options {
+    options(
+        |_| {},
+        |account, ties| {
+            if account == A {
+                ties.mappings = mapped(all);
+            }
+        },
+    )
+}
+
+#[test]
+fn what_is_known_of_a_mapped_subject_is_over_when_anything_changes() {
+    let before = with_mappings(&[("foo.*", &[("bar.$1", 100)])]);
+    on_each(&before, |mut bus, far| {
+        let (a, sub) = (join(&mut bus, 0, "a"), join(&mut bus, far, "a"));
+        bus.send(sub, "SUB bar.x 1\r\nSUB baz.x 2\r\nSUB foo.* 3\r\nPING\r\n");
+        bus.take(sub);
+        let heard = |bus: &mut Bus, wanted: &[&str]| {
+            // Alike, and not; more of them than are looked at anew.
+            bus.send(a, &"PUB foo.x 1\r\n1\r\nPUB foo.x 1\r\n1\r\nPUB foo.x 0\r\n\r\n".repeat(3));
+            let got = bus.take(sub);
+            for line in wanted {
+                assert_eq!(got.matches(&format!("MSG {line} 1\r\n1\r\n")).count(), 6, "{got}");
+            }
+            assert_eq!(got.matches("MSG").count(), 9 * wanted.len(), "{got}");
+        };
+        heard(&mut bus, &["bar.x 1"]);
+        bus.send(sub, "SUB bar.> 4\r\nPING\r\n");
+        bus.take(sub);
+        heard(&mut bus, &["bar.x 1", "bar.x 4"]);
+        bus.send(sub, "UNSUB 1\r\nPING\r\n");
+        bus.take(sub);
+        heard(&mut bus, &["bar.x 4"]);
+        for (mappings, wanted) in [
+            (&[("foo.*", &[("baz.$1", 100)][..])][..], "baz.x 2"),
+            (&[], "foo.x 3"),
+            (&[("foo.x", &[("foo.x", 100)][..])], "foo.x 3"),
+            (&[("foo.*", &[("bar.$1", 100)][..])], "bar.x 4"),
+        ] {
+            change(&mut bus, &before, &with_mappings(mappings).access);
+            heard(&mut bus, &[wanted]);
+        }
+    });
+}
+
+#[test]
+fn what_a_mapping_gives_is_not_mapped_again_however_often() {
+    let swapped = with_mappings(&[("foo", &[("bar", 100)]), ("bar", &[("foo", 100)])]);
+    on_each(&swapped, |mut bus, far| {
+        let (a, sub) = (join(&mut bus, 0, "a"), join(&mut bus, far, "a"));
+        bus.send(sub, "SUB foo 1\r\nSUB bar 2\r\nPING\r\n");
+        bus.take(sub);
+        for _ in 0..5 {
+            bus.send(a, "PUB foo 1\r\n1\r\nPUB bar 1\r\n2\r\nPUB bar 1\r\n3\r\n");
+            let wanted = "MSG bar 2 1\r\n1\r\nMSG foo 1 1\r\n2\r\nMSG foo 1 1\r\n3\r\n";
+            assert_eq!(bus.take(sub), wanted);
+        }
+    });
+}
+
+#[test]
+fn a_mapping_by_weight_keeps_to_its_weights() {
+    let all: [(&str, &[(&str, u8)]); 2] =
+        [("w.*", &[("l.$1", 30), ("r.$1", 60)]), ("lossy", &[("lossy", 40)])];
+    on_each(&with_mappings(&all), |mut bus, far| {
+        let (a, sub) = (join(&mut bus, 0, "a"), join(&mut bus, far, "a"));
+        bus.send(sub, "SUB > 1\r\nPING\r\n");
+        bus.take(sub);
+        let mut got = String::new();
+        for _ in 0..100 {
+            bus.send(a, &"PUB w.x 0\r\n\r\n".repeat(10));
+            bus.send(a, &"PUB lossy 0\r\n\r\n".repeat(10));
+            got += &bus.take(sub);
+        }
+        for (subject, wanted) in [("l.x", 300), ("r.x", 600), ("w.x", 100), ("lossy", 400)] {
+            let count = got.matches(&format!("MSG {subject} 1 0\r\n")).count();
+            assert!(count.abs_diff(wanted) < 60, "{subject}: {count}");
+        }
+    });
+}
+
+#[test]
+fn what_is_known_of_a_request_is_over_when_anything_changes() {
+    let agreed = |from: &'static str, to: &'static str| {
+        let agree = move |agreements: &mut Agreements| {
+            let terms = ServiceTerms::default();
+            agreements.export_service(A, b"svc.*", &[], 0, terms).expect("export");
+            agreements.import_service(B, A, from.as_bytes(), to.as_bytes(), false).expect("import");
+        };
+        options(agree, |account, ties| {
+            if account == B {
+                ties.mappings = mapped(&[("short", &[("ask.a", 100)])]);
+            }
+        })
+    };
+    let before = agreed("ask.*", "svc.*");
+    on_each(&before, |mut bus, far| {
+        let (a, b) = (join(&mut bus, far, "a"), join(&mut bus, 0, "b"));
+        bus.send(a, "SUB svc.* 1\r\nPING\r\n");
+        bus.send(b, "SUB in 1\r\nPING\r\n");
+        bus.take(a);
+        bus.take(b);
+        let ask = |bus: &mut Bus, subject: &str, served: &str| {
+            for _ in 0..3 {
+                bus.send(b, &format!("PUB {subject} in 2\r\nhi\r\n"));
+                let got = bus.take(a);
+                if served.is_empty() {
+                    assert_eq!(got, "");
+                    assert!(bus.take(b).contains("NATS/1.0 503"));
+                    continue;
+                }
+                assert!(got.starts_with(&format!("HMSG {served} 1 _R_.")), "{got}");
+                let reply = got.split(' ').nth(3).expect("a reply");
+                bus.send(a, &format!("PUB {reply} 2\r\nok\r\nPUB {reply} 2\r\nno\r\n"));
+                assert_eq!(bus.take(b), "MSG in 1 2\r\nok\r\n");
+            }
+        };
+        ask(&mut bus, "ask.a", "svc.a");
+        ask(&mut bus, "short", "svc.a");
+        bus.send(a, "UNSUB 1\r\nPING\r\n");
+        bus.take(a);
+        ask(&mut bus, "ask.a", "");
+        bus.send(a, "SUB svc.a 1\r\nPING\r\n");
+        bus.take(a);
+        ask(&mut bus, "short", "svc.a");
+        ask(&mut bus, "ask.a", "svc.a");
+        change(&mut bus, &before, &agreed("other.*", "svc.*").access);
+        ask(&mut bus, "ask.a", "");
+        ask(&mut bus, "short", "");
+        ask(&mut bus, "other.a", "svc.a");
+        change(&mut bus, &before, &agreed("ask.a", "svc.a").access);
+        ask(&mut bus, "ask.a", "svc.a");
+        ask(&mut bus, "short", "svc.a");
+        ask(&mut bus, "other.a", "");
+    });
+}
+
+#[test]
+fn who_may_not_publish_where_a_mapping_leads_is_told_so_each_time() {
+    let open = with_mappings(&[("foo.*", &[("bar.$1", 100)]), ("w", &[("bar.x", 50), ("no", 50)])]);
+    let walled = |patterns: &[&str]| {
+        let mut access = (*open.access).clone();
+        let rules = patterns.iter().map(|text| Rule::parse(text, false).expect("a pattern"));
+        let allow = RuleSet::new(&rules.collect::<Vec<_>>());
+        access.add_user(User {
+            name: "a2".into(),
+            proof: Proof::Password(Secret::new("p")),
+            account: A,
+            permissions: Some(Arc::new(Permissions {
+                publish: Rules { allow: Some(allow), deny: None },
+                ..Permissions::default()
+            })),
+            connection_types: ConnectionTypes::ANY,
+            limits: Default::default(),
+        });
+        Arc::new(access)
+    };
+    let options = Options { access: walled(&["bar.*"]), ..Options::default() };
+    on_each(&options, |mut bus, far| {
+        let (a, sub) = (join(&mut bus, 0, "a2"), join(&mut bus, far, "a"));
+        bus.send(sub, "SUB > 1\r\nPING\r\n");
+        bus.take(sub);
+        let violation =
+            |to: &str| format!("-ERR 'Permissions Violation for Publish to \"{to}\"'\r\n");
+        for _ in 0..4 {
+            bus.send(a, "PUB foo.x 1\r\n1\r\nPUB foo.x 1\r\n1\r\n");
+            assert_eq!(bus.take(sub), "MSG bar.x 1 1\r\n1\r\n".repeat(2));
+            assert_eq!(bus.take(a), "");
+        }
+        bus.send(a, &"PUB w 1\r\n1\r\n".repeat(200));
+        let (got, refused) = (bus.take(sub).matches("MSG bar.x 1").count(), bus.take(a));
+        assert_eq!(got + refused.matches(&violation("no")).count(), 200);
+        assert!(got.abs_diff(100) < 40, "{got}");
+        change(&mut bus, &options, &walled(&["foo.*", "no"]));
+        for _ in 0..4 {
+            bus.send(a, "PUB foo.x 1\r\n1\r\nPUB foo.x 1\r\n1\r\n");
+            assert_eq!(bus.take(sub), "");
+            assert_eq!(bus.take(a), violation("bar.x").repeat(2));
+        }
     });
 }
 

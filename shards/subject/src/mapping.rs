@@ -130,6 +130,12 @@ impl Mapping {
             .map(|it| (it.transform.as_ref().map_or(&b""[..], Transform::destination), it.upto))
     }
 
+    /// Each destination, nothing for one of no bytes, and the percentage of what is published up to
+    /// which it is meant, from the destination before it. Beyond the last one it is lost.
+    pub fn choices(&self) -> impl Iterator<Item = (Option<&Transform>, u8)> {
+        self.destinations.iter().map(|it| (it.transform.as_ref(), it.upto))
+    }
+
     /// It makes of each subject always the same.
     pub fn is_fixed(&self) -> bool {
         match &self.destinations[..] {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::emit::decimal;
 use crate::info::write_json;
 
 /// A client as services and advisories see it. Field order is nats-server's.
@@ -110,15 +111,50 @@ impl ClientInfo {
     /// The header that brings it to a service.
     pub const HEADER: &'static str = "Nats-Request-Info";
 
-    /// The JSON object.
-    pub fn to_json(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        write_json(self, &mut out);
-        out
+    /// Appends the JSON object.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        write_json(self, out);
+    }
+
+    /// Appends the JSON object of one of whom nothing is told but account and round trip.
+    pub fn write_brief(acc: &str, rtt: u64, out: &mut Vec<u8>) {
+        let as_it_is = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"\\<>&".contains(&byte);
+        if acc.is_empty() || !acc.bytes().all(as_it_is) {
+            let info = ClientInfo { acc: acc.to_string(), rtt, ..ClientInfo::default() };
+            return info.write_json(out);
+        }
+        out.extend_from_slice(b"{\"acc\":\"");
+        out.extend_from_slice(acc.as_bytes());
+        if rtt == 0 {
+            return out.extend_from_slice(b"\"}");
+        }
+        out.extend_from_slice(b"\",\"rtt\":");
+        decimal(out, rtt as usize);
+        out.push(b'}');
     }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_in_brief_is_what_is_told_in_full() {
+        for acc in
+            ["", "A", "$G", "a b~!", "<a>&", "qu\"ote", "back\\slash", "tab\t", "ä", "\u{7f}"]
+        {
+            for rtt in [0, 1, 123_456_789, u64::MAX] {
+                let (mut brief, mut full) = (Vec::new(), Vec::new());
+                ClientInfo::write_brief(acc, rtt, &mut brief);
+                let info = ClientInfo { acc: acc.into(), rtt, ..ClientInfo::default() };
+                info.write_json(&mut full);
+                assert_eq!(String::from_utf8(brief), String::from_utf8(full), "{acc} {rtt}");
+            }
+        }
+    }
 }

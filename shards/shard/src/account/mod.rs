@@ -4,11 +4,13 @@
 
 mod agree;
 mod latency;
+pub(crate) mod legs;
 mod requestor;
 pub(crate) mod response;
 pub(crate) mod service;
 mod shadow;
 pub(crate) mod standing;
+pub(crate) mod tied;
 mod trace_headers;
 
 use std::rc::Rc;
@@ -63,8 +65,10 @@ pub(crate) struct Bonds {
     pub streams: Vec<Rc<StreamImport>>,
     pub services: Vec<Rc<ServiceImport>>,
     serves: bool,
-    /// Of all subjects that these concern.
+    /// Of all subjects that mappings and services concern.
     beginnings: Beginnings,
+    /// Of those that are requests.
+    asking: Beginnings,
 }
 
 /// First bytes of subjects.
@@ -74,18 +78,16 @@ struct Beginnings([u64; 4]);
 impl Beginnings {
     const ALL: Beginnings = Beginnings([u64::MAX; 4]);
 
-    fn of(ties: &Ties) -> Beginnings {
+    /// Of requests to these.
+    fn of(services: &[ServiceImport]) -> Beginnings {
         let mut beginnings = Beginnings::default();
-        if ties.serves {
-            beginnings.add(REPLY_PREFIX[0]);
-        }
-        for import in &ties.services {
+        for import in services {
             match import.from.first() {
                 Some(b'*' | b'>') | None => return Beginnings::ALL,
                 Some(first) => beginnings.add(*first),
             }
         }
-        if ties.mappings.is_empty() { beginnings } else { Beginnings::ALL }
+        beginnings
     }
 
     fn add(&mut self, byte: u8) {
@@ -102,22 +104,38 @@ impl Bonds {
     /// None if there are none.
     pub fn of(ties: &Ties) -> Option<Rc<Bonds>> {
         (!ties.is_empty()).then(|| {
+            let asking = Beginnings::of(&ties.services);
             Rc::new(Bonds {
                 mappings: ties.mappings.clone(),
                 streams: ties.streams.iter().cloned().map(Rc::new).collect(),
                 services: ties.services.iter().cloned().map(Rc::new).collect(),
                 serves: ties.serves,
-                beginnings: Beginnings::of(ties),
+                beginnings: if ties.mappings.is_empty() { asking } else { Beginnings::ALL },
+                asking,
             })
         })
     }
 
     /// Have they something to say of a message published on this subject?
     pub fn concern(&self, subject: &[u8]) -> bool {
+        self.may_answer(subject)
+            || self.may_concern(subject)
+                && (self.mappings.find(subject).is_some() || self.asks(subject))
+    }
+
+    /// Have mappings or services perhaps something to say of it?
+    pub fn may_concern(&self, subject: &[u8]) -> bool {
         self.beginnings.have(subject)
-            && (self.may_answer(subject)
-                || self.mappings.find(subject).is_some()
-                || self.services.iter().any(|import| import.takes(subject)))
+    }
+
+    /// Is it perhaps a request to another account?
+    pub fn may_ask(&self, subject: &[u8]) -> bool {
+        self.asking.have(subject)
+    }
+
+    /// Is it a request to another account?
+    pub fn asks(&self, subject: &[u8]) -> bool {
+        self.may_ask(subject) && self.services.iter().any(|import| import.takes(subject))
     }
 
     /// May this be a response to a request of another account?

@@ -41,6 +41,15 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::client_info`] without details, in JSON.
+    pub(crate) fn write_brief_info(&self, conn: ConnId, out: &mut Vec<u8>) {
+        let client = self.clients.get(conn.index()).and_then(Option::as_ref);
+        let known = client.filter(|client| client.conn == conn);
+        let (name, rtt) =
+            known.map_or(("", 0), |client| (self.account_name(client.account), client.rtt));
+        ClientInfo::write_brief(name, rtt, out);
+    }
+
     /// Wall clock now, ns since 1970, as this connection tells it.
     pub(crate) fn unix_ns(&self, conn: ConnId) -> u64 {
         let client = self.clients.get(conn.index()).and_then(Option::as_ref);

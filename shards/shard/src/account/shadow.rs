@@ -172,14 +172,15 @@ impl Shard {
     }
 
     /// Delivers to one shadow. False if it can't have it.
+    #[inline(never)]
     pub(crate) fn deliver_to_shadow(
         &mut self,
         target: &Target,
-        import: &StreamImport,
         publication: &Publication<'_>,
         publisher: Publisher,
         out: &mut Effects,
     ) -> bool {
+        let Some(import) = self.subs.peek(target.sub).import().cloned() else { return false };
         if publication.from_service {
             return false;
         }

@@ -68,8 +68,8 @@ pub(crate) struct Client {
     pub stalls: u64,
     /// What peers have promised or refused for the publication that waits.
     pub claims: Vec<Held>,
-    /// What is decided of it, where mappings or imports have a say.
-    pub begun: Option<Box<Begun>>,
+    /// None if mappings and imports never had a say about what it publishes.
+    pub tied: Option<Box<TiedState>>,
     reads_paused: bool,
     /// It will send nothing more: over as soon as it waits for nothing.
     pub hung_up: bool,
@@ -88,6 +88,15 @@ pub(crate) struct Client {
 
 // Of the 1 KiB that an idle connection may cost.
 const _: () = assert!(size_of::<Client>() <= 392);
+
+/// What it publishes where mappings or imports have a say.
+#[derive(Default)]
+pub(crate) struct TiedState {
+    /// What is decided of a publication that waits.
+    pub begun: Option<Begun>,
+    /// The plan of its last subject.
+    pub last: Option<Rc<Plan>>,
+}
 
 /// What a peer was asked for a publication: one delivery to a group, or to anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +176,7 @@ impl Client {
             stalled_since: 0,
             stalls: 0,
             claims: Vec::new(),
-            begun: None,
+            tied: None,
             reads_paused: false,
             hung_up: false,
             last_in: now,
@@ -186,6 +195,22 @@ impl Client {
     #[inline]
     pub fn is_waiting(&self) -> bool {
         self.wait != Wait::Nothing || self.stalled_by > 0
+    }
+
+    /// Does what it publishes on this subject go by its last plan, and need not be told of?
+    #[inline(never)]
+    pub fn maps(&self, subject: &[u8], traced: bool) -> bool {
+        let is_last = |tied: &Rc<Plan>| {
+            *tied.subject == *subject
+                && self.last_plan.as_ref().is_some_and(|plan| tied.goes_by(plan))
+        };
+        !traced && self.last_tied().is_some_and(is_last)
+    }
+
+    /// The plan of the last subject that mappings or imports had a say about.
+    #[inline]
+    pub fn last_tied(&self) -> Option<&Rc<Plan>> {
+        self.tied.as_ref()?.last.as_ref()
     }
 
     /// May an INFO come at any time?

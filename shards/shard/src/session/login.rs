@@ -514,6 +514,9 @@ impl Shard {
         let (before, has_subs) = (client.account, client.sids.len() > 0);
         client.account = user.as_ref().map_or(AccountId::GLOBAL, |user| user.account);
         client.last_plan = None;
+        if let Some(tied) = &mut client.tied {
+            tied.last = None;
+        }
         let permissions = user.as_ref().and_then(|user| user.permissions.clone());
         client.guard = permissions.map(|permissions| Box::new(Guard::new(permissions)));
         // A service need not say what somebody is called.

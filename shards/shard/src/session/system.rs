@@ -184,11 +184,14 @@ impl Shard {
     ) {
         let Saying { subject, reply, header, payload, .. } = saying;
         let mut ways = vec![(account, subject)];
-        if ReplyId::shard(&ways[0].1) == Some(self.id) {
-            let answer = self.resolve(account, &ways[0].1, payload.is_empty());
+        let found = ReplyId::of(&ways[0].1).filter(|(shard, _)| *shard == self.id);
+        if found.is_some() {
+            let answer = self.resolve(account, found, payload.is_empty(), Vec::new());
             let mut rng = Rng::new(self.rng.below(usize::MAX) as u64);
             for (account, subject, _) in answer.hops {
-                ways.push((account, self.mapped(account, &subject, &mut rng)));
+                let mut to = Vec::new();
+                self.map_into(account, &subject, &mut rng, &mut to);
+                ways.push((account, to));
             }
         }
         let header_len = header.len();
