@@ -233,6 +233,67 @@ fn openssl_is_told_the_same() {
     assert!(differences.is_empty(), "nats-server, ringbus:\n{}", differences.join("\n"));
 }
 
+/// Is somebody let in who shows this certificate, if any, and says this?
+fn lets_in(server: &Server, files: &Certificates, certificate: &str, words: &str) -> bool {
+    let address = server.address.to_string();
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address, "-brief", "-ign_eof"]).current_dir(&files.0);
+    if !certificate.is_empty() {
+        let (pem, key) = (format!("{certificate}.pem"), format!("{certificate}.key"));
+        command.args(["-cert", &pem, "-key", &key]);
+    }
+    let input = format!("CONNECT {{\"verbose\":false{words}}}\r\nPING\r\nNONSENSE\r\n");
+    String::from_utf8_lossy(&say(command, input.as_bytes())).contains("PONG")
+}
+
+#[test]
+fn who_a_certificate_makes_somebody() {
+    let files = Certificates::new("ringbus-tls-who");
+    let users = |users: &str| format!("authorization {{ users: [{users}] }}");
+    let pw = "{user: pw, password: pw}";
+    let rules = [
+        users(&format!("{{user: \"derek@nats.io\"}}, {pw}")),
+        users(&format!("{{user: \"box.local\"}}, {pw}")),
+        users(&format!("{{user: \"CN=client,OU=a\\\\, b,O=org\"}}, {pw}")),
+        users(&format!("{{user: \"O=org,OU=a,CN=client\"}}, {{user: \"b\"}}, {pw}")),
+        users(&format!("{{user: \"box.local\", allowed_connection_types: [MQTT]}}, {pw}")),
+        users(&format!("{{user: \"box.local\", password: pw}}, {pw}")),
+        format!("{}\nno_auth_user: pw", users(pw)),
+        "authorization { user: pw, password: pw }".to_owned(),
+        "authorization { token: pw }".to_owned(),
+    ];
+    let said = [
+        "",
+        ",\"user\":\"pw\",\"pass\":\"pw\"",
+        ",\"user\":\"box.local\",\"pass\":\"\"",
+        ",\"auth_token\":\"pw\"",
+    ];
+    let mut found = Vec::new();
+    for how in ["verify_and_map", "verify"] {
+        for rules in &rules {
+            let block = files.block("server", &format!("handshake_first: true, {how}: true"));
+            let conf = [block, rules.clone()];
+            let servers = Program::both().map(|program| start(&program, &conf));
+            for certificate in ["client", "server", "stranger", ""] {
+                for words in said {
+                    let [theirs, ours] = servers
+                        .each_ref()
+                        .map(|server| lets_in(server, &files, certificate, words));
+                    assert_eq!(ours, theirs, "{how} {rules} <- {certificate} {words}");
+                    found.push((how, certificate, words, ours));
+                }
+            }
+        }
+    }
+    let mapped = |(how, certificate, words, is_in): &&(&str, &str, &str, bool)| {
+        (*how, *certificate, *words, *is_in) == ("verify_and_map", "client", "", true)
+    };
+    assert!(found.iter().filter(mapped).count() >= 3, "{found:#?}");
+    assert!(found.iter().all(|(_, certificate, _, is_in)| *certificate == "client"
+        || *certificate == "server"
+        || !is_in));
+}
+
 #[test]
 fn a_client_may_do_without_where_it_may() {
     let files = Certificates::new("ringbus-tls-without");

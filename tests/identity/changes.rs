@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{ask, before_it_ends, none, shown, start};
 use crate::command::await_that;
 use crate::harness::server::{Program, Server, same_of_each};
-use crate::harness::tokens::{Account, Conn, User, World, now_s};
+use crate::harness::tokens::{Account, Conn, User, World, now_s, sign};
 
 /// A server, and somebody who has it take other tokens.
 struct Running<'a> {
@@ -281,6 +281,45 @@ fn what_is_offered_and_taken_changes_for_those_who_are_there() {
     });
     assert_eq!(told[0], "first: news true, asked true");
     assert_eq!(told[1], "stream export: news false, asked true", "{told:#?}");
+}
+
+#[test]
+fn activations_that_are_revoked_while_they_are_used() {
+    let world = World::new();
+    let keys = [KeyPair::new_account(), KeyPair::new_account()];
+    let both = |there: bool| vec![format!("news {there}, asked {there}")];
+    let revoked = [
+        (json!({ "*": 999 }), true),
+        (json!({ "*": 1000 }), false),
+        (none(), true),
+        (json!({ keys[1].public_key(): 1000 }), false),
+        (json!({ keys[1].public_key(): 999 }), true),
+    ];
+    same_of_each(|program| {
+        let [mut exporter, mut importer] = traders(&keys);
+        offers(&mut exporter).iter_mut().for_each(|it| it["token_req"] = json!(true));
+        for import in takes(&mut importer) {
+            let body = json!({ "subject": import["subject"], "kind": import["type"] });
+            let made = json!({ "iat": 1000 });
+            let of = keys[1].public_key();
+            import["token"] = json!(sign(&keys[0], "activation", &of, made, body));
+        }
+        let mut it = Running::start(program, &world, &[&exporter, &importer]);
+        let mut from = it.log_in(&exporter.user(none(), none())).0;
+        let mut to = it.log_in(&importer.user(none(), none())).0;
+        from.send("SUB ask 1\r\n");
+        from.settle();
+        to.send("SUB got 1\r\n");
+        to.settle();
+        let mut told = trade(&mut from, &mut to);
+        for (revocations, stays) in &revoked {
+            let revoke = |it: &mut Value| it["revocations"] = revocations.clone();
+            offers(&mut exporter).iter_mut().for_each(revoke);
+            it.push(&exporter);
+            told.extend(until(|lines| *lines == both(*stays), &mut from, &mut to));
+        }
+        told
+    });
 }
 
 fn until(done: impl Fn(&Vec<String>) -> bool, from: &mut Conn, to: &mut Conn) -> Vec<String> {
