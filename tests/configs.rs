@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::harness::server::Program;
+use crate::harness::server::{Program, Server, Setup};
 use crate::tls::files_for_configurations;
 use table::{CASES, Verdict};
 
@@ -62,6 +62,43 @@ fn same_verdicts_as_nats_server() {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), CASES.len(), failures.join("\n"));
+}
+
+/// Files that are sound for themselves, and with which neither starts: what nats-server says of
+/// them, and where ringbus sees the mistake.
+const NO_START: &[(&str, &str, &str)] = &[
+    (
+        "authorization { users: [ { user: u, password: p } ] }\n  no_auth_user: a",
+        "no_auth_user: \"a\" not present as user or nkey in authorization block or account \
+         configuration",
+        "2:3",
+    ),
+    (
+        "debug: true\nno_auth_user: a",
+        "no_auth_user: \"a\" present, but users/nkeys are not defined",
+        "2:1",
+    ),
+    (
+        "accounts { A { } }\n system_account: S",
+        "error resolving system account: account missing",
+        "2:2",
+    ),
+    ("accounts: [A]\nsystem: S", "error resolving system account: account missing", "2:1"),
+];
+
+#[test]
+fn what_keeps_both_from_starting_has_a_place() {
+    for (text, words, place) in NO_START {
+        let conf: Vec<String> = text.lines().map(str::to_string).collect();
+        for program in Program::both() {
+            let setup = Setup { conf: conf.clone(), ..Setup::default() };
+            let started = Server::start(&program, &setup);
+            let said = started.err().unwrap_or_else(|| panic!("{text:?} starts"));
+            assert!(said.contains(words), "{text:?}: {said}");
+            let placed = said.contains(&format!(".conf:{place}: {words}"));
+            assert_eq!(placed, program.takes_shards, "{text:?}: {said}");
+        }
+    }
 }
 
 fn judge_one(

@@ -4,8 +4,12 @@
 //! a random pick: a carriage return inside arguments; a max on a queue member; members of one group
 //! that differ in headers. Before another connection speaks, the one before has had its PONG. A
 //! connection whose bytes were mutated ends with them, so that no half message can hang the
-//! dialogue.
+//! dialogue. A PONG follows each CONNECT of a user, since the mappings of its account count for
+//! later reads only. Of users, which subscription a 503 is for is not compared, and who answers
+//! requests is in no queue group, whose members are picked by chance; `access` has more.
 
+use super::access::{self, World};
+use super::peer::{Peer, connect};
 use crate::harness::rng::Rng;
 use crate::harness::script::{Act, Group, Script, Step};
 
@@ -17,70 +21,77 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const QUEUES: [&str; 2] = ["q", "workers"];
 const SIDS: [&str; 6] = ["1", "2", "3", "44", "5x", "sid-6"];
 
+fn rng_of(seed: u64, case: u64) -> Rng {
+    Rng::new(seed ^ case.wrapping_mul(0xD6E8_FEB8_6659_FD93))
+}
+
+fn plain_conf() -> Vec<String> {
+    CONF.iter().map(|line| line.to_string()).collect()
+}
+
 /// A dialogue for `case`; its subjects stand under a token of its own, so that many can share a
 /// server.
 pub fn dialogue(seed: u64, case: u64) -> Script {
-    let mut rng = Rng::new(seed ^ case.wrapping_mul(0xD6E8_FEB8_6659_FD93));
-    let conns = 1 + rng.below(4);
+    script(case, None, rng_of(seed, case))
+}
+
+/// A dialogue of users with accounts of their own, so that many can share a server.
+pub fn dialogue_of_users(seed: u64, case: u64) -> Script {
+    let mut rng = rng_of(seed, case);
+    let world = World::new(case, &mut rng);
+    script(case, Some(world), rng)
+}
+
+pub fn is_of_users(script: &Script) -> bool {
+    script.conf.len() > CONF.len()
+}
+
+/// What servers must be started with that play all of `scripts`.
+pub fn shared_conf(scripts: &[Script]) -> Vec<String> {
+    let mut conf = plain_conf();
+    let mut accounts: Vec<String> = Vec::new();
+    for script in scripts.iter().filter(|script| is_of_users(script)) {
+        accounts.extend_from_slice(&script.conf[CONF.len() + 1..script.conf.len() - 1]);
+    }
+    if !accounts.is_empty() {
+        conf.push(access::OPENING.to_string());
+        conf.extend(accounts);
+        conf.push(access::CLOSING.to_string());
+    }
+    conf
+}
+
+fn script(case: u64, world: Option<World>, mut rng: Rng) -> Script {
+    let mut conf = plain_conf();
+    conf.extend(world.iter().flat_map(World::conf));
+    let conns = if world.is_some() { 2 + rng.below(3) } else { 1 + rng.below(4) };
     let mut generator = Generator {
         prefix: format!("z{case}"),
-        conns: (0..conns).map(|at| Peer::new(at, &mut rng)).collect(),
-        groups: QUEUES.iter().map(|name| empty_group(name)).collect(),
+        conns: (0..conns).map(|at| Peer::new(at, world.as_ref(), &mut rng)).collect(),
+        groups: Vec::new(),
         acts: Vec::new(),
         queues: false,
+        world,
         rng,
     };
+    let accounts = generator.world.as_ref().map_or(1, |world| world.accounts.len());
+    generator.groups =
+        (0..accounts).flat_map(|at| QUEUES.map(|name| empty_group(name, at))).collect();
     let headers: Vec<bool> = generator.conns.iter().map(|peer| peer.headers).collect();
     generator.queues = headers.iter().all(|h| *h == headers[0]);
     generator.run();
     Script {
         name: format!("case-{case}"),
         cast: Vec::new(),
-        conf: CONF.iter().map(|line| line.to_string()).collect(),
+        conf,
         groups: generator.groups.into_iter().filter(|group| !group.members.is_empty()).collect(),
         acts: generator.acts,
         rest: Vec::new(),
     }
 }
 
-fn empty_group(queue: &str) -> Group {
-    Group { name: format!("group{queue}"), members: Vec::new(), expected: Vec::new() }
-}
-
-struct Peer {
-    name: String,
-    headers: bool,
-    connect: Option<String>,
-    greeted: bool,
-    over: bool,
-    queue_subs: usize,
-}
-
-impl Peer {
-    fn new(at: usize, rng: &mut Rng) -> Peer {
-        let name = ((b'a' + at as u8) as char).to_string();
-        let mut fields = Vec::new();
-        let mut headers = false;
-        for key in ["verbose", "pedantic", "echo", "headers", "no_responders"] {
-            if !rng.chance(60) {
-                continue;
-            }
-            let value = rng.chance(if key == "verbose" { 25 } else { 60 });
-            if key == "headers" {
-                headers = value;
-            }
-            if key == "no_responders" && !headers {
-                continue;
-            }
-            fields.push(format!("\"{key}\":{value}"));
-        }
-        if rng.chance(30) {
-            fields.push(format!("\"protocol\":{}", rng.below(2)));
-        }
-        let connect = rng.chance(85).then(|| format!("CONNECT {{{}}}\r\n", fields.join(",")));
-        headers &= connect.is_some();
-        Peer { name, headers, connect, greeted: false, over: false, queue_subs: 0 }
-    }
+fn empty_group(queue: &str, account: usize) -> Group {
+    Group { name: format!("group{queue}{account}"), members: Vec::new(), expected: Vec::new() }
 }
 
 struct Generator {
@@ -91,11 +102,16 @@ struct Generator {
     acts: Vec<Act>,
     /// Queue groups may be used in this dialogue.
     queues: bool,
+    world: Option<World>,
 }
 
 impl Generator {
     fn run(&mut self) {
-        for _ in 0..2 + self.rng.below(8) {
+        let fewest = if self.world.is_some() { 6 } else { 2 };
+        if self.world.is_some() {
+            (0..self.conns.len()).for_each(|conn| self.greet(conn));
+        }
+        for _ in 0..fewest + self.rng.below(8) {
             let open: Vec<usize> = (0..self.conns.len()).filter(|c| !self.conns[*c].over).collect();
             if open.is_empty() {
                 return;
@@ -108,16 +124,17 @@ impl Generator {
     /// One connection says a few things and waits for its PONG, or says something mutated and ends.
     fn turn(&mut self, conn: usize) {
         if !self.conns[conn].greeted {
-            self.conns[conn].greeted = true;
-            if let Some(connect) = self.conns[conn].connect.clone() {
-                self.act(conn, Step::Send(connect.into_bytes()));
-            }
+            self.greet(conn);
         }
         for _ in 0..1 + self.rng.below(6) {
             let bytes = self.operation(conn, true);
+            let connects = bytes.starts_with(b"CONNECT") && self.world.is_some();
             self.act(conn, Step::Send(bytes));
+            if connects {
+                self.act(conn, Step::Ping);
+            }
         }
-        if self.rng.chance(18) {
+        if !self.asks() && self.rng.chance(18) {
             let bytes = self.mutated(conn);
             self.act(conn, Step::Send(bytes));
             self.conns[conn].over = true;
@@ -127,34 +144,93 @@ impl Generator {
         }
     }
 
+    fn greet(&mut self, conn: usize) {
+        self.conns[conn].greeted = true;
+        let Some(mut connect) = self.conns[conn].connect.clone() else { return };
+        let stranger = self.world.is_some() && self.rng.chance(3);
+        if stranger {
+            connect = connect.replace("\"pass\":\"p\"", "\"pass\":\"q\"");
+        }
+        self.act(conn, Step::Send(connect.into_bytes()));
+        if stranger {
+            self.conns[conn].over = true;
+            self.act(conn, Step::Shut);
+        } else if self.world.is_some() {
+            self.settle_down(conn);
+        }
+    }
+
+    /// A user has its inbox and looks at something from the beginning.
+    fn settle_down(&mut self, conn: usize) {
+        if self.asks() {
+            let line = format!("SUB {} in\r\n", self.conns[conn].inbox());
+            self.act(conn, Step::Send(line.into_bytes()));
+        }
+        self.act(conn, Step::Ping);
+        for _ in 0..1 + self.rng.below(3) {
+            let bytes = self.sub(conn, true);
+            self.act(conn, Step::Send(bytes));
+        }
+        self.act(conn, Step::Ping);
+    }
+
+    fn asks(&self) -> bool {
+        self.world.as_ref().is_some_and(|world| world.asks)
+    }
+
     fn act(&mut self, conn: usize, step: Step) {
         let conn = self.conns[conn].name.clone();
         self.acts.push(Act { conn, step, expected: Vec::new(), line: 0 });
     }
 
     fn operation(&mut self, conn: usize, may_queue: bool) -> Vec<u8> {
-        match self.rng.below(100) {
+        let kind = self.rng.below(100);
+        match kind {
+            75.. if self.world.is_some() && !kind.is_multiple_of(3) => self.publish(conn),
             0..=24 => self.sub(conn, may_queue),
             25..=34 => self.unsub(conn),
             35..=74 => self.publish(conn),
             75..=79 => b"+OK\r\n".to_vec(),
             80..=84 => b"PONG junk\r\n".to_vec(),
             85..=89 => b"INFO {}\r\n".to_vec(),
-            90..=94 => b"CONNECT {\"name\":\"again\"}\r\n".to_vec(),
+            90..=94 => self.connect_again(conn, !may_queue),
             _ => format!("UNSUB {}\r\n", self.rng.below(1000)).into_bytes(),
         }
     }
 
+    /// Once more the same, or as somebody else.
+    fn connect_again(&mut self, conn: usize, mutated: bool) -> Vec<u8> {
+        let peer = &mut self.conns[conn];
+        match &self.world {
+            // It would forget its inbox.
+            Some(world) if world.asks => b"+OK\r\n".to_vec(),
+            Some(world) if !mutated && self.rng.chance(60) => {
+                let other = world.anybody(usize::MAX, &mut self.rng);
+                let user = world.user(other);
+                if user.answers && !peer.answers {
+                    return b"+OK\r\n".to_vec();
+                }
+                peer.user = other;
+                connect(&peer.fields, Some(&user.name)).into_bytes()
+            }
+            _ => b"CONNECT {\"name\":\"again\"}\r\n".to_vec(),
+        }
+    }
+
     fn sub(&mut self, conn: usize, may_queue: bool) -> Vec<u8> {
-        let pattern = self.pattern();
-        if may_queue && self.queues && self.rng.chance(30) {
+        let pattern = self.pattern_of_sub(conn);
+        if may_queue && self.queues && !self.conns[conn].answers && self.rng.chance(30) {
             let queue = self.rng.below(QUEUES.len());
             let peer = &mut self.conns[conn];
             peer.queue_subs += 1;
             let sid = format!("g{}", peer.queue_subs);
-            self.groups[queue].members.push((peer.name.clone(), sid.clone()));
-            let queue = QUEUES[queue];
-            return self.line(&["SUB", &pattern, queue, &sid]);
+            let group = peer.user.0 * QUEUES.len() + queue;
+            self.groups[group].members.push((peer.name.clone(), sid.clone()));
+            let name = match &self.world {
+                Some(world) => world.accounts[peer.user.0].queues[queue].clone(),
+                None => QUEUES[queue].to_string(),
+            };
+            return self.line(&["SUB", &pattern, &name, &sid]);
         }
         let sid = *self.rng.pick(&SIDS);
         self.line(&["SUB", &pattern, sid])
@@ -176,8 +252,7 @@ impl Generator {
     }
 
     fn publish(&mut self, conn: usize) -> Vec<u8> {
-        let subject = if self.rng.chance(10) { self.pattern() } else { self.subject() };
-        let reply = if self.rng.chance(40) { self.subject() } else { String::new() };
+        let (subject, reply) = self.addressed(conn);
         let body = self.payload();
         if self.conns[conn].headers && self.rng.chance(40) {
             let header =
@@ -191,6 +266,27 @@ impl Generator {
         let mut out = self.line(&["PUB", &subject, &reply, &body.len().to_string()]);
         out.extend_from_slice(format!("{body}\r\n").as_bytes());
         out
+    }
+
+    /// The subject of a publication, and where answers go, if anywhere.
+    fn addressed(&mut self, conn: usize) -> (String, String) {
+        let subject = match self.rng.below(100) {
+            0..=9 => self.pattern(conn),
+            10..=34 if self.asks() && self.conns[conn].answers => "<reply>".to_string(),
+            10..=29 if self.conns[conn].answers => self.answer_to(),
+            _ => self.subject(conn),
+        };
+        let reply = match self.rng.chance(if self.asks() { 65 } else { 40 }) {
+            true if self.asks() => self.conns[conn].inbox(),
+            true if self.world.is_some() => self.answer_to(),
+            true => self.subject(conn),
+            false => String::new(),
+        };
+        (subject, reply)
+    }
+
+    fn answer_to(&mut self) -> String {
+        format!("r.{}", self.rng.pick(&NAMES))
     }
 
     fn payload(&mut self) -> String {
@@ -226,17 +322,42 @@ impl Generator {
         out.into_bytes()
     }
 
-    fn subject(&mut self) -> String {
-        let mut subject = self.prefix.clone();
-        for _ in 0..1 + self.rng.below(3) {
+    /// The first token of a subject.
+    fn word(&mut self, conn: usize) -> String {
+        match &self.world {
+            Some(world) => self.rng.pick(&world.accounts[self.conns[conn].user.0].words).clone(),
+            None => self.prefix.clone(),
+        }
+    }
+
+    /// What the account of a user shares with others, now and then.
+    fn shared(&mut self, conn: usize, percent: usize) -> Option<String> {
+        let world = self.world.as_ref().filter(|_| self.rng.chance(percent))?;
+        world.accounts[self.conns[conn].user.0].shared(&mut self.rng)
+    }
+
+    fn subject(&mut self, conn: usize) -> String {
+        if let Some(pattern) = self.shared(conn, 60) {
+            let name = |token| match token {
+                "*" | ">" => *self.rng.pick(&NAMES),
+                _ => token,
+            };
+            return pattern.split('.').map(name).collect::<Vec<_>>().join(".");
+        }
+        let mut subject = self.word(conn);
+        let more = match self.world {
+            Some(_) => *self.rng.pick(&[0, 1, 1, 1, 2]),
+            None => 1 + self.rng.below(3),
+        };
+        for _ in 0..more {
             subject.push('.');
             subject.push_str(self.rng.pick::<&str>(&NAMES));
         }
         subject
     }
 
-    fn pattern(&mut self) -> String {
-        let mut pattern = self.prefix.clone();
+    fn pattern(&mut self, conn: usize) -> String {
+        let mut pattern = self.word(conn);
         for _ in 0..1 + self.rng.below(3) {
             pattern.push('.');
             match self.rng.below(10) {
@@ -249,11 +370,29 @@ impl Generator {
         pattern
     }
 
+    /// As [`Generator::pattern`]; users look across first tokens too.
+    fn pattern_of_sub(&mut self, conn: usize) -> String {
+        let Some(world) = &self.world else { return self.pattern(conn) };
+        let one_more_token = world.user(self.conns[conn].user).one_more_token;
+        let shared = self.shared(conn, 40);
+        let pattern = match self.rng.below(100) {
+            _ if shared.is_some() => shared.unwrap_or_default(),
+            0..=9 => ">".to_string(),
+            10..=19 => "*.*".to_string(),
+            20..=26 => "*.>".to_string(),
+            27..=34 if !self.asks() => "r.*".to_string(),
+            27..=55 => format!("{}.>", self.word(conn)),
+            56..=70 => self.subject(conn),
+            _ => self.pattern(conn),
+        };
+        if one_more_token { pattern.replace('>', "*") } else { pattern }
+    }
+
     /// A few operations with some bytes changed. No queues here: chance must not decide who gets
     /// what.
     fn mutated(&mut self, conn: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        if self.rng.chance(25) {
+        if self.world.is_none() && self.rng.chance(25) {
             let connect = self.conns[conn].connect.clone().unwrap_or("CONNECT {}\r\n".into());
             bytes.extend_from_slice(connect.as_bytes());
         }

@@ -1,6 +1,7 @@
 //! Where a published subject really goes: mappings with weighted destinations.
 
 use crate::pattern;
+use crate::token::tokens;
 use crate::transform::{Transform, TransformError, check_mapping, tokenize};
 
 /// All mappings of an account, in the order in which they are tried.
@@ -183,9 +184,7 @@ impl Mappings {
 
     /// The first mapping that is for this subject.
     pub fn find(&self, subject: &[u8]) -> Option<&Mapping> {
-        self.all.iter().find(|mapping| {
-            *mapping.source == *subject || pattern::matches(&mapping.source, subject)
-        })
+        self.all.iter().find(|mapping| takes(&mapping.source, subject))
     }
 
     /// Where a message on `subject` goes. Only the first mapping for it counts, and what it gives
@@ -193,4 +192,22 @@ impl Mappings {
     pub fn choose(&self, subject: &[u8], draw: &mut dyn FnMut() -> u8) -> Choice<'_> {
         self.find(subject).map_or(Choice::Unmapped, |mapping| mapping.choose(draw))
     }
+}
+
+/// Is a mapping of `source` for what is published to `subject`? Published wildcards count as such:
+/// a `>` goes only where the source has one too. What stands under that one is not looked at.
+fn takes(source: &[u8], subject: &[u8]) -> bool {
+    let mut names = tokens(subject);
+    for token in tokens(source) {
+        let Some(name) = names.next() else { return false };
+        let fits = match token {
+            b">" => return true,
+            b"*" => !name.is_empty() && name != b">",
+            _ => token == name,
+        };
+        if !fits {
+            return false;
+        }
+    }
+    names.next().is_none()
 }

@@ -91,6 +91,17 @@ fn weights_are_shares_and_the_rest_stays_where_it_is() {
 }
 
 #[test]
+fn a_published_wildcard_is_mapped_only_where_the_source_has_one() {
+    let all = mappings(&[("a.*", &[("b.$1", 100)]), ("c.>", &[("d.>", 100)])]);
+    assert_eq!(tally(&all, "a.*"), [("b.*".into(), 100)]);
+    assert_eq!(tally(&all, "c.>"), [("d.>".into(), 100)]);
+    assert_eq!(tally(&all, "c.x.*..y"), [("d.x.*..y".into(), 100)]);
+    for subject in ["a.>", "a.", "a", "*.x", "c", ">"] {
+        assert_eq!(tally(&all, subject), [("unmapped".into(), 100)], "{subject}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_lost_if_the_source_is_a_destination() {
     let all = mappings(&[("foo", &[("foo", 50), ("bar", 10)])]);
     let wanted = [("bar".into(), 10), ("foo".into(), 50), ("lost".into(), 40)];

@@ -1,5 +1,6 @@
 //! Random and mutated input for the parser, compared with a byte-at-a-time machine: whole, in
-//! random pieces, byte by byte, fast and slow lane. A failure panics and has printed its seed.
+//! random pieces, byte by byte, fast and slow lane, and in bounded memory. A failure panics and has
+//! printed its seed.
 //!
 //! `cargo run --release -p ringbus-wire --example fuzz_parser -- [executions] [first seed]`
 #![allow(clippy::disallowed_types, reason = "it says how long it took")]
@@ -19,12 +20,13 @@ fn main() -> ExitCode {
     let executions = args.next().flatten().unwrap_or(100_000);
     let first = args.next().flatten().unwrap_or(0);
     let start = Instant::now();
-    let (mut bytes, mut events) = (0, 0);
+    let (mut bytes, mut events, mut most) = (0, 0, 0);
     for seed in first..first + executions {
         match catch_unwind(|| execute(seed)) {
-            Ok((new_bytes, new_events)) => {
+            Ok((new_bytes, new_events, allocated)) => {
                 bytes += new_bytes;
                 events += new_events;
+                most = most.max(allocated);
             }
             Err(_) => {
                 eprintln!("seed {seed} fails: fuzz_parser 1 {seed}");
@@ -33,11 +35,14 @@ fn main() -> ExitCode {
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!("{executions} executions, {bytes} bytes, {events} events, {seconds:.1} s");
+    println!(
+        "{executions} executions, {bytes} bytes, {events} events, {most} bytes of memory at most, \
+         {seconds:.1} s"
+    );
     ExitCode::SUCCESS
 }
 
-fn execute(seed: u64) -> (usize, usize) {
+fn execute(seed: u64) -> (usize, usize, u64) {
     let mut random = Rng::new(seed);
     let limits = random::limits(&mut random);
     let input = random::input(&mut random, 8);
@@ -51,5 +56,8 @@ fn execute(seed: u64) -> (usize, usize) {
     if input.len() < 2000 && random.one_in(4) {
         assert_eq!(driver::bytewise(&input, limits), timed);
     }
-    (input.len(), want.len())
+    let ends = random::splits(&mut random, input.len());
+    let allocated = driver::allocated(&input, &ends, limits);
+    assert!(allocated <= driver::ALLOCATED_MAX, "{allocated} bytes are allocated");
+    (input.len(), want.len(), allocated)
 }

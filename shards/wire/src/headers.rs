@@ -38,7 +38,8 @@ pub fn field_into(out: &mut Vec<u8>, key: &str, value: &[u8]) {
 }
 
 /// Writes a message with one field set, whatever it was set to before; gives the new length of the
-/// header. `message` begins with `header_len` bytes of header.
+/// header. `message` begins with `header_len` bytes of header. One that doesn't end in a CRLF is
+/// left out, since the field would belong to its last line.
 pub fn set_into(
     out: &mut Vec<u8>,
     key: &str,
@@ -47,6 +48,8 @@ pub fn set_into(
     message: &[u8],
 ) -> usize {
     out.clear();
+    // A header that can't have a line is none: what it was stays with the payload.
+    let header_len = if header_len > b"\r\n".len() { header_len } else { 0 };
     let (header, payload) = message.split_at(header_len);
     let fields = header.strip_suffix(b"\r\n").unwrap_or_default();
     for line in fields.split_inclusive(|byte| *byte == b'\n') {
@@ -77,6 +80,9 @@ mod tests {
     fn a_field_is_set_once() {
         for (message, header_len, wanted) in [
             ("hi", 0, "NATS/1.0\r\nK: v\r\n\r\nhi"),
+            ("?hi", 1, "NATS/1.0\r\nK: v\r\n\r\n?hi"),
+            ("\r\nhi", 2, "NATS/1.0\r\nK: v\r\n\r\n\r\nhi"),
+            ("???hi", 3, "NATS/1.0\r\nK: v\r\n\r\nhi"),
             ("NATS/1.0\r\n\r\nhi", 12, "NATS/1.0\r\nK: v\r\n\r\nhi"),
             ("NATS/1.0\r\na: b\r\n\r\nhi", 18, "NATS/1.0\r\na: b\r\nK: v\r\n\r\nhi"),
             ("NATS/1.0\r\na: b\r\nhi", 16, "NATS/1.0\r\na: b\r\nK: v\r\n\r\nhi"),

@@ -128,6 +128,21 @@ fn the_random_inputs_reach_every_kind_of_event() {
     }
 }
 
+#[test]
+fn random_inputs_take_little_memory() {
+    let mut most = 0;
+    for seed in 0..20_000 {
+        let mut random = Rng::new(seed);
+        let limits = random::limits(&mut random);
+        let input = random::input(&mut random, 5);
+        let ends = random::splits(&mut random, input.len());
+        let allocated = driver::allocated(&input, &ends, limits);
+        assert!(allocated <= driver::ALLOCATED_MAX, "seed {seed}: {allocated} bytes");
+        most = most.max(allocated);
+    }
+    assert!(most > 100, "faults and CONNECTs take some, not {most} bytes");
+}
+
 /// Blanks and junk are let go of as they come, however many there are.
 #[test]
 fn endless_blanks_and_junk_are_not_kept() {

@@ -31,7 +31,11 @@ pub struct Said {
     /// Of the global account.
     mappings: Mappings,
     no_auth_user: Option<String>,
+    /// Where that stands.
+    nobody_at: Option<Value>,
     system_account: Option<String>,
+    /// Where that stands.
+    system_at: Option<Value>,
     no_system_account: bool,
 }
 
@@ -84,10 +88,17 @@ impl Said {
                 self.mappings = accounts::read_mappings(value, reader.errors);
                 Ok(())
             }
-            "no_auth_user" => text(key, value).map(|name| self.no_auth_user = Some(name)),
-            "system_account" => text(key, value).map(|name| self.system_account = Some(name)),
+            "no_auth_user" => text(key, value).map(|name| {
+                self.no_auth_user = Some(name);
+                self.nobody_at = Some(value.clone());
+            }),
+            "system_account" => text(key, value).map(|name| {
+                self.system_account = Some(name);
+                self.system_at = Some(value.clone());
+            }),
             "system" => text(key, value).map(|name| {
                 self.system_account.get_or_insert(name);
+                self.system_at.get_or_insert(value.clone());
             }),
             "no_system_account" | "no_system" | "no_sys_acc" => {
                 flag(key, value).map(|on| self.no_system_account = on)
@@ -325,7 +336,11 @@ impl Said {
             || [AccountId::GLOBAL_NAME, SYSTEM_NAME].contains(&name)
             || self.accounts.iter().any(|account| account.name == name);
         if !known {
-            return Err("error resolving system account: account missing".to_string());
+            let why = format!(
+                "error resolving system account: account missing: define {name:?} in accounts, \
+                 or name one that is there"
+            );
+            return Err(at(self.system_at.as_ref(), why));
         }
         access.system = Some(access.account(name));
         Ok(())
@@ -335,14 +350,18 @@ impl Said {
     fn resolve_nobody(&self, access: &mut Access) -> Result<(), String> {
         if let Some(name) = self.no_auth_user.as_deref().filter(|name| !name.is_empty()) {
             if access.users().is_empty() {
-                let why = "present, but users/nkeys are not defined";
-                return Err(format!("no_auth_user: {name:?} {why}"));
+                let why = format!(
+                    "no_auth_user: {name:?} present, but users/nkeys are not defined: define it \
+                     in users, or remove it"
+                );
+                return Err(at(self.nobody_at.as_ref(), why));
             }
             if !access.let_in_as(name) {
-                return Err(format!(
+                let why = format!(
                     "no_auth_user: {name:?} not present as user or nkey in authorization block \
-                     or account configuration"
-                ));
+                     or account configuration: name one that is there, or remove it"
+                );
+                return Err(at(self.nobody_at.as_ref(), why));
             }
             access.is_open = true;
             return Ok(());
@@ -385,6 +404,11 @@ pub fn in_order(map: &Map) -> Vec<(&String, &Value)> {
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     entries.sort_by_key(|(_, value)| (value.at.line, value.at.column));
     entries
+}
+
+/// A line about what stands there, if it stands in a file.
+fn at(value: Option<&Value>, message: String) -> String {
+    value.map_or_else(|| Fault::nowhere(&*message), |value| value.fault(&*message)).to_string()
 }
 
 fn expected(key: &str, what: &str, value: &Value) -> Fault {

@@ -45,19 +45,21 @@ fn secrets_are_not_shown() {
     assert!(!format!("{access:?} {said:?}").contains("hidden"));
 }
 
+fn refused(text: &str) -> String {
+    let (said, errors) = read(text);
+    assert!(errors.is_empty(), "{errors:?}");
+    said.resolve(&Flags::default(), &Default::default(), None).expect_err("it can't be")
+}
+
 /// An operator is told where the mistake is.
 #[test]
 fn a_service_without_its_account_or_the_servers_is_a_fault_of_a_place() {
     const ISSUER: &str = "AABQHMMPFDOBD4ZHW6DTW65CVKNV7UUWBWUTUDXUG5ZMUA5Q6JJY3MHV";
     let said = |account: &str, more: &str| {
-        let text = format!(
+        refused(&format!(
             "authorization {{\n  auth_callout {{\n    issuer: {ISSUER}, auth_users: [a]\n\
              {account}  }}\n}}\n{more}"
-        );
-        let (said, errors) = read(&text);
-        assert!(errors.is_empty(), "{errors:?}");
-        let resolved = said.resolve(&Flags::default(), &Default::default(), None);
-        resolved.expect_err("it can't be")
+        ))
     };
     assert_eq!(
         said("    account: NOWHERE\n", ""),
@@ -67,4 +69,33 @@ fn a_service_without_its_account_or_the_servers_is_a_fault_of_a_place() {
         said("", "no_system_account: true\n"),
         "x.conf:2:3: auth_callout needs the system account: remove no_system_account"
     );
+}
+
+#[test]
+fn a_name_of_nobody_is_a_fault_of_a_place() {
+    const USERS: &str = "authorization { users [{user: u}] }\n";
+    for (text, wanted) in [
+        (
+            format!("{USERS}  no_auth_user: a"),
+            "x.conf:2:3: no_auth_user: \"a\" not present as user or nkey in authorization block or \
+             account configuration: name one that is there, or remove it",
+        ),
+        (
+            "\nno_auth_user: a".to_string(),
+            "x.conf:2:1: no_auth_user: \"a\" present, but users/nkeys are not defined: define it \
+             in users, or remove it",
+        ),
+        (
+            format!("{USERS} system_account: S\nsystem: T"),
+            "x.conf:2:2: error resolving system account: account missing: define \"S\" in \
+             accounts, or name one that is there",
+        ),
+        (
+            "accounts: [A]\nsystem: T\n".to_string(),
+            "x.conf:2:1: error resolving system account: account missing: define \"T\" in \
+             accounts, or name one that is there",
+        ),
+    ] {
+        assert_eq!(refused(&text), wanted);
+    }
 }

@@ -97,12 +97,14 @@ impl Guard {
         Watch { guarded: filtered || self.permissions.responses.is_some(), filtered }
     }
 
-    /// It was sent a request: it may answer.
+    /// It was sent a request: it may answer. Asked once more while it still may, by another of its
+    /// subscriptions too, it may so once less: nats-server looks whether it may, which counts.
     pub fn asked(&mut self, reply: &[u8], now: Nanos) {
-        if let Some(responses) = self.permissions.responses
-            && self.right(reply, now) != Right::Always
-        {
-            self.replies.open(reply, responses, now);
+        let Some(responses) = self.permissions.responses else { return };
+        match self.right(reply, now) {
+            Right::Always => {}
+            Right::Response => self.answered(reply),
+            Right::Never => self.replies.open(reply, responses, now),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Uses a parser as a connection does: appends what arrives, keeps what is not yet done with.
 
-use wire::{ClientParser, Limits, Next, emit};
+use wire::{ClientOp, ClientParser, Connect, Limits, Next, emit};
 
 use super::Event;
 
@@ -131,4 +131,44 @@ pub fn bytewise(input: &[u8], limits: Limits) -> Vec<(usize, Event)> {
         events.extend(new.into_iter().map(|event| (at + 1, event)));
     }
     events
+}
+
+/// Bytes that a parser, and the reader of CONNECTs behind it, may have allocated at once: the words
+/// of one CONNECT or the text of one fault, no more than two control lines by default have.
+pub const ALLOCATED_MAX: u64 = 8192;
+
+/// Most bytes that they have allocated at once for `input` in pieces; what a connection keeps for
+/// them is its own.
+pub fn allocated(input: &[u8], ends: &[usize], limits: Limits) -> u64 {
+    let mut kept = Vec::with_capacity(input.len());
+    let taken = allocation_counter::measure(|| drain(&mut kept, input, ends, limits));
+    assert_eq!(taken.bytes_current, 0, "something is kept");
+    taken.bytes_max
+}
+
+/// Keeps nothing of what is read.
+fn drain(kept: &mut Vec<u8>, input: &[u8], ends: &[usize], limits: Limits) {
+    let mut parser = ClientParser::new();
+    let (mut from, mut need) = (0, 1);
+    for end in ends.iter().copied().chain([input.len()]) {
+        kept.extend_from_slice(&input[from..end]);
+        from = end;
+        let mut at = 0;
+        while kept.len() - at >= need {
+            need = 1;
+            match parser.next(&kept[at..], &limits) {
+                Next::Op { op, used } => {
+                    if let ClientOp::Connect(json) = op {
+                        // Right or wrong: it is its memory that counts.
+                        let _ = wire::connect::parse(&Connect::default(), json);
+                    }
+                    at += used;
+                }
+                Next::Skip { used } => at += used,
+                Next::More { need: more } => need = more,
+                Next::Fault(_) => return,
+            }
+        }
+        kept.drain(..at);
+    }
 }

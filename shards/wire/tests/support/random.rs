@@ -4,6 +4,8 @@ use wire::Limits;
 
 use super::rng::Rng;
 
+const WORDS: &str = r#"{"user":"u","pass":"secret","name":"a client","lang":"x","jwt":"e.y.J"}"#;
+
 /// Limits, half of the time so tight that they are reached.
 pub fn limits(random: &mut Rng) -> Limits {
     let tight = random.one_in(2);
@@ -51,8 +53,14 @@ fn operation(random: &mut Rng, out: &mut Vec<u8>) {
             line_end(random, out);
         }
         10 => {
-            let json =
-                *random.pick(&["{}", "null", r#"{"verbose":false}"#, r#"{"port":"a"}"#, "["]);
+            let json = *random.pick(&[
+                "{}",
+                "null",
+                r#"{"verbose":false}"#,
+                WORDS,
+                r#"{"port":"a"}"#,
+                "[",
+            ]);
             let verb = *random.pick(&["CONNECT", "INFO"]);
             line(random, out, verb, &[json]);
         }
