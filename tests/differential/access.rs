@@ -2,7 +2,7 @@
 //!
 //! Declared exclusions. Of nats-server's own: mappings that overlap are tried in the order of a hash
 //! table; what several imports make of one message comes in no order, so an account imports streams
-//! of one other; members of a group share one account, since across an import any of both accounts'
+//! of one other, and what it imports has names of its own; members of a group share one account, since across an import any of both accounts'
 //! members may be picked. Of `docs/compat.md`: a subscription ending in `>` where what is allowed ends
 //! in `*`; answers to a requestor whose interest has gone in between, so where services are asked
 //! every connection keeps its inbox until the end.
@@ -100,11 +100,15 @@ impl World {
                 if !wanted || !rng.chance(75) {
                     continue;
                 }
-                with_stream |= !is_service;
                 let local = format!("i{from}{which}");
                 let whence = self.accounts[from].name.clone();
                 let account = &mut self.accounts[at];
                 let (line, pattern) = import_line(is_service, &whence, &subject, &local, rng);
+                let known = |other: &String| first_token(other) == first_token(&pattern);
+                if account.imported.iter().any(known) {
+                    continue;
+                }
+                with_stream |= !is_service;
                 account.imports.push(line);
                 account.words.push(first_token(&pattern));
                 account.imported.push(pattern);

@@ -121,21 +121,53 @@ const SLOW_HASH: &str = "$2a$10$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP
 /// Of `secret`.
 const HASH: &str = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
 
-/// To look at what all of them show takes many times what a login may.
-#[test]
-fn a_crowd_with_passwords_does_not_keep_another_address_waiting() {
+/// To look at what all strangers show takes many times what a login may.
+fn with_hashes() -> Server {
     let users = [("slow", SLOW_HASH), ("quick", HASH)];
     let users = users.map(|(name, hash)| format!("{{ user: {name}, password: \"{hash}\" }}"));
     let conf = [format!("authorization {{ users: [{}], timeout: 2 }}", users.join(", "))];
-    let server = start(&Program::under_test(), &conf);
+    start(&Program::under_test(), &conf)
+}
+
+/// How many have waited until their time to log in was over.
+fn late(crowd: &mut [Conn]) -> usize {
+    let ends = crowd.iter_mut().map(Conn::rest);
+    ends.filter(|end| end[0] == "-ERR 'Authentication Timeout'").count()
+}
+
+#[test]
+fn a_crowd_with_passwords_does_not_keep_another_address_waiting() {
+    let server = with_hashes();
     let mut crowd: Vec<Conn> = (0..300).map(|_| Conn::open(&server)).collect();
     crowd.iter_mut().for_each(|conn| conn.begin(json!({ "user": "slow", "pass": "x" })));
     for _ in 0..3 {
         let mut conn = Conn::open_from(&server, ELSEWHERE);
         assert_eq!(conn.connect(json!({ "user": "quick", "pass": "secret" })), [""; 0]);
     }
-    let ends: Vec<Vec<String>> = crowd.iter_mut().map(Conn::rest).collect();
-    let late = ends.iter().filter(|end| end[0] == "-ERR 'Authentication Timeout'").count();
+    let late = late(&mut crowd);
+    assert!(late > 100, "they have waited in vain: {late}");
+}
+
+/// Each stranger has an address of its own, and some are gone before what they show is looked at.
+/// First come, first served, those who belong here would be as late as most of the crowd.
+#[test]
+fn a_crowd_from_many_addresses_keeps_nobody_out() {
+    let server = with_hashes();
+    let address = |at: u16| [127, 1, at.to_be_bytes()[0], at.to_be_bytes()[1]];
+    let mut crowd: Vec<Conn> = (1..=400).map(|at| Conn::open_from(&server, address(at))).collect();
+    crowd.iter_mut().for_each(|conn| conn.begin(json!({ "user": "slow", "pass": "x" })));
+    // Everybody's turn is to come when one has had its own.
+    assert_eq!(crowd.remove(0).rest(), VIOLATION);
+    let mut at = 0;
+    crowd.retain(|_| {
+        at += 1;
+        at % 4 > 0
+    });
+    for own in 2..=4 {
+        let mut conn = Conn::open_from(&server, [127, 0, 0, own]);
+        assert_eq!(conn.connect(json!({ "user": "quick", "pass": "secret" })), [""; 0]);
+    }
+    let late = late(&mut crowd);
     assert!(late > 100, "they have waited in vain: {late}");
 }
 
