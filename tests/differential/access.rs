@@ -2,10 +2,11 @@
 //!
 //! Declared exclusions. Of nats-server's own: mappings that overlap are tried in the order of a hash
 //! table; what several imports make of one message comes in no order, so an account imports streams
-//! of one other, and what it imports has names of its own; members of a group share one account, since across an import any of both accounts'
-//! members may be picked. Of `docs/compat.md`: a subscription ending in `>` where what is allowed ends
-//! in `*`; answers to a requestor whose interest has gone in between, so where services are asked
-//! every connection keeps its inbox until the end.
+//! of one other, and what it imports has names of its own; members of a group share one account,
+//! since across an import any of both accounts' members may be picked. Of `docs/compat.md`: a
+//! subscription ending in `>` where what is allowed ends in `*`; answers to a requestor whose
+//! interest has gone in between, so where services are asked every connection keeps its inbox until
+//! the end; headers that don't end in a CRLF.
 
 use crate::harness::rng::Rng;
 

@@ -233,6 +233,14 @@ impl Conn {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Something has come, or the server has closed.
+    pub fn has_news(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let come = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("a socket");
+        come || !self.read.is_empty()
+    }
+
     /// PING, and what comes up to its PONG or the end.
     pub fn settle(&mut self) -> Vec<String> {
         self.send("PING\r\n");

@@ -104,7 +104,11 @@ fn deal(left: &Receiver<Left>, free: &Sender<Proof>, mailboxes: &[Mailbox]) {
 
 fn take_in(left: Left, turns: &mut Turns<Origin, Proof>, mailboxes: &[Mailbox]) {
     match left {
-        Left::Proof(proof) => turns.push(proof.check.origin(), proof),
+        // It has waited in its shard: those who came after it may be here already.
+        Left::Proof(proof) => {
+            let (origin, since) = (proof.check.origin(), proof.check.since());
+            turns.push_since(origin, proof, since);
+        }
         Left::Gone(shard, conn) => {
             for gone in turns.extract(|proof| (proof.shard, proof.conn) == (shard, conn)) {
                 let outcome = Outcome::Failed(GONE.into());

@@ -26,9 +26,9 @@ impl Origin {
 #[derive(Debug)]
 pub struct Turns<K, T> {
     waiting: BTreeMap<K, VecDeque<T>>,
-    /// Who has something waiting, each once, and whether it has had no turn yet. The next turn is
-    /// the first one's, or the last one's that has had none.
-    order: VecDeque<(K, bool)>,
+    /// Who has something waiting, each once, and since when if it has had no turn yet; of those who
+    /// came last is behind. The next turn is the first one's, or the last one's that has had none.
+    order: VecDeque<(K, Option<u64>)>,
     is_newest_next: bool,
     len: usize,
 }
@@ -56,16 +56,40 @@ impl<K: Copy + Ord, T> Turns<K, T> {
         self.waiting.get(&key).map_or(0, VecDeque::len)
     }
 
-    /// One more waits.
+    /// One more waits, which has come just now.
     pub fn push(&mut self, key: K, item: T) {
+        self.push_since(key, item, u64::MAX);
+    }
+
+    /// One more waits, which has come at this time, maybe to wait elsewhere first: it comes before
+    /// those who came later.
+    pub fn push_since(&mut self, key: K, item: T, since: u64) {
         match self.waiting.entry(key) {
             Entry::Occupied(mut queue) => queue.get_mut().push_back(item),
             Entry::Vacant(place) => {
                 place.insert(VecDeque::from([item]));
-                self.order.push_back((key, true));
+                let at = self.place_of(since);
+                self.order.insert(at, (key, Some(since)));
             }
         }
         self.len += 1;
+    }
+
+    /// Before those at the end who came later.
+    fn place_of(&self, since: u64) -> usize {
+        let mut at = self.order.len();
+        if since == u64::MAX {
+            // However many wait, whoever comes now costs no look at them.
+            return at;
+        }
+        for (place, (_, other)) in self.order.iter().enumerate().rev() {
+            match other {
+                Some(other) if *other <= since => break,
+                Some(_) => at = place,
+                None => {}
+            }
+        }
+        at
     }
 
     /// The first that fits, of those whose turn it is among those who may. It stays where it is,
@@ -83,18 +107,18 @@ impl<K: Copy + Ord, T> Turns<K, T> {
 
     fn turn(&mut self, may: impl Fn(K) -> bool, fits: impl Fn(&T) -> bool) -> Option<(K, usize)> {
         let order = self.order.iter().enumerate();
-        let fits = |(turn, (key, _)): (usize, &(K, bool))| {
+        let fits = |(turn, (key, _)): (usize, &(K, Option<u64>))| {
             let queue = may(*key).then(|| self.waiting.get(key)).flatten()?;
             Some((turn, queue.iter().position(&fits)?))
         };
         let newest = match self.is_newest_next {
-            true => order.clone().rev().filter(|(_, (_, is_new))| *is_new).find_map(fits),
+            true => order.clone().rev().filter(|(_, (_, since))| since.is_some()).find_map(fits),
             false => None,
         };
         let (turn, at) = newest.or_else(|| order.clone().find_map(fits))?;
         self.is_newest_next = !self.is_newest_next;
         let (key, _) = self.order.remove(turn)?;
-        self.order.push_back((key, false));
+        self.order.push_back((key, None));
         Some((key, at))
     }
 
@@ -212,6 +236,21 @@ mod tests {
         let had: Vec<i32> = had.into_iter().map(|(key, _)| key).collect();
         let expected: Vec<i32> = (0..10).flat_map(|n| [n, 101 + 2 * n]).collect();
         assert_eq!(had, expected);
+    }
+
+    /// Those who have waited elsewhere meanwhile are not newer than who came after them.
+    #[test]
+    fn who_came_last_stays_last_whoever_is_passed_on() {
+        let mut turns = Turns::default();
+        turns.push_since('a', 0, 1);
+        turns.push_since('a', 0, 1);
+        turns.push_since('z', 0, 100);
+        assert_eq!(turns.pop(|_| true), Some(('a', 0)));
+        for (key, since) in [('b', 2), ('c', 4), ('d', 3)] {
+            turns.push_since(key, 0, since);
+        }
+        let order: String = popped(&mut turns).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(order, "zbcda");
     }
 
     #[test]

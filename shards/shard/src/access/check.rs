@@ -8,7 +8,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::callout::Applicant;
 use super::secret::Secret;
 use super::token::{Outcome, Shown};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, Nanos};
 use crate::turns::Origin;
 
 /// One proof to look at, on a thread that has time. Shows no secret.
@@ -16,6 +16,7 @@ use crate::turns::Origin;
 pub struct Check {
     what: What,
     origin: Origin,
+    since: Nanos,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -29,12 +30,18 @@ enum What {
 
 impl Check {
     fn new(what: What) -> Check {
-        Check { what, origin: Origin::default() }
+        Check { what, origin: Origin::default(), since: 0 }
     }
 
-    /// Of a client that comes from there.
-    pub(crate) fn comes_from(&mut self, origin: Origin) {
+    /// Of a client that comes from there, and has shown what is to be looked at now.
+    pub(crate) fn comes_from(&mut self, origin: Origin, now: Nanos) {
         self.origin = origin;
+        self.since = now;
+    }
+
+    /// When its client has shown what is to be looked at.
+    pub fn since(&self) -> Nanos {
+        self.since
     }
 
     /// Where its client comes from.

@@ -412,9 +412,10 @@ impl Shard {
             called_out_until = self.now + self.options.access.auth_timeout_ns;
             self.timers.set(called_out_until, Due::Login, conn);
         }
+        let now = self.now;
         let Some(client) = self.client(conn) else { return };
         let origin = Origin::of(client.addr.ip());
-        check.comes_from(origin);
+        check.comes_from(origin, now);
         let claimed =
             Claimed { user, check: Some(check), is_silent: false, called_out_until, asks_in };
         client.standing = Standing::Checking(Box::new(claimed));
