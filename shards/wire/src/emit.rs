@@ -97,9 +97,16 @@ pub fn head(out: &mut Vec<u8>, subject: &[u8], sid: &[u8], header: bool) {
         out.extend_from_slice(b"MSG ");
     }
     out.extend_from_slice(subject);
-    out.push(b' ');
-    out.extend_from_slice(sid);
-    out.push(b' ');
+    // A sid is a short number, which a call to copy it would cost more than all of this.
+    match *sid {
+        [a] => out.extend_from_slice(&[b' ', a, b' ']),
+        [a, b] => out.extend_from_slice(&[b' ', a, b, b' ']),
+        _ => {
+            out.push(b' ');
+            out.extend_from_slice(sid);
+            out.push(b' ');
+        }
+    }
 }
 
 #[inline(never)]

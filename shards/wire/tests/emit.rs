@@ -145,3 +145,14 @@ fn info_with_everything_in_order() {
     info.write_json(&mut out);
     assert_eq!(String::from_utf8_lossy(&out), want);
 }
+
+#[test]
+fn sids_of_every_length_stand_between_two_blanks() {
+    for sid in ["1", "42", "007", "a-sid-of-one's-own"] {
+        for (header, verb) in [(false, "MSG"), (true, "HMSG")] {
+            let mut out = Vec::new();
+            emit::head(&mut out, b"foo", sid.as_bytes(), header);
+            assert_eq!(String::from_utf8(out), Ok(format!("{verb} foo {sid} ")));
+        }
+    }
+}
