@@ -284,6 +284,31 @@ fn what_is_offered_and_taken_changes_for_those_who_are_there() {
 }
 
 #[test]
+fn a_file_that_pins_other_accounts_leaves_nobody_of_these() {
+    let world = World::new();
+    let [app, other] = ["APP", "OTHER"].map(|name| Account::new(name, none()));
+    let conf = |pinned: &str| {
+        let mut lines = world.conf(&[&app, &other]);
+        lines.push(format!("resolver_pinned_accounts: [{pinned}]"));
+        lines
+    };
+    let users = [&app, &other, &world.system].map(|account| account.user(none(), none()));
+    let both = format!("{}, {}", app.id(), other.id());
+    let told = same_of_each(|program| {
+        let mut server = start(program, &conf(&both));
+        let mut conns = users.each_ref().map(|user| Conn::with(&server, user).0);
+        server.reload(&conf(&other.id()).join("\n"));
+        let mut told = vec![shown("app", &conns[0].rest())];
+        told.extend(conns[1..].iter_mut().map(|conn| shown("there", &conn.settle())));
+        told.push(shown("again", &Conn::with(&server, &users[0]).1));
+        server.reload(&conf(&both).join("\n"));
+        told.push(shown("pinned again", &Conn::with(&server, &users[0]).1));
+        told
+    });
+    assert_eq!(told[0], "app: -ERR 'Authorization Violation' | (closed)");
+}
+
+#[test]
 fn activations_that_are_revoked_while_they_are_used() {
     let world = World::new();
     let keys = [KeyPair::new_account(), KeyPair::new_account()];

@@ -150,6 +150,9 @@ impl Desk {
         if self.believed.place == Place::Memory {
             self.go_by_preloaded();
         }
+        let (pinned, system) = (&self.words.pinned, &self.words.system_account);
+        let is_pinned = |key: &str| pinned.contains(key) || system.as_deref() == Some(key);
+        self.roll.bar(|key| !pinned.is_empty() && !is_pinned(key));
         let mut access = self.roll.enter(base, &self.believed.trust, now_s());
         access.forget_ended();
         self.access = Arc::new(access);

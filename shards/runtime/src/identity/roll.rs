@@ -98,6 +98,16 @@ impl Roll {
         self.held.remove(key);
     }
 
+    /// Users of those accounts that this says, and of no others, must not be here.
+    pub fn bar(&mut self, is_barred: impl Fn(&str) -> bool) {
+        for (key, held) in &mut self.held {
+            let is_barred = is_barred(key);
+            if held.terms.is_barred != is_barred {
+                held.terms = Arc::new(Terms { is_barred, ..(*held.terms).clone() });
+            }
+        }
+    }
+
     /// No account's time is over before, and no activation's; seconds since 1970. None if they have
     /// no end.
     pub fn next_expiry_s(&self) -> Option<i64> {
@@ -305,6 +315,7 @@ fn terms(account: &Account, papers: Arc<AccountPapers>, has_expired: bool) -> Te
             .map(|known| (known.key().into(), fingerprint(known)))
             .collect(),
         no_bearer: account.limits().no_bearer,
+        is_barred: false,
         default_permissions: permissions(account.default_permissions()),
         has_expired,
         name: account.claims.name.as_str().into(),

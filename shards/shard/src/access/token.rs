@@ -51,6 +51,8 @@ pub struct Terms {
     pub default_permissions: Option<Arc<Permissions>>,
     /// Its time is over.
     pub has_expired: bool,
+    /// Its users must not be here, whatever it says.
+    pub is_barred: bool,
     /// What it calls itself; may be empty.
     pub name: Box<str>,
     /// What operators see of it.
@@ -89,7 +91,7 @@ impl Terms {
         if self.has_expired {
             return Some(Void::Expired);
         }
-        if token.is_bearer && self.no_bearer {
+        if self.is_barred || (token.is_bearer && self.no_bearer) {
             return Some(Void::Violation);
         }
         if revoked(user) || revoked("*") {
