@@ -1,7 +1,7 @@
 //! Judging each thing a client reads, as it reads it.
 
 use super::reply::{Message, Reply, parse};
-use super::walls::{Asked, Kind, Question, Way};
+use super::walls::{Asked, Kind, Way};
 use super::{Expect, Fate, Mark, Oracle, PubId, Session, SubId, Tick};
 
 /// What a client has to react to.
@@ -130,6 +130,7 @@ impl Oracle {
         let Some(Expect::Pong { upto, issued }) = expect else { return Ok(()) };
         let now = self.now();
         self.check_due(session, issued)?;
+        self.sessions[session].asked_upto = issued;
         self.fence(session, upto, now)?;
         let shard = self.sessions[session].shard;
         for record in self.sessions.iter_mut().filter(|record| record.shard == shard) {
@@ -248,8 +249,7 @@ impl Oracle {
             self.note_asked(id, &way, message.reply);
         }
         if !message.reply.is_empty() {
-            let question = Question { request: id, answers: 0, read_at: self.clock };
-            self.sessions[session].asked.entry(message.reply.to_vec()).or_insert(question);
+            self.note_question(session, id, &way, message.reply);
         }
         self.pubs[id].deliveries += 1;
         self.subs[sub].got.insert(id);

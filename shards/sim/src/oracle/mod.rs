@@ -7,6 +7,7 @@
 //! subscriptions): from then on
 //! its effect holds on the whole server.
 
+mod answers;
 mod hearing;
 mod matching;
 mod reply;
@@ -19,7 +20,8 @@ use shard::Nanos;
 use wire::CloseReason;
 
 use crate::walls::Walls;
-use walls::{Asked, Kind, Question, Right, Way};
+use answers::Question;
+use walls::{Asked, Kind, Right, Way};
 
 pub use hearing::Heard;
 pub use matching::{is_literal, is_valid, matches};
@@ -197,6 +199,8 @@ struct SessionRecord {
     person: Option<usize>,
     /// Requests it has been sent, by their reply subjects.
     asked: BTreeMap<Vec<u8>, Question>,
+    /// When it asked the last PING that it has read the PONG of.
+    asked_upto: Tick,
     /// What it is still to be told of subscriptions that it may not have any more.
     removals: Vec<(SubId, String)>,
     flags: Flags,
@@ -327,6 +331,7 @@ impl Oracle {
             shard,
             person,
             asked: BTreeMap::new(),
+            asked_upto: 0,
             removals: Vec::new(),
             flags,
             fate: if refused { Fate::Lost } else { Fate::Open },

@@ -100,7 +100,7 @@ impl Oracle {
     }
 
     /// Can it have got the publication, for all its publisher knows?
-    fn is_possible(&self, sub: &SubRecord, publication: &PubRecord) -> bool {
+    pub(super) fn is_possible(&self, sub: &SubRecord, publication: &PubRecord) -> bool {
         let issued = publication.stamp.issued;
         let ended = |at: Option<u64>| at.is_some_and(|at| at < issued);
         let begun = publication.stamp.fenced.is_none_or(|fenced| sub.stamp.issued < fenced);

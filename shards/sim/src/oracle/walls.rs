@@ -3,7 +3,7 @@
 
 use shard::Nanos;
 
-use super::{Expect, Oracle, PubId, PubRecord, Session, SubRecord, matches};
+use super::{Expect, Oracle, PubRecord, Session, SubRecord, matches};
 use crate::walls::{Answers, Lists, May, Walls};
 
 /// One way of a publication.
@@ -34,17 +34,6 @@ pub(super) enum Right {
     Until(Nanos),
     /// That can't be told from what clients see.
     Perhaps,
-}
-
-/// A request that a client was sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
-    /// The publication.
-    pub request: PubId,
-    /// How often it has answered where it may do no more than that.
-    pub answers: u32,
-    /// When it was read: it was sent before.
-    pub read_at: Nanos,
 }
 
 /// A reply subject that a server made for a request.
@@ -96,7 +85,7 @@ fn about(rules: &[&str], subject: &[u8], queue: Option<&[u8]>) -> (bool, bool, b
 }
 
 impl May {
-    fn publish(&self, subject: &[u8]) -> bool {
+    pub(super) fn publish(&self, subject: &[u8]) -> bool {
         let Lists { allow, deny } = &self.publish;
         let any = |rules: &[&str]| rules.iter().any(|rule| matches(rule.as_bytes(), subject));
         allow.as_ref().is_none_or(|allow| any(allow)) && !any(deny)
@@ -136,7 +125,7 @@ impl Walls {
         }
     }
 
-    fn may(&self, person: Option<usize>) -> Option<&May> {
+    pub(super) fn may(&self, person: Option<usize>) -> Option<&May> {
         Some(&self.people.get(person?)?.may)
     }
 
@@ -207,48 +196,6 @@ impl Oracle {
             _ if !walls.has(person) => Right::No,
             Some(may) if !may.publish(subject) => self.may_answer(session, subject, era),
             _ => Right::Yes,
-        }
-    }
-
-    /// May it answer one more time to what it was asked?
-    fn may_answer(&self, session: Session, subject: &[u8], era: usize) -> Right {
-        let record = &self.sessions[session];
-        let may = self.eras[era].may(record.person);
-        // What it was asked is forgotten when what it may do changes.
-        let is_new = self.is_changing && era == self.eras.len() - 1;
-        let is_forgotten = is_new && self.eras[era - 1].may(record.person) != may;
-        let answers = may.and_then(|may| may.answers);
-        let (Some(Answers { most, within_ns }), Some(asked)) = (answers, record.asked.get(subject))
-        else {
-            return Right::No;
-        };
-        let request = &self.pubs[asked.request];
-        let hears =
-            |sub: &&SubRecord| sub.session == session && self.way_to(sub, request).is_some();
-        let is_spent = most > 0 && asked.answers >= most;
-        // It can't have been sent after it was read, nor can this be read before it is written.
-        let is_late = within_ns.is_some_and(|ns| self.clock - asked.read_at > ns);
-        match within_ns {
-            _ if is_forgotten => Right::No,
-            None if !is_spent => Right::Yes,
-            // Nor can it have been sent before it was published.
-            Some(ns) if !is_spent && !is_late => Right::Until(request.at + ns),
-            // Whoever hears it again may answer it again, as often and as long.
-            _ if self.subs.iter().filter(hears).count() > 1 => Right::Perhaps,
-            _ => Right::No,
-        }
-    }
-
-    /// It publishes, perhaps something that it may only as an answer.
-    pub(super) fn note_answer(&mut self, session: Session, subject: &[u8]) {
-        let (first, last) = self.eras_now();
-        let record = &mut self.sessions[session];
-        let is_free =
-            |walls: &Walls| walls.may(record.person).is_none_or(|may| may.publish(subject));
-        if !self.eras[first..=last].iter().all(is_free)
-            && let Some(asked) = record.asked.get_mut(subject)
-        {
-            asked.answers += 1;
         }
     }
 
