@@ -25,6 +25,9 @@ use crate::ring::{Completion, Op, Ring};
 
 /// Completions looked at in one turn.
 const COMPLETIONS_PER_TURN: usize = 512;
+/// Connections whose end is seen to in one turn. Each takes some microseconds, and when a thousand
+/// go at once, those who stay are heard in between.
+const ENDS_PER_TURN: usize = 32;
 /// Messages of the control plane taken in one turn.
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
@@ -68,6 +71,8 @@ pub(crate) struct Driver<E: Engine> {
     completions: Vec<Completion>,
     /// Received, and not yet given to the engine.
     pub(crate) received: VecDeque<Received>,
+    /// Connections that will say no more, and whose end is not seen to yet: one each at most.
+    ends: VecDeque<Completion>,
     /// Connections that found no buffer to be received into.
     pub(crate) starved: VecDeque<ConnId>,
     /// Off the rings, and not yet given to the engine.
@@ -93,6 +98,22 @@ pub(crate) struct Driver<E: Engine> {
     gather: Option<Gather>,
     /// Reads up to the last sleep.
     reads_seen: u64,
+    toil: Toil,
+}
+
+/// Whose turn it is: whoever has said something meanwhile, or work that holds everybody up.
+#[derive(Default)]
+struct Toil {
+    gave_way: bool,
+}
+
+impl Toil {
+    /// It gives way to those who have said something, every other time: so nobody who comes waits
+    /// for more than one piece of it, and it never waits for long.
+    fn is_next(&mut self, somebody_speaks: bool) -> bool {
+        self.gave_way = somebody_speaks && !self.gave_way;
+        !self.gave_way
+    }
 }
 
 /// A buffer of one connection's bytes.
@@ -138,6 +159,7 @@ impl<E: Engine> Driver<E> {
             listener: None,
             completions: Vec::new(),
             received: VecDeque::new(),
+            ends: VecDeque::new(),
             starved: VecDeque::new(),
             frames: VecDeque::new(),
             proving: Vec::new(),
@@ -153,6 +175,7 @@ impl<E: Engine> Driver<E> {
             latency: Latency::new(),
             gather: gathers.then(|| Gather::new(wait_ns)),
             reads_seen: 0,
+            toil: Toil::default(),
         }
     }
 
@@ -166,12 +189,14 @@ impl<E: Engine> Driver<E> {
         self.take_time(now);
         self.take_frames(now);
         self.take_received(now);
+        self.take_ends(now);
         self.feed_starved();
         self.carry_out(now);
         if self.is_over() {
             return Ok(After::End);
         }
         let again = !self.received.is_empty()
+            || !self.ends.is_empty()
             || !self.starved.is_empty()
             || !self.frames.is_empty()
             || !self.effects.probes.is_empty()
@@ -181,8 +206,17 @@ impl<E: Engine> Driver<E> {
             || !self.inbound.is_empty();
         if again {
             self.ring.submit()?;
+            self.toil(now);
         }
         Ok(if again { After::Again } else { After::Rest })
+    }
+
+    /// A piece of work that holds everybody up, once what the turn had to send is with the kernel.
+    fn toil(&mut self, now: Nanos) {
+        if self.engine.has_toil() && !self.is_congested() && self.toil.is_next(self.ring.is_ready())
+        {
+            self.engine.toil(now, &mut self.effects);
+        }
     }
 
     /// Waits for something to do.
@@ -298,6 +332,9 @@ impl<E: Engine> Driver<E> {
         self.ring.completions(COMPLETIONS_PER_TURN, &mut completions);
         for completion in completions.drain(..) {
             match completion.tag.op {
+                Op::Receive | Op::ReceiveLarge if completion.is_end() => {
+                    self.ends.push_back(completion);
+                }
                 Op::Receive | Op::ReceiveLarge => self.on_received(completion, now),
                 Op::Send => self.on_sent(&completion, now),
                 Op::Accept => self.on_accepted(&completion, now),
@@ -446,6 +483,14 @@ impl<E: Engine> Driver<E> {
         }
     }
 
+    /// Sees to some of those who have gone, behind what everybody has said.
+    fn take_ends(&mut self, now: Nanos) {
+        for _ in 0..ENDS_PER_TURN {
+            let Some(completion) = self.ends.pop_front() else { return };
+            self.on_received(completion, now);
+        }
+    }
+
     /// After an input of that many bytes: keeps what comes of it within bounds.
     fn took_in(&mut self, bytes: usize, now: Nanos) {
         self.taken_bytes += bytes;
@@ -568,5 +613,17 @@ impl<E: Engine> Driver<E> {
                 self.write_next(close.conn, now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toil_gives_way_to_those_who_speak_once_at_a_time() {
+        let mut toil = Toil::default();
+        let next = [false, true, true, true, false, true, false, false].map(|it| toil.is_next(it));
+        assert_eq!(next, [true, false, true, false, true, false, true, true]);
     }
 }

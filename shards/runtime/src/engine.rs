@@ -28,8 +28,16 @@ pub unsafe trait Engine {
     /// When [`Input::Turn`] is needed at the latest.
     fn deadline(&self) -> Option<Nanos>;
 
-    /// [`Input::Turn`] is needed soon.
+    /// [`Input::Turn`] or [`Engine::toil`] is needed soon.
     fn has_work(&self) -> bool;
+
+    /// [`Engine::toil`] is needed soon.
+    fn has_toil(&self) -> bool {
+        false
+    }
+
+    /// Does a piece of work that holds everybody on this core up, some 0.1 ms.
+    fn toil(&mut self, _now: Nanos, _effects: &mut Effects) {}
 
     /// Connections to come are offered this TLS, or none.
     fn secure_with(&mut self, _tls: Option<Arc<Tls>>) {}

@@ -224,6 +224,18 @@ unsafe impl<E: Engine> Engine for Proxied<E> {
         self.inner.has_work()
     }
 
+    fn has_toil(&self) -> bool {
+        self.inner.has_toil()
+    }
+
+    fn toil(&mut self, now: Nanos, effects: &mut Effects) {
+        let closes = effects.closes.len();
+        self.inner.toil(now, effects);
+        if effects.closes.len() > closes {
+            self.after(closes, effects);
+        }
+    }
+
     fn handed_over(&mut self, tell: impl FnMut(Nanos, u64)) {
         self.inner.handed_over(tell);
     }

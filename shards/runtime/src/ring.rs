@@ -107,6 +107,14 @@ pub(crate) struct Completion {
     pub filled: Option<Filled>,
 }
 
+impl Completion {
+    /// Of a receive: nothing more will come from there.
+    pub fn is_end(&self) -> bool {
+        let passing = [libc::ENOBUFS, libc::ECANCELED, libc::EINTR, libc::EAGAIN];
+        self.filled.is_none() && self.result <= 0 && !passing.contains(&-self.result)
+    }
+}
+
 /// The ring and its receive buffers.
 pub(crate) struct Ring {
     io: ManuallyDrop<IoUring>,
