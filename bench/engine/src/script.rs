@@ -116,6 +116,9 @@ pub const GATE: &[Script] = &[
         one_to(rig, 100, 1, 128)
     }),
     row("forward-queue", "1→ queue group on 2 shards", "delivery", 2, 40, |rig| queue(rig, 10)),
+    row("forward-ask", "Request/reply on another shard, 50 in flight", "delivery", 2, 200, |rig| {
+        request(rig, 50)
+    }),
 ];
 
 /// The rows that say what more shards cost: the same clients, dealt out to 1, 2, 4 or 8 shards,

@@ -5,14 +5,14 @@
 //! this shard is. `announced` is what peers have been told or will be told by frames already
 //! staged.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 use subject::{PatternId, Sublist};
 
-use crate::account::Bonds;
 use crate::account::tied::Tied;
+use crate::account::{Bonds, Like};
 use crate::entry::{Entry, Group, PeerWeight, Plain, PlainPeer, Weight, take_out};
 use crate::ids::{AccountId, Nanos, ShardId};
 use crate::plans::{Matched, Plans, SharedPlans};
@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub tied: OnceCell<Tied>,
     /// It needs no ring, has no group, and its subject is not a reserved one.
     pub is_plain: bool,
+    /// That, but for rings, to peers that are sure of it. Not of those that are plain.
+    pub is_direct: bool,
     /// No connection of this shard gets more than one plain copy.
     pub locals_apart: bool,
     /// That, no group, and its subject is not a reserved one.
@@ -93,6 +95,9 @@ impl Plan {
     }
 }
 
+/// Accounts with something to announce, each once: shared by the tables of a shard.
+pub(crate) type Unannounced = Rc<RefCell<Vec<AccountId>>>;
+
 /// An account's subjects as this shard sees them.
 pub(crate) struct Account {
     id: AccountId,
@@ -100,6 +105,7 @@ pub(crate) struct Account {
     plans: Plans,
     shared_plans: SharedPlans,
     dirty: Vec<PatternId>,
+    unannounced: Unannounced,
     matched: Vec<PatternId>,
     /// What its table has been asked, and what its closed connections have done.
     pub figures: Figures,
@@ -119,14 +125,15 @@ pub(crate) struct Change {
 }
 
 impl Account {
-    pub fn new(id: AccountId, seed: u64, match_cache: bool) -> Account {
+    pub fn new(id: AccountId, like: &Like) -> Account {
         Account {
             id,
             recasts: false,
-            table: Sublist::new(seed),
-            plans: Plans::new(FixedState::with_seed(seed), match_cache),
+            table: Sublist::new(like.seed),
+            plans: Plans::new(FixedState::with_seed(like.seed), like.match_cache),
             shared_plans: SharedPlans::default(),
             dirty: Vec::new(),
+            unannounced: like.unannounced.clone(),
             matched: Vec::new(),
             figures: Figures::default(),
             ties: None,
@@ -258,6 +265,9 @@ impl Account {
         entry.targets.take();
         if !entry.dirty {
             entry.dirty = true;
+            if self.dirty.is_empty() {
+                self.unannounced.borrow_mut().push(self.id);
+            }
             self.dirty.push(pattern);
         }
     }
@@ -274,11 +284,6 @@ impl Account {
         self.recasts = streams(&self.ties) != streams(&ties);
         self.ties = ties;
         self.forget_plans();
-    }
-
-    /// Nothing is waiting to be announced.
-    pub fn is_announced(&self) -> bool {
-        self.dirty.is_empty()
     }
 
     /// Tells what peers must hear since the last call, and drops entries nobody is interested in.
@@ -456,6 +461,7 @@ impl Account {
         plan.is_tied = self.ties.as_ref().is_some_and(|ties| ties.concern(&plan.subject));
         let simple = plan.groups.is_empty() && !is_reserved_subject(&plan.subject);
         plan.is_plain = simple && !plan.crosses;
+        plan.is_direct = simple && plan.crosses && plan.unsure_peers.is_empty();
         plan.locals_apart = match &plan.locals[..] {
             [] => true,
             [targets] => targets.is_apart,

@@ -118,6 +118,36 @@ impl Shard {
         Flow::Done
     }
 
+    /// As [`Shard::publish_plainly`], with a copy for each peer, in whose ring there is room. They
+    /// are sure that somebody there gets it.
+    fn publish_across(
+        &mut self,
+        conn: ConnId,
+        op: &Pub<'_>,
+        subject: &[u8],
+        plan: &Plan,
+        account: AccountId,
+        out: &mut Effects,
+    ) -> Flow {
+        let Pub { reply, header_len, payload, tail, .. } = *op;
+        let from_service = false;
+        let publication =
+            Publication { account, subject, reply, header_len, payload, tail, from_service };
+        let publisher = Publisher { shard: self.id, conn };
+        for targets in &plan.locals {
+            self.deliver_to_all(targets, &publication, publisher, true, out);
+        }
+        self.announce(out);
+        for to in &plan.peers {
+            let (batch, since) = (out.batch(*to), self.outbound.since);
+            let bytes = batch::write(batch, since, &publication, conn, true, &[]);
+            out.carried(*to, bytes);
+            self.fences.forwarded(*to);
+            self.figures.forwarded_msgs += 1;
+        }
+        Flow::Done
+    }
+
     /// The connection's last plan, if it is right for a publication with nothing to check. Counts
     /// as many messages like this one as `count` says, if any.
     #[inline]
@@ -230,6 +260,13 @@ impl Shard {
         plan: &Plan,
         out: &mut Effects,
     ) -> Flow {
+        if plan.is_direct
+            && right == Right::Always
+            && !plan.peers.iter().any(|to| out.congests(*to))
+            && let Some(account) = self.counts_plainly(conn, op)
+        {
+            return self.publish_across(conn, op, subject, plan, account, out);
+        }
         if (plan.crosses || self.holds_claims(conn)) && self.lacks_room(conn, plan, out) {
             return Flow::Again;
         }

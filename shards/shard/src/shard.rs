@@ -18,7 +18,7 @@ use crate::fence::{Fences, Why};
 use crate::frame::{Frame, Interest};
 use crate::ids::{AccountId, ConnId, Nanos, ShardId};
 use crate::input::Input;
-use crate::interest::{Account, Plan, Wish};
+use crate::interest::{Account, Plan, Unannounced, Wish};
 use crate::limits::Options;
 use crate::news::{Leaving, Telling};
 use crate::outbound::{Chunk, Outbound};
@@ -50,6 +50,7 @@ pub struct Shard {
     pub(crate) aliases: HashMap<ConnId, Alias, FixedState>,
     pub(crate) outbound: Outbound,
     pub(crate) accounts: Vec<Account>,
+    pub(crate) unannounced: Unannounced,
     /// Subscriptions of other accounts that come with one, by imported streams.
     pub(crate) shadows: HashMap<SubId, Vec<SubId>, FixedState>,
     pub(crate) import_scratch: Vec<u8>,
@@ -133,6 +134,7 @@ impl Shard {
             aliases: HashMap::default(),
             outbound: Outbound::default(),
             accounts: Vec::new(),
+            unannounced: Unannounced::default(),
             shadows: HashMap::with_hasher(FixedState::with_seed(seed)),
             import_scratch: Vec::new(),
             leg_message: Vec::new(),
@@ -354,10 +356,9 @@ impl Shard {
     /// later.
     #[inline]
     pub(crate) fn announce(&mut self, out: &mut Effects) {
-        for at in 0..self.accounts.len() {
-            if !self.accounts[at].is_announced() {
-                self.announce_account(AccountId(at as u32), out);
-            }
+        loop {
+            let Some(account) = self.unannounced.borrow_mut().pop() else { return };
+            self.announce_account(account, out);
         }
     }
 

@@ -20,7 +20,7 @@ use subject::Transform;
 
 use crate::access::Access;
 use crate::ids::{AccountId, Nanos};
-use crate::interest::Account;
+use crate::interest::{Account, Unannounced};
 use crate::limits::SECONDS;
 
 pub use subject::{Mapping, MappingError, Mappings, valid_pattern};
@@ -256,18 +256,19 @@ pub struct Limits {
 }
 
 /// How tables are made.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Like {
     pub seed: u64,
     pub match_cache: bool,
+    pub unannounced: Unannounced,
 }
 
 /// Makes tables what `access` says: more of them, or with other ties than `before`.
-pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, before: &Access, like: Like) {
+pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, before: &Access, like: &Like) {
     for (at, account) in access.accounts().iter().enumerate() {
         let is_new = at >= tables.len();
         if is_new {
-            tables.push(Account::new(AccountId(at as u32), like.seed, like.match_cache));
+            tables.push(Account::new(AccountId(at as u32), like));
         }
         let known = before.accounts().get(at).filter(|_| !is_new);
         if known.is_none_or(|known| !Arc::ptr_eq(known, account)) {
@@ -282,7 +283,7 @@ pub(crate) fn fit(tables: &mut Vec<Account>, access: &Access, before: &Access, l
 /// that is under way goes on.
 pub(crate) fn grow(tables: &mut Vec<Account>, access: &Access, before: &Access, like: Like) {
     let recasts: Vec<bool> = tables.iter().map(|table| table.recasts).collect();
-    fit(tables, access, before, like);
+    fit(tables, access, before, &like);
     for (table, recasts) in tables.iter_mut().zip(recasts) {
         table.recasts |= recasts;
     }

@@ -47,7 +47,7 @@ impl Shard {
         }
         self.info.auth_required = access.asks();
         let like = self.like();
-        account::fit(&mut self.accounts, &access, &self.options.access, like);
+        account::fit(&mut self.accounts, &access, &self.options.access, &like);
         let before = std::mem::replace(&mut self.options.access, access);
         self.recheck = Some(Recheck { slot: 0, before, subs: Vec::new() });
     }
@@ -60,7 +60,8 @@ impl Shard {
     }
 
     fn like(&self) -> account::Like {
-        account::Like { seed: self.seed, match_cache: self.options.match_cache }
+        let unannounced = self.unannounced.clone();
+        account::Like { seed: self.seed, match_cache: self.options.match_cache, unannounced }
     }
 
     /// Tables for all accounts there are.
@@ -68,17 +69,17 @@ impl Shard {
         if self.accounts.len() < self.options.access.accounts().len() {
             let access = self.options.access.clone();
             let like = self.like();
-            account::fit(&mut self.accounts, &access, &access, like);
+            account::fit(&mut self.accounts, &access, &access, &like);
         }
     }
 
     /// As [`Shard::ensure_accounts`], for a peer that has heard of an account first.
     #[cold]
     pub(crate) fn ensure_account(&mut self, account: AccountId) {
-        let (seed, match_cache) = (self.seed, self.options.match_cache);
+        let like = self.like();
         while self.accounts.len() <= account.0 as usize {
             let id = AccountId(self.accounts.len() as u32);
-            self.accounts.push(Account::new(id, seed, match_cache));
+            self.accounts.push(Account::new(id, &like));
         }
     }
 
