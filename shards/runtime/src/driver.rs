@@ -27,7 +27,7 @@ use crate::ring::{Completion, Op, Ring};
 const COMPLETIONS_PER_TURN: usize = 512;
 /// Connections whose end is seen to in one turn. Each takes some microseconds, and when a thousand
 /// go at once, those who stay are heard in between.
-const ENDS_PER_TURN: usize = 32;
+const ENDS_PER_TURN: usize = 4;
 /// Messages of the control plane taken in one turn.
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
