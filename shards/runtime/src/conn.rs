@@ -35,14 +35,23 @@ struct Socket<C> {
     bulk: u8,
     /// The engine wants to read from it.
     wanted: bool,
-    /// The peer will send nothing more.
-    ended: bool,
+    end: End,
     /// Counts for the limit of connections.
     admitted: bool,
     write: Option<Write<C>>,
 }
 
 // Of the 1 KiB that an idle connection may cost.
+/// What is known of the end of what a peer sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// It has come, and is not seen to yet.
+    Known,
+    /// The engine has heard of it.
+    SeenTo,
+}
+
 const _: () = assert!(size_of::<Socket<shard::Chunk>>() <= 64);
 
 /// A chunk on its way to the kernel.
@@ -120,7 +129,7 @@ impl<C: AsRef<[u8]>> Sockets<C> {
 
     /// A slot without a socket, for good.
     pub fn reserve(&mut self) -> ConnId {
-        table::push(&mut self.slots, Socket { wanted: false, ended: true, ..Socket::none(1) });
+        table::push(&mut self.slots, Socket { wanted: false, end: End::SeenTo, ..Socket::none(1) });
         ConnId { slot: (self.slots.len() - 1) as u32, generation: 1 }
     }
 
@@ -163,7 +172,7 @@ impl<C: AsRef<[u8]>> Sockets<C> {
             Phase::Flushing | Phase::Draining => true,
             Phase::Free | Phase::Dying => false,
         };
-        if !willing || socket.ended || socket.reading != Reading::Idle {
+        if !willing || socket.end == End::SeenTo || socket.reading != Reading::Idle {
             return;
         }
         if let Some(stream) = &socket.stream {
@@ -211,6 +220,20 @@ impl<C: AsRef<[u8]>> Sockets<C> {
         }
     }
 
+    /// The end of a connection will be seen to later.
+    pub fn end_comes(&mut self, tag: Tag) {
+        if let Some(conn) = self.conn(tag) {
+            let end = &mut self.slots[conn.index()].end;
+            *end = if *end == End::Open { End::Known } else { *end };
+        }
+    }
+
+    /// Its end is known, and not seen to yet.
+    pub fn is_ending(&self, conn: ConnId) -> bool {
+        let socket = &self.slots[conn.index()];
+        socket.end == End::Known && socket.phase == Phase::Open
+    }
+
     /// A receive request is over.
     pub fn reading_ended(&mut self, conn: ConnId) {
         self.slots[conn.index()].reading = Reading::Idle;
@@ -220,7 +243,8 @@ impl<C: AsRef<[u8]>> Sockets<C> {
     /// connection is still open: the engine must hear of it.
     pub fn input_ended(&mut self, conn: ConnId) -> bool {
         let socket = &mut self.slots[conn.index()];
-        !std::mem::replace(&mut socket.ended, true) && socket.phase == Phase::Open
+        let first = std::mem::replace(&mut socket.end, End::SeenTo) != End::SeenTo;
+        first && socket.phase == Phase::Open
     }
 
     /// May a chunk be sent now?
@@ -292,7 +316,7 @@ impl<C: AsRef<[u8]>> Sockets<C> {
     /// Everything is written: tell the peer, and give it a moment to hear it.
     pub fn flushed(&mut self, ring: &mut Ring, conn: ConnId, now: Nanos) {
         let socket = &mut self.slots[conn.index()];
-        if socket.ended {
+        if socket.end == End::SeenTo {
             self.abandon(conn);
         } else if let Some(stream) = &socket.stream {
             socket.phase = Phase::Draining;
@@ -365,7 +389,7 @@ impl<C> Socket<C> {
             size: Size::Small,
             bulk: 0,
             wanted: true,
-            ended: false,
+            end: End::Open,
             admitted: false,
             write: None,
         }

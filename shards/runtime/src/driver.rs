@@ -201,6 +201,7 @@ impl<E: Engine> Driver<E> {
             || !self.frames.is_empty()
             || !self.effects.probes.is_empty()
             || (self.engine.has_work() && !self.is_congested())
+            || self.engine.has_toil()
             || self.ring.has_sends()
             || self.ring.is_ready()
             || !self.inbound.is_empty();
@@ -213,8 +214,7 @@ impl<E: Engine> Driver<E> {
 
     /// A piece of work that holds everybody up, once what the turn had to send is with the kernel.
     fn toil(&mut self, now: Nanos) {
-        if self.engine.has_toil() && !self.is_congested() && self.toil.is_next(self.ring.is_ready())
-        {
+        if self.engine.has_toil() && self.toil.is_next(self.ring.is_ready()) {
             self.engine.toil(now, &mut self.effects);
         }
     }
@@ -333,6 +333,7 @@ impl<E: Engine> Driver<E> {
         for completion in completions.drain(..) {
             match completion.tag.op {
                 Op::Receive | Op::ReceiveLarge if completion.is_end() => {
+                    self.sockets.end_comes(completion.tag);
                     self.ends.push_back(completion);
                 }
                 Op::Receive | Op::ReceiveLarge => self.on_received(completion, now),

@@ -96,7 +96,10 @@ impl<E: Engine> Driver<E> {
             Written::Progress { bytes, chunk } => self.wrote(conn, bytes, chunk, now),
             Written::Failed(chunk) => {
                 self.engine.recycle(chunk);
-                self.hang_up(conn, Hangup::WriteError, now);
+                // What it has said before it went counts, and that it went by itself.
+                if !self.sockets.is_ending(conn) {
+                    self.hang_up(conn, Hangup::WriteError, now);
+                }
             }
         }
     }

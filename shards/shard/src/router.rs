@@ -769,7 +769,7 @@ impl Shard {
     fn had_last(&mut self, sub: SubId) {
         let subscription = self.subs.peek(sub);
         if !subscription.leaving && !subscription.limit_open {
-            self.ended.push(sub);
+            self.ended.push((sub, subscription.conn));
         }
     }
 
@@ -793,13 +793,14 @@ impl Shard {
 
     /// Subscriptions that have had all they asked for.
     pub(crate) fn end_subscriptions(&mut self, out: &mut Effects) {
-        while let Some(sub) = self.ended.pop() {
-            let subscription = self.subs.peek(sub);
-            let (conn, sid, max) = (subscription.conn, subscription.sid.clone(), subscription.max);
+        while let Some((sub, conn)) = self.ended.pop() {
+            let Some(subscription) = self.subs.find(sub, conn) else { continue };
+            let (sid, max) = (subscription.sid.clone(), subscription.max);
             // Of a connection that has closed meanwhile, the teardown takes all.
             if self.client(conn).is_none() {
                 continue;
             }
+            self.settle_for(conn, out);
             if self.options.debug || self.options.trace {
                 self.trace_ended(conn, sid.as_bytes(), max, out);
             }

@@ -77,7 +77,7 @@ pub struct Shard {
     pub(crate) runnable: VecDeque<ConnId>,
     pub(crate) lane_waiters: Vec<ConnId>,
     /// Subscriptions that have had their last message in this operation.
-    pub(crate) ended: Vec<SubId>,
+    pub(crate) ended: Vec<(SubId, ConnId)>,
     /// The plan each peer's last publication used.
     pub(crate) peer_plans: Vec<Option<(AccountId, Rc<Plan>)>>,
     /// What receivers are owed of this step.
@@ -198,6 +198,7 @@ impl Shard {
                 None => self.settle_castings(out),
             }
         }
+        self.end_subscriptions(out);
         self.hear_requests(out);
         self.announce(out);
     }
@@ -276,7 +277,7 @@ impl Shard {
         let Some(subscription) = self.subs.find(sub, conn) else { return };
         subscription.limit_open = false;
         if subscription.delivered >= subscription.max && self.client(conn).is_some() {
-            self.ended.push(sub);
+            self.ended.push((sub, conn));
             self.end_subscriptions(out);
         }
     }
@@ -318,6 +319,7 @@ impl Shard {
         self.go_on_saying(out);
         self.go_on_rechecking(out);
         self.expire_responses(out);
+        self.end_subscriptions(out);
         self.write_reports(out);
         if self.telling.is_some() || self.leaving.is_some() {
             self.spread_news(out);

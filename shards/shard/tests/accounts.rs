@@ -347,6 +347,58 @@ fn what_a_service_takes_is_published_where_it_is_measured() {
     });
 }
 
+fn measured(agreements: &mut Agreements) {
+    let latency = Some(Latency { sampling: 100, subject: b"lat".as_slice().into() });
+    let threshold_ns = Some(5 * SECONDS);
+    let terms = ServiceTerms { latency, threshold_ns, ..ServiceTerms::default() };
+    agreements.export_service(B, b"svc", &[], 0, terms).expect("export");
+    agreements.import_service(A, B, b"svc", b"svc", false).expect("import");
+}
+
+#[test]
+fn who_has_had_the_last_it_wanted_when_time_was_over_may_go() {
+    on_each(&options(measured, no_ties), |mut bus, far| {
+        let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, far, "b"));
+        let once = join(&mut bus, 0, "b");
+        bus.send(once, "SUB lat 1\r\nUNSUB 1 1\r\nPING\r\n");
+        bus.send(b, "SUB svc 3\r\nPING\r\n");
+        bus.send(a, "SUB in 7\r\nPUB svc in 0\r\n\r\n");
+        bus.pass(6 * SECONDS);
+        assert!(bus.take(once).contains("\"status\":504"));
+        bus.hangup(once);
+        bus.pass(SECONDS);
+        bus.take(a);
+        bus.send(a, "PUB x 0\r\n\r\nPING\r\n");
+        assert_eq!(bus.take(a), "PONG\r\n");
+    });
+}
+
+#[test]
+fn who_has_had_its_last_may_share_bytes_that_come_from_another_account() {
+    let options = options(
+        |agreements| {
+            measured(agreements);
+            agreements.export_stream(B, b"lat", &[], 0).expect("export");
+            agreements.import_stream(A, B, b"lat", b"lat").expect("import");
+        },
+        no_ties,
+    );
+    on_each(&options, |mut bus, far| {
+        let (a, b) = (join(&mut bus, 0, "a"), join(&mut bus, far, "b"));
+        let (once, ever) = (join(&mut bus, 0, "a"), join(&mut bus, 0, "a"));
+        bus.send(once, "SUB > 1\r\nUNSUB 1 1\r\nPING\r\n");
+        bus.send(ever, "SUB > 1\r\nPING\r\n");
+        bus.send(b, "SUB svc 3\r\nPING\r\n");
+        bus.take(once);
+        bus.take(ever);
+        bus.send(a, "PUB svc 0\r\n\r\nPING\r\n");
+        assert!(bus.take(a).contains("PONG\r\n"));
+        assert!(bus.take(once).starts_with("MSG svc 1 0\r\n"));
+        let got = bus.take(ever);
+        assert!(got.starts_with("MSG svc 1 0\r\n") && got.contains("\"status\":400"), "{got}");
+    });
+}
+
 #[test]
 fn mappings_lead_to_another_subject_and_lose_what_they_shall() {
     let options = options(

@@ -4,6 +4,8 @@
 //! response is still wanted. Its number is part of the reply subject, so whoever publishes a
 //! response knows whom to ask; the publication waits for the answer, then goes its way by itself.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::{DefaultHasher, Hasher};
 
 use super::latency::{Asking, Measured};
@@ -91,6 +93,8 @@ pub(crate) struct Responses {
     free: Vec<u32>,
     /// Who waits as long, in the order of their ends; by how long.
     queues: Vec<Queue>,
+    /// The first of each queue, by its end, the earliest on top. Below it may be some that have gone.
+    heads: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Has taken in what nobody can guess.
     secret: DefaultHasher,
     /// Keys made so far.
@@ -116,6 +120,9 @@ struct Queue {
     last: u32,
 }
 
+/// Heads that have gone are kept up to as many as there are others, and these.
+const GONE_HEADS_MAX: usize = 64;
+
 /// No place.
 const NOWHERE: u32 = u32::MAX;
 
@@ -128,6 +135,7 @@ impl Responses {
             places: Vec::new(),
             free: Vec::new(),
             queues: Vec::new(),
+            heads: BinaryHeap::new(),
             secret: hasher,
             keys: 0,
             names: Vec::new(),
@@ -182,7 +190,9 @@ impl Responses {
         let threshold_ns = self.find(id)?.terms.threshold_ns;
         self.part(id.place, threshold_ns);
         self.free.push(id.place);
-        self.places[id.place as usize].entry.take()
+        let entry = self.places[id.place as usize].entry.take();
+        self.forget_gone_heads();
+        entry
     }
 
     fn find(&self, id: ReplyId) -> Option<&Entry> {
@@ -199,6 +209,18 @@ impl Responses {
         if let Some(threshold_ns) = self.find(id).map(|entry| entry.terms.threshold_ns) {
             self.part(id.place, threshold_ns);
             self.join(id.place, threshold_ns, now);
+            self.forget_gone_heads();
+        }
+    }
+
+    /// So that the head on top is one, and there are not many that have gone.
+    fn forget_gone_heads(&mut self) {
+        while self.heads.peek().is_some_and(|head| !is_head(&self.places, head)) {
+            self.heads.pop();
+        }
+        if self.heads.len() > 2 * self.queues.len() + GONE_HEADS_MAX {
+            let places = &self.places;
+            self.heads.retain(|head| is_head(places, head));
         }
     }
 
@@ -218,6 +240,9 @@ impl Responses {
         let at = &mut self.places[place as usize];
         (at.before, at.after) = (before, NOWHERE);
         at.end = now.saturating_add(threshold_ns);
+        if before == NOWHERE {
+            self.heads.push(Reverse((at.end, place)));
+        }
     }
 
     /// Leaves its queue.
@@ -226,8 +251,11 @@ impl Responses {
         if let Some(before) = self.places.get_mut(before as usize) {
             before.after = after;
         }
-        if let Some(after) = self.places.get_mut(after as usize) {
-            after.before = before;
+        if let Some(next) = self.places.get_mut(after as usize) {
+            next.before = before;
+            if before == NOWHERE {
+                self.heads.push(Reverse((next.end, after)));
+            }
         }
         if before != NOWHERE && after != NOWHERE {
             return;
@@ -248,8 +276,7 @@ impl Responses {
 
     /// Who is given up next, and when.
     fn first(&self) -> Option<(Nanos, u32)> {
-        let firsts = self.queues.iter().map(|queue| queue.first);
-        firsts.map(|place| (self.places[place as usize].end, place)).min()
+        self.heads.peek().map(|head| head.0)
     }
 
     /// When the next one is given up.
@@ -283,6 +310,13 @@ impl Responses {
         digits(id.key, of_key);
         out.extend_from_slice(&subject);
     }
+}
+
+/// Is it still the first of its queue?
+fn is_head(places: &[Place], head: &Reverse<(Nanos, u32)>) -> bool {
+    let (end, place) = head.0;
+    let place = &places[place as usize];
+    place.entry.is_some() && place.before == NOWHERE && place.end == end
 }
 
 impl ReplyId {
@@ -463,7 +497,7 @@ mod tests {
             let chosen = rng.below(all.len().max(1));
             match rng.below(4) {
                 0 | 1 => {
-                    let threshold_ns = [7, 30, 30, 400][rng.below(4)];
+                    let threshold_ns = [7, 30, 400, 1 + rng.below(300) as u64][rng.below(4)];
                     let of = entry(now as u32, threshold_ns);
                     let id = responses.insert(of, now, &mut figures);
                     all.push((id, now as u32, now + threshold_ns));
@@ -487,6 +521,8 @@ mod tests {
             }
             assert!(all.iter().all(|(id, ..)| responses.find(*id).is_some()));
             assert!(all.iter().all(|(_, _, end)| *end > now));
+            let heads_max = 2 * responses.queues.len() + GONE_HEADS_MAX;
+            assert!(responses.heads.len() <= heads_max + 4, "as many as changed since");
         }
         assert!(responses.places.len() < 400, "places are used again");
     }

@@ -270,6 +270,7 @@ impl Shard {
             let what = text.trim_start_matches("Permissions Violation for Subscription to ");
             return self.note(conn, Event::Removed(format!("{what} for {who}")), out);
         }
+        self.settle_for(conn, out);
         self.recast_shadows(sub, out);
         let Some(client) = self.client(conn) else { return };
         let guard = client.guard.as_ref();
