@@ -397,17 +397,17 @@ impl Shard {
             self.forbid_publication(conn, mapped, out);
             return false;
         }
-        if is_reserved_reply(op.reply) {
-            self.send_err(conn, &error_text::permissions_violation_reply(op.reply), out);
-            let line = format!("Publish Violation - Reply {}", wire::quoted(op.reply));
-            self.note(conn, Event::Fault(line), out);
-            return false;
-        }
         if right == Right::Response
             && let Some(client) = self.client(conn)
             && let Some(guard) = &mut client.guard
         {
             guard.answered(mapped);
+        }
+        if is_reserved_reply(op.reply) {
+            self.send_err(conn, &error_text::permissions_violation_reply(op.reply), out);
+            let line = format!("Publish Violation - Reply {}", wire::quoted(op.reply));
+            self.note(conn, Event::Fault(line), out);
+            return false;
         }
         if verbose {
             self.send_ok(conn, out);

@@ -198,7 +198,9 @@ impl Shard {
                 None => self.settle_castings(out),
             }
         }
-        self.end_subscriptions(out);
+        if !self.ended.is_empty() {
+            self.end_subscriptions(out);
+        }
         self.hear_requests(out);
         self.announce(out);
     }
