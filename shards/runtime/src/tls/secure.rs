@@ -2,9 +2,9 @@
 //! out records; to the engine it is a loop that knows plain bytes.
 //!
 //! Connections that do not use TLS cost one look at an empty place per input. Handshakes are work
-//! of a kind that comes in bursts: a step may sign, which takes 0.05 ms with an elliptic key and 1 ms
-//! with RSA, and everybody on this core waits for that long. So each waits in a queue, and one is
-//! done between two turns.
+//! of a kind that comes in bursts: a step may sign, which takes 0.05 ms with an elliptic key and
+//! 1 ms with RSA, and everybody on this core waits for that long. So each waits in a queue, and one
+//! is done between two turns.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

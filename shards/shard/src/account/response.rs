@@ -93,7 +93,8 @@ pub(crate) struct Responses {
     free: Vec<u32>,
     /// Who waits as long, in the order of their ends; by how long.
     queues: Vec<Queue>,
-    /// The first of each queue, by its end, the earliest on top. Below it may be some that have gone.
+    /// The first of each queue, by its end, the earliest on top. Below it may be some that have
+    /// gone.
     heads: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Has taken in what nobody can guess.
     secret: DefaultHasher,
