@@ -41,7 +41,6 @@ struct Socket<C> {
     write: Option<Write<C>>,
 }
 
-// Of the 1 KiB that an idle connection may cost.
 /// What is known of the end of what a peer sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -52,6 +51,7 @@ enum End {
     SeenTo,
 }
 
+// Of the 1 KiB that an idle connection may cost.
 const _: () = assert!(size_of::<Socket<shard::Chunk>>() <= 64);
 
 /// A chunk on its way to the kernel.

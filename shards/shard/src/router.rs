@@ -32,6 +32,16 @@ pub(crate) struct Publication<'a> {
     pub from_service: bool,
 }
 
+impl<'a> Publication<'a> {
+    /// What a client has published, on a subject of its account.
+    #[inline(always)]
+    fn of(op: &Pub<'a>, subject: &'a [u8], account: AccountId) -> Publication<'a> {
+        let Pub { reply, header_len, payload, tail, .. } = *op;
+        let from_service = false;
+        Publication { account, subject, reply, header_len, payload, tail, from_service }
+    }
+}
+
 /// Who gets a queue group's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
@@ -103,16 +113,13 @@ impl Shard {
         account: AccountId,
         out: &mut Effects,
     ) -> Flow {
-        let Pub { reply, header_len, payload, tail, .. } = *op;
-        let from_service = false;
-        let publication =
-            Publication { account, subject, reply, header_len, payload, tail, from_service };
+        let publication = Publication::of(op, subject, account);
         let publisher = Publisher { shard: self.id, conn };
         let mut delivered = false;
         for targets in &plan.locals {
             delivered |= self.deliver_to_all(targets, &publication, publisher, true, out);
         }
-        if !delivered && !reply.is_empty() {
+        if !delivered && !publication.reply.is_empty() {
             self.no_responders(conn, &publication, out);
         }
         Flow::Done
@@ -129,10 +136,7 @@ impl Shard {
         account: AccountId,
         out: &mut Effects,
     ) -> Flow {
-        let Pub { reply, header_len, payload, tail, .. } = *op;
-        let from_service = false;
-        let publication =
-            Publication { account, subject, reply, header_len, payload, tail, from_service };
+        let publication = Publication::of(op, subject, account);
         let publisher = Publisher { shard: self.id, conn };
         for targets in &plan.locals {
             self.deliver_to_all(targets, &publication, publisher, true, out);
@@ -291,15 +295,7 @@ impl Shard {
             } else {
                 op.tail
             };
-            let publication = Publication {
-                account,
-                subject,
-                reply: op.reply,
-                header_len: op.header_len,
-                payload: op.payload,
-                tail,
-                from_service: false,
-            };
+            let publication = Publication { tail, ..Publication::of(op, subject, account) };
             let delivered = self.fan_out(conn, &publication, plan, &picks, 0, out);
             if !delivered && !publication.reply.is_empty() {
                 self.no_responders(conn, &publication, out);
