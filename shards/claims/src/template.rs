@@ -7,6 +7,8 @@ use crate::user::User;
 
 /// Most subjects that one list of a role may grow into. As in nats-server 2.15.1.
 pub const TEMPLATE_SUBJECTS_MAX: usize = 4096;
+/// Bytes of one entry of a role that has functions in it, as it is written and as it is filled in.
+const TEMPLATE_BYTES_MAX: usize = 8192;
 
 /// The rights of `user` by the role `template` of a signing key of `account`.
 ///
@@ -74,6 +76,9 @@ fn expand(
     let (mut count, mut written) = (1, Vec::new());
     let mut rest = entry;
     while let Some((before, function, after)) = next_function(rest) {
+        if entry.len() > TEMPLATE_BYTES_MAX {
+            return Err(format!("template is longer than {TEMPLATE_BYTES_MAX} bytes"));
+        }
         let values = values_of(entry, function, strict, user, account)?;
         count *= values.len();
         if count > 1 && count + already > TEMPLATE_SUBJECTS_MAX {
@@ -81,6 +86,14 @@ fn expand(
         }
         let text = &rest[before.len()..rest.len() - after.len()];
         if !written.contains(&text) {
+            let longest = values.iter().map(String::len).max().unwrap_or(0);
+            let fits = |entry: &String| {
+                let times = entry.matches(text).count();
+                entry.len() - times * text.len() + times * longest <= TEMPLATE_BYTES_MAX
+            };
+            if !entries.iter().all(fits) {
+                return Err(format!("template makes more than {TEMPLATE_BYTES_MAX} bytes"));
+            }
             let each = |entry: &String| -> Vec<String> {
                 values.iter().map(|value| entry.replace(text, value)).collect()
             };
@@ -186,6 +199,20 @@ mod tests {
         let limit = Err("template expansion exceeds limit: 4096".to_string());
         assert_eq!(filled_list(&[square], false, 65), limit);
         assert_eq!(filled_list(&[square, "{{tag(t)}}"], false, 64), limit);
+    }
+
+    #[test]
+    fn an_entry_does_not_grow_without_end() {
+        let fits = format!("{}{{{{name()}}}}", "a".repeat(TEMPLATE_BYTES_MAX - "{{name()}}".len()));
+        assert!(filled_list(&[&fits], false, 0).is_ok());
+        let long = Err(format!("template is longer than {TEMPLATE_BYTES_MAX} bytes"));
+        assert_eq!(filled_list(&[&format!("a{fits}")], false, 0), long);
+        let account = Account::default();
+        let mut user = user(0);
+        user.claims.name = "n".repeat(4000);
+        let much = ["{{name()}}.{{name()}}.{{name()}}".to_string()];
+        let made = Err(format!("template makes more than {TEMPLATE_BYTES_MAX} bytes"));
+        assert_eq!(fill_list(&much, false, &user, &account), made);
     }
 
     #[test]
