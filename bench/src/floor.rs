@@ -1,11 +1,13 @@
-//! The floor: what the kernel alone charges. A single-threaded server that reads PUBs, frames
-//! each once, and makes one send per subscriber and read. It keeps no accounts, no permissions,
-//! no wildcards and no queue groups, trusts its clients, and waits for a receiver that is full:
-//! it is a yardstick, not a server.
+//! The floor: what the kernel alone charges. A single-threaded server on plain sockets that reads
+//! what is there, and makes one send to each subscriber of all that came for it from the sockets
+//! that were ready at once. It keeps no accounts, no permissions, no queue groups and no maxima,
+//! trusts its clients, and waits for a receiver that is full: it is a yardstick, not a server.
 
-use crate::sys::{Epoll, Ready, Watch, wait_writable};
-use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
+mod routes;
+
+use crate::sys::{self, Epoll, Ready, Watch, wait_writable};
+use routes::Routes;
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -15,38 +17,53 @@ const INFO: &[u8] =
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of one read.
 const READ: usize = 64 << 10;
+/// With so many bytes to send they are sent at once, while they are in the cache.
+const GATHERED: usize = 64 << 10;
+/// Subjects of up to so many subscriptions are framed into each client's own bytes; those of more
+/// are framed once for all that have one sid.
+const NARROW: usize = 8;
+/// A payload from this size on is sent from where it was read, on its own.
+const LARGE: usize = 16 << 10;
+/// From so many clients on that keep talking, input is left to gather for [`NAP`]: they can't all
+/// be waiting for answers.
+const CROWD: usize = 256;
+const NAP: Duration = Duration::from_micros(500);
+/// Reads after which a client is one that keeps talking: more than a greeting takes.
+const TALKS: u32 = 4;
 const LISTENER: usize = usize::MAX;
 
 struct Client {
     stream: TcpStream,
     /// What a read left incomplete.
     carry: Vec<u8>,
+    /// To be sent to it.
+    out: Vec<u8>,
+    /// Places of its subscriptions.
+    subscriptions: Vec<u32>,
+    reads: u32,
 }
 
-/// Who subscribed under one sid; a frame is written once for all of them.
-struct Group {
-    sid: Vec<u8>,
-    clients: Vec<usize>,
-}
-
-/// Deliveries of one read that go to the same clients.
+/// The last subject, so that the next PUB on it costs no look-up.
 #[derive(Default)]
-struct Batch {
-    /// The last subject, so that the next PUB on it costs no look-up.
+struct Last {
     subject: Vec<u8>,
-    /// Its place in [`Floor::groups`], if anyone listens.
-    place: Option<usize>,
-    /// One buffer for each group of the subject.
-    frames: Vec<Vec<u8>>,
+    /// Its subscriptions; where they are many, those of one sid are together.
+    takers: Vec<u32>,
+    /// Where they are many: for each sid how many takers it has, and what is to be sent to them.
+    frames: Vec<(usize, Vec<u8>)>,
 }
 
 struct Floor {
     epoll: Epoll,
     clients: Vec<Option<Client>>,
-    /// From subject to its place in `groups`.
-    subjects: HashMap<Vec<u8>, usize>,
-    groups: Vec<Vec<Group>>,
-    batch: Batch,
+    routes: Routes,
+    last: Last,
+    /// Clients with bytes to be sent.
+    dirty: Vec<usize>,
+    /// About how many bytes wait to be sent.
+    gathered: usize,
+    /// Clients that keep talking.
+    talkers: usize,
 }
 
 /// Serves those who connect to `listener` until it is ended.
@@ -55,12 +72,15 @@ struct Floor {
 /// When epoll or accept fails.
 pub fn serve(listener: TcpListener) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
+    sys::expect_a_crowd(&listener)?;
     let mut floor = Floor {
         epoll: Epoll::new()?,
         clients: Vec::new(),
-        subjects: HashMap::new(),
-        groups: Vec::new(),
-        batch: Batch::default(),
+        routes: Routes::default(),
+        last: Last::default(),
+        dirty: Vec::new(),
+        gathered: 0,
+        talkers: 0,
     };
     floor.epoll.add(&listener, LISTENER, Watch::Read)?;
     let mut ready: Vec<Ready> = Vec::new();
@@ -73,6 +93,13 @@ pub fn serve(listener: TcpListener) -> std::io::Result<()> {
             } else {
                 floor.hear(event.token, &mut buffer);
             }
+            if floor.gathered >= GATHERED {
+                floor.deliver();
+            }
+        }
+        floor.deliver();
+        if floor.talkers >= CROWD {
+            std::thread::sleep(NAP);
         }
     }
 }
@@ -80,17 +107,16 @@ pub fn serve(listener: TcpListener) -> std::io::Result<()> {
 impl Floor {
     fn accept(&mut self, listener: &TcpListener) -> std::io::Result<()> {
         loop {
-            let mut stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+            let mut stream = match sys::accept(listener) {
+                Ok(stream) => stream,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) => return Err(e),
             };
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
             // A fresh socket takes a hundred bytes at once.
             let _ = stream.write_all(INFO);
             self.epoll.add(&stream, self.clients.len(), Watch::Read)?;
-            self.clients.push(Some(Client { stream, carry: Vec::new() }));
+            let (carry, out, subscriptions) = (Vec::new(), Vec::new(), Vec::new());
+            self.clients.push(Some(Client { stream, carry, out, subscriptions, reads: 0 }));
         }
     }
 
@@ -106,18 +132,21 @@ impl Floor {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,
             _ => return self.drop_client(from),
         };
+        client.reads = client.reads.saturating_add(1);
+        self.talkers += usize::from(client.reads == TALKS);
         let used = self.take(from, &buffer[..n]);
         if let Some(client) = self.clients[from].as_mut() {
             client.carry.clear();
             client.carry.extend_from_slice(&buffer[used..n]);
         }
-        self.deliver();
     }
 
     fn drop_client(&mut self, index: usize) {
-        self.clients[index] = None;
-        for groups in &mut self.groups {
-            groups.iter_mut().for_each(|group| group.clients.retain(|client| *client != index));
+        let Some(client) = self.clients[index].take() else { return };
+        self.talkers -= usize::from(client.reads >= TALKS);
+        for place in client.subscriptions {
+            self.end_last();
+            self.routes.remove(place);
         }
     }
 
@@ -128,94 +157,181 @@ impl Floor {
             let line = &bytes[used..used + end - usize::from(end > 0)];
             let body = used + end + 1;
             if line.starts_with(b"PUB ") {
-                let Some(size) = self.publish(line, &bytes[body..]) else { break };
+                let Some(size) = self.publish(&line[4..], &bytes[body..]) else { break };
                 used = body + size + 2;
                 continue;
             }
-            if line.starts_with(b"SUB ") {
-                self.deliver();
-                self.subscribe(from, line);
+            if let Some(words) = line.strip_prefix(b"SUB ") {
+                self.subscribe(from, words);
+            } else if let Some(sid) = line.strip_prefix(b"UNSUB ") {
+                self.unsubscribe(from, sid);
             } else if line == b"PING" {
-                self.deliver();
-                self.send(from, b"PONG\r\n");
+                self.send_many();
+                self.say(from, b"PONG\r\n");
             }
             used = body;
         }
         used
     }
 
-    fn subscribe(&mut self, from: usize, line: &[u8]) {
-        let mut words = line.split(|b| *b == b' ').skip(1);
-        let (Some(subject), Some(sid)) = (words.next(), words.next()) else { return };
-        self.batch = Batch::default();
-        let fresh = self.groups.len();
-        let place = *self.subjects.entry(subject.to_vec()).or_insert(fresh);
-        if place == fresh {
-            self.groups.push(Vec::new());
-        }
-        let groups = &mut self.groups[place];
-        match groups.iter_mut().find(|group| group.sid == sid) {
-            Some(group) => group.clients.push(from),
-            None => groups.push(Group { sid: sid.to_vec(), clients: vec![from] }),
+    fn subscribe(&mut self, from: usize, words: &[u8]) {
+        let mut words = words.split(|b| *b == b' ');
+        let (Some(pattern), Some(sid)) = (words.next(), words.next()) else { return };
+        self.end_last();
+        if let Some(client) = self.clients[from].as_mut() {
+            client.subscriptions.push(self.routes.add(from, pattern, sid));
         }
     }
 
-    /// Frames one PUB for each group of its subject; gives its payload's size, or nothing while
-    /// that is not all there.
-    fn publish(&mut self, line: &[u8], rest: &[u8]) -> Option<usize> {
-        let args = &line[4..];
+    fn unsubscribe(&mut self, from: usize, sid: &[u8]) {
+        self.end_last();
+        let Some(client) = self.clients[from].as_mut() else { return };
+        let is_it = |place: &u32| *self.routes.at(*place).sid == *sid;
+        if let Some(at) = client.subscriptions.iter().position(is_it) {
+            self.routes.remove(client.subscriptions.swap_remove(at));
+        }
+    }
+
+    /// Frames one PUB for each subscription to its subject, or once for those of one sid; gives
+    /// its payload's size, or nothing while that is not all there.
+    fn publish(&mut self, args: &[u8], rest: &[u8]) -> Option<usize> {
         let space = memchr::memchr(b' ', args)?;
         let (subject, tail) = (&args[..space], &args[space + 1..]);
         let digits = tail.rsplit(|b| *b == b' ').next().unwrap_or(tail);
         let size = digits.iter().fold(0usize, |n, d| n * 10 + usize::from(d.wrapping_sub(b'0')));
         let payload = rest.get(..size + 2)?;
-        if self.batch.subject != subject {
-            self.deliver();
-            self.batch.subject.clear();
-            self.batch.subject.extend_from_slice(subject);
-            self.batch.place = self.subjects.get(subject).copied();
-            let groups = self.batch.place.map_or(0, |place| self.groups[place].len());
-            self.batch.frames.resize_with(groups, Vec::new);
+        if self.last.subject != subject {
+            self.begin(subject);
         }
-        if let Some(place) = self.batch.place {
-            for (group, frame) in self.groups[place].iter().zip(&mut self.batch.frames) {
-                for part in [b"MSG ", subject, b" ", &group.sid, b" ", tail, b"\r\n", payload] {
-                    frame.extend_from_slice(part);
-                }
+        if size >= LARGE {
+            self.send_large([subject, tail, payload]);
+            return Some(size);
+        }
+        let parts = |sid| [b"MSG ", subject, b" ", sid, b" ", tail, b"\r\n", payload];
+        let mut takers = self.last.takers.iter().map(|place| self.routes.at(*place));
+        for (count, frame) in &mut self.last.frames {
+            let before = frame.len();
+            // Those of one sid are together.
+            if let Some(taker) = takers.nth(*count - 1) {
+                parts(&taker.sid).iter().for_each(|part| frame.extend_from_slice(part));
             }
+            self.gathered += frame.len() - before;
+        }
+        for taker in takers {
+            let Some(client) = self.clients[taker.client].as_mut() else { continue };
+            let before = client.out.len();
+            if before == 0 {
+                self.dirty.push(taker.client);
+            }
+            parts(&taker.sid).iter().for_each(|part| client.out.extend_from_slice(part));
+            self.gathered += client.out.len() - before;
         }
         Some(size)
     }
 
-    /// One send to each subscriber of what the batch holds.
-    fn deliver(&mut self) {
-        let mut batch = std::mem::take(&mut self.batch);
+    /// Another subject.
+    fn begin(&mut self, subject: &[u8]) {
+        self.end_last();
+        let (last, routes) = (&mut self.last, &self.routes);
+        last.subject.extend_from_slice(subject);
+        routes.find(subject, &mut last.takers);
+        if last.takers.len() > NARROW {
+            last.takers.sort_by(|one, other| routes.at(*one).sid.cmp(&routes.at(*other).sid));
+            let same =
+                last.takers.chunk_by(|one, other| routes.at(*one).sid == routes.at(*other).sid);
+            last.frames = same.map(|takers| (takers.len(), Vec::new())).collect();
+        }
+    }
+
+    /// The subscriptions to the last subject may not be what they were.
+    fn end_last(&mut self) {
+        self.send_many();
+        self.last.subject.clear();
+        self.last.takers.clear();
+        self.last.frames.clear();
+    }
+
+    /// One send to each of many takers of the last subject, after what came for them before it.
+    fn send_many(&mut self) {
+        if self.last.frames.iter().all(|(_, frame)| frame.is_empty()) {
+            return;
+        }
+        let mut last = std::mem::take(&mut self.last);
         let mut lost = Vec::new();
-        if let Some(place) = batch.place {
-            for (group, frame) in self.groups[place].iter().zip(&batch.frames) {
-                for &client in group.clients.iter().filter(|_| !frame.is_empty()) {
-                    if !send(&self.clients, client, frame) {
-                        lost.push(client);
-                    }
+        let mut takers = last.takers.iter();
+        for (count, frame) in &mut last.frames {
+            for place in takers.by_ref().take(*count) {
+                let to = self.routes.at(*place).client;
+                let Some(client) = self.clients[to].as_mut() else { continue };
+                if !client.flush() || !send(&client.stream, frame) {
+                    lost.push(to);
                 }
             }
+            frame.clear();
         }
-        batch.frames.iter_mut().for_each(Vec::clear);
-        self.batch = batch;
+        self.last = last;
         lost.into_iter().for_each(|client| self.drop_client(client));
     }
 
-    fn send(&mut self, to: usize, bytes: &[u8]) {
-        if !send(&self.clients, to, bytes) {
-            self.drop_client(to);
+    /// One send of a message to each taker of the last subject, without a copy.
+    fn send_large(&mut self, [subject, tail, payload]: [&[u8]; 3]) {
+        self.send_many();
+        let mut lost = Vec::new();
+        for place in &self.last.takers {
+            let taker = self.routes.at(*place);
+            let Some(client) = self.clients[taker.client].as_mut() else { continue };
+            let head = [b"MSG ", subject, b" ", &taker.sid, b" ", tail, b"\r\n"].concat();
+            if !client.flush() || !send_both(&client.stream, &head, payload) {
+                lost.push(taker.client);
+            }
         }
+        lost.into_iter().for_each(|client| self.drop_client(client));
+    }
+
+    /// One send to each client that something has come for.
+    fn deliver(&mut self) {
+        self.send_many();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            if self.clients[index].as_mut().is_some_and(|client| !client.flush()) {
+                self.drop_client(index);
+            }
+        }
+        self.dirty = dirty;
+        self.gathered = 0;
+    }
+
+    fn say(&mut self, to: usize, words: &[u8]) {
+        let Some(client) = self.clients[to].as_mut() else { return };
+        if client.out.is_empty() {
+            self.dirty.push(to);
+        }
+        client.out.extend_from_slice(words);
     }
 }
 
+impl Client {
+    /// Sends what waits for it; false when it is lost.
+    fn flush(&mut self) -> bool {
+        let sent = send(&self.stream, &self.out);
+        self.out.clear();
+        sent
+    }
+}
+
+/// Sends one after the other, with one call where there is room; false when the client is lost.
+fn send_both(mut stream: &TcpStream, head: &[u8], rest: &[u8]) -> bool {
+    let sent = match stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest)]) {
+        Ok(n) => n,
+        Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
+        Err(_) => return false,
+    };
+    let of_head = sent.min(head.len());
+    send(stream, &head[of_head..]) && send(stream, &rest[sent - of_head..])
+}
+
 /// Sends all of it, waiting for room where there is none; false when the client is lost.
-fn send(clients: &[Option<Client>], to: usize, mut bytes: &[u8]) -> bool {
-    let Some(client) = clients.get(to).and_then(Option::as_ref) else { return true };
-    let mut stream = &client.stream;
+fn send(mut stream: &TcpStream, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Ok(n) => bytes = &bytes[n..],

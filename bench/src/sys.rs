@@ -1,7 +1,7 @@
 //! The few kernel calls `std` has no safe form of. All `unsafe` of this crate is in this file.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -36,6 +36,40 @@ pub fn connect(port: u16) -> io::Result<TcpStream> {
         Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
         _ => Ok(TcpStream::from(socket)),
     }
+}
+
+/// Lets more connections wait to be accepted than `std` does, and has them without Nagle's delay.
+///
+/// # Errors
+/// When the kernel refuses either.
+pub fn expect_a_crowd(listener: &TcpListener) -> io::Result<()> {
+    let (fd, on): (RawFd, libc::c_int) = (listener.as_raw_fd(), 1);
+    // SAFETY: no pointers; listening anew changes how many may wait.
+    check(unsafe { libc::listen(fd, 4096) })?;
+    // SAFETY: `on` is live and its exact size is given; accepted sockets inherit the option.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_NODELAY,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(|_| ())
+}
+
+/// Accepts a connection that does not block, in one call.
+///
+/// # Errors
+/// `WouldBlock` when nobody waits, else what the kernel says.
+pub fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let (fd, nobody) = (listener.as_raw_fd(), std::ptr::null_mut());
+    // SAFETY: the address is not asked for, so no pointers are passed.
+    let fd = check(unsafe { libc::accept4(fd, nobody, std::ptr::null_mut(), flags) })?;
+    // SAFETY: `fd` was just returned by accept4() and nobody else owns it.
+    Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Lets the calling thread run before all others as soon as it can, so that what it measures is
@@ -283,7 +317,6 @@ pub fn terminate(pid: u32) {
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::net::TcpListener;
 
     #[test]
     fn discarded_bytes_are_counted_exactly() {
@@ -301,6 +334,21 @@ mod tests {
             }
         }
         assert_eq!(total, 10_000);
+    }
+
+    #[test]
+    fn what_is_accepted_neither_blocks_nor_delays() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        expect_a_crowd(&listener).unwrap();
+        let _peer = connect(listener.local_addr().unwrap().port()).unwrap();
+        let stream = accept(&listener).unwrap();
+        assert!(stream.nodelay().unwrap());
+        let blocked = discard_nothing(&stream);
+        assert_eq!(blocked.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    fn discard_nothing(mut stream: &TcpStream) -> io::Result<usize> {
+        std::io::Read::read(&mut stream, &mut [0])
     }
 
     #[test]

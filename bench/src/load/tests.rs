@@ -2,7 +2,7 @@
 
 use super::dial::{Door, dial};
 use super::protocol::Protocol;
-use super::{Job, Load, run};
+use super::{Job, Load, crowd, run};
 use crate::certificate::Certificate;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -12,6 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 fn load(port: u16, threads: usize, text: &str) -> Load {
     load_at(&Door { port, protocol: Protocol::Nats, tls: None }, threads, text)
@@ -86,6 +87,99 @@ fn requests_all_have_replies() {
 fn messages_larger_than_a_read_arrive() {
     let text = "payload=100000\n[publish]\nsubject='bench.a'\n[[subscribe]]\nsubject='bench.a'\n";
     exact(&load(floor(), 1, text));
+}
+
+#[test]
+fn the_floor_delivers_what_wildcards_take_in_order() {
+    // Each publisher goes round the subjects; some have 4 takers and some have 14, of several sids.
+    let text = "payload=64\nreceive='verify'\n[publish]\nsubject='t.{4}.{3}'\nconnections=3\n\
+        deal='share'\nrate=30000.0\nburst=6\n[[subscribe]]\nsubject='t.>'\nconnections=2\n\
+        [[subscribe]]\nsubject='t.*.{3}'\nconnections=2\ndeal='own'\n\
+        [[subscribe]]\nsubject='t.{4}.*'\n[[subscribe]]\nsubject='t.2.>'\nconnections=10\n";
+    for threads in [1, 2] {
+        exact(&load(floor(), threads, text));
+    }
+    let large = text.replace("64", "20000").replace("30000.0", "2000.0");
+    exact(&load(floor(), 2, &large));
+}
+
+#[test]
+fn the_floor_takes_what_comes_and_goes_meanwhile() {
+    let text = "payload=128\n[publish]\nsubject='flow.{3}'\nconnections=3\ndeal='own'\n\
+        rate=20000.0\nburst=5\n[[subscribe]]\nsubject='flow.{3}'\nconnections=3\ndeal='own'\n\
+        [churn]\nconnections=300\nsubject='flow.churn'\noperations_per_second=20000.0\nkept=3\n";
+    exact(&load(floor(), 1, text));
+}
+
+/// A plain client, and the answers it has had so far.
+struct Plain(TcpStream);
+
+impl Plain {
+    fn new(port: u16, words: &str) -> Self {
+        let mut plain = Self(TcpStream::connect(("127.0.0.1", port)).unwrap());
+        plain.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(plain.says(words).starts_with("INFO "));
+        plain
+    }
+
+    /// Says something and a PING; gives what comes before the PONG.
+    fn says(&mut self, words: &str) -> String {
+        self.0.write_all(format!("{words}PING\r\n").as_bytes()).unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(b"PONG\r\n") {
+            let mut more = [0; 4096];
+            let n = self.0.read(&mut more).unwrap();
+            assert!(n > 0, "closed");
+            got.extend_from_slice(&more[..n]);
+        }
+        got.truncate(got.len() - 6);
+        String::from_utf8(got).unwrap()
+    }
+}
+
+#[test]
+fn the_floor_delivers_until_an_unsub_or_an_end_and_no_longer() {
+    let port = floor();
+    let mut one = Plain::new(port, "SUB a.* 1\r\nSUB a.b 2\r\nSUB > 3\r\n");
+    let mut many: Vec<Plain> = (0..20).map(|_| Plain::new(port, "SUB a.c 7\r\n")).collect();
+    let mut sorted = |words: &str| {
+        let got = one.says(words);
+        let mut lines: Vec<String> = got.lines().map(String::from).collect();
+        lines.sort_unstable();
+        lines.join(" ")
+    };
+    let all = "MSG a.b 1 2 MSG a.b 2 2 MSG a.b 3 2 hi hi hi";
+    assert_eq!(sorted("PUB a.b 2\r\nhi\r\n"), all);
+    assert_eq!(sorted("UNSUB 1\r\nPUB a.b r 2\r\nhi\r\n"), "MSG a.b 2 r 2 MSG a.b 3 r 2 hi hi");
+    assert_eq!(
+        sorted("UNSUB 3\r\nUNSUB 9\r\nPUB a.b 2\r\nhi\r\nPUB b 0\r\n\r\n"),
+        "MSG a.b 2 2 hi"
+    );
+    // Those who have left are owed nothing, and the others miss nothing.
+    many.truncate(15);
+    assert_eq!(sorted("PUB a.c 1\r\nx\r\nPUB a.b 1\r\ny\r\n"), "MSG a.b 2 1 y");
+    for plain in &mut many {
+        assert_eq!(plain.says(""), "MSG a.c 7 1\r\nx\r\n");
+    }
+    many.truncate(3);
+    assert_eq!(sorted("PUB a.c 2\r\nzz\r\n"), "");
+    assert_eq!(many[2].says(""), "MSG a.c 7 2\r\nzz\r\n");
+}
+
+#[test]
+fn the_floor_stands_a_storm() {
+    let door = Door { port: floor(), protocol: Protocol::Nats, tls: None };
+    let order = crowd::Order {
+        connections: 500,
+        subscriptions: 2,
+        in_flight: 100,
+        hold: None,
+        pings_per_second: 0.0,
+    };
+    for _ in 0..2 {
+        let made = crowd::run(&door, std::process::id(), &order).unwrap();
+        assert_eq!((made.latencies.len(), made.faults.len()), (500, 0));
+    }
 }
 
 #[test]
