@@ -172,9 +172,7 @@ impl Shard {
             return;
         }
         for publication in alike.publications() {
-            for targets in &plan.locals {
-                self.deliver_to_all(targets, &publication, publisher, true, out);
-            }
+            self.deliver_to_locals(&plan.locals, &publication, publisher, true, out);
         }
     }
 

@@ -45,9 +45,9 @@ impl Casting {
 }
 
 impl Shard {
-    /// Delivers to every plain subscription of one pattern. False if nobody got it.
-    #[inline]
-    pub(crate) fn deliver_to_all(
+    /// Delivers to those subscriptions of one pattern that share what they get, and to shadows.
+    #[inline(never)]
+    pub(crate) fn deliver_to_many(
         &mut self,
         targets: &Targets,
         publication: &Publication<'_>,
@@ -55,12 +55,7 @@ impl Shard {
         echo: bool,
         out: &mut Effects,
     ) -> bool {
-        let here = publisher.shard == self.id;
-        let own = |conn| !echo && here && publisher.conn == conn;
         let mut delivered = false;
-        for target in targets.singles.iter().filter(|target| !own(target.conn)) {
-            delivered |= self.deliver(target, publication, publisher, out);
-        }
         for cast in &targets.casts {
             delivered |= match echo {
                 true => self.cast(cast, publication, publisher, out),

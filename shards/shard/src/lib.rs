@@ -10,6 +10,7 @@ mod cast;
 mod choice;
 mod claim;
 mod closing;
+mod deliver;
 mod effect;
 mod entry;
 mod fence;

@@ -76,7 +76,7 @@ pub(crate) struct Receiver {
     pub watched: bool,
     /// A casting owes it something.
     pub casting: bool,
-    tail: Vec<u8>,
+    pub tail: Vec<u8>,
     /// When the first message in `tail` came in.
     tail_since: Nanos,
     full: VecDeque<Waiting>,
@@ -246,17 +246,28 @@ impl Outbound {
         dirty: &mut Vec<ConnId>,
         write: impl FnOnce(&mut Vec<u8>, bool),
     ) -> Taken {
-        let Some(receiver) = self.receivers.get_mut(conn.index()) else { return Taken::No };
+        let receiver = match self.taker(conn, behind_bytes) {
+            Ok(receiver) => receiver,
+            Err(taken) => return taken,
+        };
+        let before = receiver.tail.len();
+        write(&mut receiver.tail, receiver.headers);
+        receiver.delivered(conn, now, before, (msgs, payload_bytes), dirty)
+    }
+
+    /// The receiver, for messages to be appended to its `tail`, or why it takes none. Then tell it
+    /// that they are: see [`Receiver::delivered`].
+    #[inline(always)]
+    pub fn taker(&mut self, conn: ConnId, behind_bytes: u64) -> Result<&mut Receiver, Taken> {
+        let Some(receiver) = self.receivers.get_mut(conn.index()) else { return Err(Taken::No) };
         if receiver.generation != conn.generation || !receiver.open {
-            return Taken::No;
+            return Err(Taken::No);
         }
         if receiver.pending_bytes >= behind_bytes && !receiver.stuck {
-            return Taken::Behind;
+            return Err(Taken::Behind);
         }
-        receiver.out_msgs += msgs;
-        receiver.out_bytes += payload_bytes;
-        receiver.append(conn, now, self.since, &mut self.pool, dirty, write);
-        Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
+        receiver.begin(self.since, &mut self.pool);
+        Ok(receiver)
     }
 
     /// Does a casting owe it something?
@@ -386,6 +397,31 @@ impl Outbound {
 }
 
 impl Receiver {
+    /// There is something to append to.
+    #[inline(always)]
+    fn begin(&mut self, since: Nanos, pool: &mut Pool) {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+            self.tail_since = since;
+        }
+    }
+
+    /// Messages, and bytes of payload, were appended behind `before`.
+    #[inline(always)]
+    pub fn delivered(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        before: usize,
+        (msgs, payload_bytes): (u64, u64),
+        dirty: &mut Vec<ConnId>,
+    ) -> Taken {
+        self.out_msgs += msgs;
+        self.out_bytes += payload_bytes;
+        self.appended(conn, now, before, dirty);
+        Taken::Yes { pending_bytes: self.pending_bytes, watched: self.watched }
+    }
+
     #[inline]
     fn append(
         &mut self,
@@ -396,12 +432,21 @@ impl Receiver {
         dirty: &mut Vec<ConnId>,
         write: impl FnOnce(&mut Vec<u8>, bool),
     ) -> u64 {
-        if self.tail.capacity() == 0 {
-            self.tail = pool.take();
-            self.tail_since = since;
-        }
+        self.begin(since, pool);
         let before = self.tail.len();
         write(&mut self.tail, self.headers);
+        self.appended(conn, now, before, dirty)
+    }
+
+    /// Something was appended behind `before`; gives how many bytes.
+    #[inline(always)]
+    fn appended(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        before: usize,
+        dirty: &mut Vec<ConnId>,
+    ) -> u64 {
         let added = (self.tail.len() - before) as u64;
         if self.pending_bytes == 0 {
             self.progress_at = now;

@@ -6,12 +6,10 @@ use wire::{Pub, emit, error_text};
 
 use crate::batch::{self, Delivery};
 use crate::interest::Plan;
-use crate::outbound::Taken;
 use crate::report::Event;
 use crate::session::client::{Flow, Held};
 use crate::session::guard::Right;
 use crate::session::login::Admitted;
-use crate::sid::SubId;
 use crate::stall::Publisher;
 use crate::targets::{Listeners, Target, target};
 use crate::{AccountId, ConnId, Effects, Shard, ShardId};
@@ -115,10 +113,8 @@ impl Shard {
     ) -> Flow {
         let publication = Publication::of(op, subject, account);
         let publisher = Publisher { shard: self.id, conn };
-        let mut delivered = false;
-        for targets in &plan.locals {
-            delivered |= self.deliver_to_all(targets, &publication, publisher, true, out);
-        }
+        let delivered =
+            self.deliver_to_locals(&plan.locals, &publication, publisher, true, out);
         if !delivered && !publication.reply.is_empty() {
             self.no_responders(conn, &publication, out);
         }
@@ -138,9 +134,7 @@ impl Shard {
     ) -> Flow {
         let publication = Publication::of(op, subject, account);
         let publisher = Publisher { shard: self.id, conn };
-        for targets in &plan.locals {
-            self.deliver_to_all(targets, &publication, publisher, true, out);
-        }
+        self.deliver_to_locals(&plan.locals, &publication, publisher, true, out);
         self.announce(out);
         for to in &plan.peers {
             let (batch, since) = (out.batch(*to), self.outbound.since);
@@ -437,10 +431,8 @@ impl Shard {
     ) -> bool {
         let publisher = Publisher { shard: self.id, conn };
         let echo = self.echoes(conn);
-        let mut delivered = false;
-        for targets in &plan.locals {
-            delivered |= self.deliver_to_all(targets, publication, publisher, echo, out);
-        }
+        let mut delivered =
+            self.deliver_to_locals(&plan.locals, publication, publisher, echo, out);
         for (group, pick) in plan.groups.iter().zip(picks) {
             match pick {
                 Pick::Local(start) => {
@@ -529,9 +521,7 @@ impl Shard {
             return self.delivery_alike(delivery, &plan, publisher, out);
         }
         if delivery.plain {
-            for targets in &plan.locals {
-                self.deliver_to_all(targets, publication, publisher, true, out);
-            }
+            self.deliver_to_locals(&plan.locals, publication, publisher, true, out);
         }
         for (name, claimed) in delivery.groups {
             if claimed {
@@ -615,176 +605,6 @@ impl Shard {
             && !(from_service && subscription.import().is_some())
             && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
             && !(target.filtered && self.keeps(target, mail.subject))
-    }
-
-    /// Appends the message to what waits for one subscription. False if it can't have it.
-    #[inline]
-    pub(crate) fn deliver(
-        &mut self,
-        target: &Target,
-        publication: &Publication<'_>,
-        publisher: Publisher,
-        out: &mut Effects,
-    ) -> bool {
-        if target.guarded {
-            return self.deliver_guarded(target, publication, publisher, out);
-        }
-        self.subs.peek(target.sub).has_room() && self.hand_over(target, publication, publisher, out)
-    }
-
-    /// As [`Shard::deliver`], to a subscription whose messages are looked at one by one.
-    #[inline(never)]
-    fn deliver_guarded(
-        &mut self,
-        target: &Target,
-        publication: &Publication<'_>,
-        publisher: Publisher,
-        out: &mut Effects,
-    ) -> bool {
-        if (target.filtered && self.keeps_here(target, publication.subject))
-            || !self.subs.peek(target.sub).has_room()
-            || !self.hand_over(target, publication, publisher, out)
-        {
-            return false;
-        }
-        self.note_asked(target, publication.reply);
-        true
-    }
-
-    /// It was sent a request, if there is a reply: perhaps it may answer.
-    fn note_asked(&mut self, target: &Target, reply: &[u8]) {
-        let now = self.now;
-        if !reply.is_empty()
-            && let Some(client) = self.client(target.conn)
-            && let Some(guard) = &mut client.guard
-        {
-            guard.asked(reply, now);
-        }
-    }
-
-    /// Is a message on this subject kept from a subscription? A shadow's is that of its exporter.
-    #[inline(never)]
-    fn keeps(&mut self, target: &Target, subject: &[u8]) -> bool {
-        match self.subs.peek(target.sub).import().cloned() {
-            None => self.keeps_here(target, subject),
-            Some(import) => {
-                let mut scratch = std::mem::take(&mut self.import_scratch);
-                let keeps = self.keeps_here(target, import.subject_here(subject, &mut scratch));
-                self.import_scratch = scratch;
-                keeps
-            }
-        }
-    }
-
-    /// As [`Shard::keeps`], by the subject that the subscription's connection would see.
-    pub(crate) fn keeps_here(&self, target: &Target, subject: &[u8]) -> bool {
-        let queue = self.subs.peek(target.sub).queue().map(|queue| &**queue);
-        let client = self.clients.get(target.conn.index()).and_then(Option::as_deref);
-        let Some(client) = client.filter(|client| client.conn == target.conn) else { return true };
-        client.guard.as_ref().is_some_and(|guard| guard.keeps(subject, queue))
-    }
-
-    /// A peer sent it before it could know of a limit: better one too many than one lost.
-    fn deliver_over_limit(
-        &mut self,
-        members: &[Target],
-        publication: &Publication<'_>,
-        publisher: Publisher,
-        out: &mut Effects,
-    ) -> bool {
-        members.iter().any(|target| {
-            let taken = self.subs.peek(target.sub).limit_open
-                && !(target.filtered && self.keeps(target, publication.subject))
-                && self.hand_over(target, publication, publisher, out);
-            if taken && target.guarded {
-                self.note_asked(target, publication.reply);
-            }
-            taken
-        })
-    }
-
-    #[inline]
-    fn hand_over(
-        &mut self,
-        target: &Target,
-        publication: &Publication<'_>,
-        publisher: Publisher,
-        out: &mut Effects,
-    ) -> bool {
-        self.settle_for(target.conn, out);
-        let subscription = self.subs.of(target.sub);
-        let (now, behind_bytes) = (self.now, self.stall_bytes);
-        let Publication { subject, reply, header_len, payload, tail, .. } = *publication;
-        let sid = target.sid.as_bytes();
-        let payload_bytes = payload.len() as u64;
-        let write = |bytes: &mut Vec<u8>, headers| {
-            emit::message(bytes, subject, sid, reply, header_len, payload, tail, headers);
-        };
-        let dirty = &mut out.dirty;
-        let taken =
-            self.outbound.deliver(target.conn, now, 1, payload_bytes, behind_bytes, dirty, write);
-        let Taken::Yes { pending_bytes, watched } = taken else {
-            return taken == Taken::Behind
-                && self.deliver_behind(target, publication, publisher, out);
-        };
-        subscription.delivered += 1;
-        if subscription.max != 0 && subscription.delivered >= subscription.max {
-            self.had_last(target.sub);
-        }
-        self.figures.out_msgs += 1;
-        self.figures.out_bytes += payload_bytes;
-        out.copied_bytes += tail.len();
-        if !watched || pending_bytes > self.options.pending_bytes_max || self.options.trace {
-            self.delivered(target, publication, pending_bytes, watched, out);
-        }
-        true
-    }
-
-    /// What few deliveries need.
-    #[cold]
-    fn delivered(
-        &mut self,
-        target: &Target,
-        publication: &Publication<'_>,
-        pending_bytes: u64,
-        watched: bool,
-        out: &mut Effects,
-    ) {
-        if self.options.trace {
-            self.trace_delivery(target, publication, out);
-        }
-        if !watched {
-            self.watch(target.conn);
-        }
-        if pending_bytes > self.options.pending_bytes_max {
-            self.too_slow(target.conn, out);
-        }
-    }
-
-    #[cold]
-    fn had_last(&mut self, sub: SubId) {
-        let subscription = self.subs.peek(sub);
-        if !subscription.leaving && !subscription.limit_open {
-            self.ended.push((sub, subscription.conn));
-        }
-    }
-
-    /// A receiver is far behind: its publisher is slowed, and this message it still gets.
-    #[cold]
-    fn deliver_behind(
-        &mut self,
-        target: &Target,
-        publication: &Publication<'_>,
-        publisher: Publisher,
-        out: &mut Effects,
-    ) -> bool {
-        if !self.fall_behind(target.conn, publisher, out) {
-            return false;
-        }
-        let behind_bytes = std::mem::replace(&mut self.stall_bytes, u64::MAX);
-        let delivered = self.hand_over(target, publication, publisher, out);
-        self.stall_bytes = behind_bytes;
-        delivered
     }
 
     /// Subscriptions that have had all they asked for.

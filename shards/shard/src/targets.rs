@@ -43,7 +43,7 @@ pub(crate) struct Targets {
 /// Shadows that get messages by the same import, under the same subject.
 pub(crate) struct Imported {
     pub import: Rc<StreamImport>,
-    pub targets: Targets,
+    pub targets: Rc<Targets>,
 }
 
 /// Many subscriptions without a limit that go by the same sid.
@@ -136,7 +136,7 @@ impl Targets {
         let mut targets = own.into_targets();
         let imported = |(import, gathered): (_, Gathered)| Imported {
             import,
-            targets: gathered.into_targets(),
+            targets: Rc::new(gathered.into_targets()),
         };
         targets.imported = imports.into_iter().map(imported).collect();
         targets.is_apart = targets.are_apart();

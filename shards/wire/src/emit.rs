@@ -44,7 +44,8 @@ pub fn err(out: &mut Vec<u8>, text: &str) {
 /// `payload` starts with `header_len` bytes of header. `tail` is
 /// [`Pub::tail`](crate::Pub::tail), or one made by [`canonical_tail`], or empty; if it is not empty
 /// and the header need not be left out, `reply` and `payload` are not looked at.
-#[inline]
+// A call would cost a third of all of this.
+#[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "each is a part of one line; a struct is rebuilt")]
 pub fn message(
     out: &mut Vec<u8>,
@@ -89,7 +90,7 @@ pub fn messages(
 }
 
 /// Appends `MSG <subject> <sid> ` or `HMSG …`: all of a delivery that comes before its tail.
-#[inline]
+#[inline(always)]
 pub fn head(out: &mut Vec<u8>, subject: &[u8], sid: &[u8], header: bool) {
     if header {
         out.extend_from_slice(b"HMSG ");

@@ -165,7 +165,8 @@ impl Shard {
         for Imported { import, targets } in imported {
             let subject = import.subject_here(publication.subject, &mut scratch);
             let imported = Publication { subject, ..*publication };
-            delivered |= self.deliver_to_all(targets, &imported, publisher, echo, out);
+            let targets = std::slice::from_ref(targets);
+            delivered |= self.deliver_to_locals(targets, &imported, publisher, echo, out);
         }
         self.import_scratch = scratch;
         delivered
