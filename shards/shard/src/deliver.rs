@@ -25,7 +25,7 @@ impl Shard {
     ) -> bool {
         let here = publisher.shard == self.id;
         let is_own = |conn| !echo && here && publisher.conn == conn;
-        let (mut msgs, mut delivered) = (0, false);
+        let (mut msgs, mut delivered) = (0_u64, false);
         for targets in locals {
             for target in &targets.singles {
                 if is_own(target.conn) {
@@ -36,7 +36,7 @@ impl Shard {
                     continue;
                 }
                 match self.append(target, publication, true, out) {
-                    Taken::Yes { .. } => msgs += 1,
+                    Taken::Yes { .. } => msgs = msgs.wrapping_add(1),
                     Taken::Behind => {
                         delivered |= self.deliver_behind(target, publication, publisher, out);
                     }
@@ -183,7 +183,7 @@ impl Shard {
         let count = (1, payload.len() as u64);
         let taken = receiver.delivered(target.conn, now, before, count, &mut out.dirty);
         let Taken::Yes { pending_bytes, watched } = taken else { return taken };
-        subscription.delivered += 1;
+        subscription.delivered = subscription.delivered.wrapping_add(1);
         if subscription.max != 0 && subscription.delivered >= subscription.max {
             self.had_last(target.sub);
         }

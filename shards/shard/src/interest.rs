@@ -364,12 +364,16 @@ impl Account {
         self.figures.matches += 1;
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
-        self.table.matches(subject, &mut matched);
+        let any_ending = self.table.visit(subject, |pattern| matched.push(pattern));
         let is_response = self.ties.as_ref().is_some_and(|ties| ties.may_answer(subject));
         let kept = !is_response && self.plans.is_worth_keeping(hash);
-        let plan = match kept || !(is_response || self.may_share(subject)) {
+        let may_share = self.may_share(subject);
+        let plan = match kept || !(is_response || may_share) {
             true => self.own_plan(kept, hash, subject, &matched, listeners),
-            false => self.shared_plan(hash, &matched, listeners),
+            false => {
+                let begins = Some(subject).filter(|_| any_ending && may_share);
+                self.shared_plan(hash, begins, &matched, listeners)
+            }
         };
         self.matched = matched;
         plan
@@ -381,17 +385,23 @@ impl Account {
         self.ties.is_none() && !is_reserved_subject(subject)
     }
 
-    /// The plan of all subjects that match just this and have none of their own.
+    /// The plan of all subjects that match just this and have none of their own. Of one that
+    /// `begins` so, it is that of all that begin like it.
     #[inline]
     fn shared_plan(
         &mut self,
         hash: u64,
+        begins: Option<&[u8]>,
         matched: &[PatternId],
         listeners: Listeners<'_>,
     ) -> Rc<Plan> {
         let by = Matched::of(matched);
         if let Some(plan) = by.and_then(|by| self.shared_plans.find(by)) {
-            return plan.clone();
+            let plan = plan.clone();
+            if let Some(subject) = begins.filter(|_| plan.is_plain) {
+                self.remember_begun(subject, &plan);
+            }
+            return plan;
         }
         let plan = self.own_plan(false, hash, b"", matched, listeners);
         // A literal one makes it a plan for a single subject.
@@ -401,6 +411,36 @@ impl Account {
             self.shared_plans.put(by, plan.clone());
         }
         plan
+    }
+
+    /// Another last token would make no difference to the plan of this subject.
+    fn remember_begun(&mut self, subject: &[u8], plan: &Rc<Plan>) {
+        if let Some(begin) = subject::before_last_token(subject)
+            && self.shared_plans.find_begun(self.plans.hasher(), begin).is_none()
+        {
+            self.shared_plans.put_begun(self.plans.hasher(), begin, plan);
+        }
+    }
+
+    /// The plan of a subject that need not be looked at as a whole: it begins like others, is no
+    /// pattern, and nothing is to be decided. It is none that is kept by its subject. Only if it
+    /// `is_right`, which is asked last.
+    #[inline]
+    pub fn plan_as_begun(
+        &mut self,
+        subject: &[u8],
+        is_right: impl FnOnce() -> bool,
+    ) -> Option<Rc<Plan>> {
+        if !self.shared_plans.knows_begun() {
+            return None;
+        }
+        let begin = subject::before_last_token(subject)?;
+        let plan = self.shared_plans.find_begun(self.plans.hasher(), begin)?;
+        if self.table.has_literal(subject) || !is_right() {
+            return None;
+        }
+        self.figures.matches = self.figures.matches.wrapping_add(1);
+        Some(plan.clone())
     }
 
     fn own_plan(

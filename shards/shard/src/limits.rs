@@ -90,6 +90,9 @@ pub const PLANS_EASY_MAX: usize = 1024;
 pub const PLANS_SEEN: usize = 65_536;
 /// Plans kept by the patterns they are made of, for subjects that have none; a power of two.
 pub const PLANS_SHARED_MAX: usize = 4096;
+/// Beginnings of subjects of which an account remembers the shared plan; all are forgotten when
+/// there are as many.
+pub const PLANS_BEGUN_MAX: usize = 4096;
 /// Up to this many plans, a change of a pattern with wildcards voids only those it concerns.
 pub const PLANS_CHECKED_MAX: usize = 256;
 

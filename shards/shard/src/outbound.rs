@@ -416,8 +416,9 @@ impl Receiver {
         (msgs, payload_bytes): (u64, u64),
         dirty: &mut Vec<ConnId>,
     ) -> Taken {
-        self.out_msgs += msgs;
-        self.out_bytes += payload_bytes;
+        // No sum of these passes 64 bits, and to check that costs more than the sum.
+        self.out_msgs = self.out_msgs.wrapping_add(msgs);
+        self.out_bytes = self.out_bytes.wrapping_add(payload_bytes);
         self.appended(conn, now, before, dirty);
         Taken::Yes { pending_bytes: self.pending_bytes, watched: self.watched }
     }

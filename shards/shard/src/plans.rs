@@ -11,7 +11,9 @@ use hashbrown::HashTable;
 use subject::PatternId;
 
 use crate::interest::Plan;
-use crate::limits::{PLANS_CHECKED_MAX, PLANS_EASY_MAX, PLANS_MAX, PLANS_SEEN, PLANS_SHARED_MAX};
+use crate::limits::{
+    PLANS_BEGUN_MAX, PLANS_CHECKED_MAX, PLANS_EASY_MAX, PLANS_MAX, PLANS_SEEN, PLANS_SHARED_MAX,
+};
 
 /// Plans by subject.
 pub(crate) struct Plans {
@@ -62,9 +64,11 @@ impl Plans {
 
     #[inline]
     pub fn hash(&self, subject: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(subject);
-        hasher.finish()
+        hash_of(&self.hasher, subject)
+    }
+
+    pub fn hasher(&self) -> &FixedState {
+        &self.hasher
     }
 
     /// Interest in this literal subject has changed.
@@ -132,11 +136,7 @@ impl Plans {
             Some(known) => std::mem::replace(known, plan.clone()).stale.set(true),
             None => {
                 let hasher = &self.hasher;
-                let rehash = |plan: &Rc<Plan>| {
-                    let mut hasher = hasher.build_hasher();
-                    hasher.write(&plan.subject);
-                    hasher.finish()
-                };
+                let rehash = |plan: &Rc<Plan>| hash_of(hasher, &plan.subject);
                 self.table.insert_unique(hash, plan.clone(), rehash);
             }
         }
@@ -166,6 +166,13 @@ impl Plans {
             }
         }
     }
+}
+
+#[inline]
+fn hash_of(hasher: &FixedState, bytes: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// How many patterns a subject may match to have a shared plan.
@@ -203,6 +210,27 @@ impl Matched {
 pub(crate) struct SharedPlans {
     places: Vec<Option<Shared>>,
     changes: u64,
+    /// Plans of all subjects that have the same tokens before the last one.
+    begun: HashTable<Begun>,
+    /// The changes that they are right for.
+    begun_changes: u64,
+}
+
+/// A beginning of at most so many bytes is remembered.
+const BEGUN_BYTES_MAX: usize = 47;
+
+/// The plan of subjects that begin alike, kept together so that finding it touches little memory.
+struct Begun {
+    len: u8,
+    bytes: [u8; BEGUN_BYTES_MAX],
+    plan: Rc<Plan>,
+}
+
+impl Begun {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 struct Shared {
@@ -222,6 +250,39 @@ impl SharedPlans {
     pub fn find(&self, matched: Matched) -> Option<&Rc<Plan>> {
         let shared = self.places.get(matched.place())?.as_ref()?;
         (shared.matched == matched && shared.changes == self.changes).then_some(&shared.plan)
+    }
+
+    /// Is there any plan for subjects that begin alike?
+    #[inline]
+    pub fn knows_begun(&self) -> bool {
+        !self.begun.is_empty() && self.begun_changes == self.changes
+    }
+
+    /// The plan of the subjects that have just these tokens before the last one, if it is known and
+    /// none of them is a pattern without wildcards.
+    #[inline(always)]
+    pub fn find_begun(&self, hasher: &FixedState, begin: &[u8]) -> Option<&Rc<Plan>> {
+        if !self.knows_begun() {
+            return None;
+        }
+        let is_it = |begun: &Begun| *begun.bytes() == *begin;
+        self.begun.find(hash_of(hasher, begin), is_it).map(|begun| &begun.plan)
+    }
+
+    /// Remembers the plan of the subjects that begin so, which has been looked for.
+    pub fn put_begun(&mut self, hasher: &FixedState, begin: &[u8], plan: &Rc<Plan>) {
+        if begin.len() > BEGUN_BYTES_MAX {
+            return;
+        }
+        if self.begun_changes != self.changes || self.begun.len() >= PLANS_BEGUN_MAX {
+            self.begun.clear();
+            self.begun_changes = self.changes;
+        }
+        let mut bytes = [0; BEGUN_BYTES_MAX];
+        bytes[..begin.len()].copy_from_slice(begin);
+        let begun = Begun { len: begin.len() as u8, bytes, plan: plan.clone() };
+        let rehash = |begun: &Begun| hash_of(hasher, begun.bytes());
+        self.begun.insert_unique(hash_of(hasher, begin), begun, rehash);
     }
 
     pub fn put(&mut self, matched: Matched, plan: Rc<Plan>) {
@@ -303,6 +364,32 @@ mod tests {
             assert!(plans.len() <= PLANS_MAX);
         }
         assert!(!plans.is_current(&first));
+    }
+
+    #[test]
+    fn plans_of_what_begins_alike_are_forgotten_with_any_change_and_bounded() {
+        let (mut shared, hasher) = (SharedPlans::default(), FixedState::with_seed(1));
+        let plan = Rc::<Plan>::default();
+        let begins = |n: usize| format!("t.{n}").into_bytes();
+        for n in 0..PLANS_BEGUN_MAX {
+            shared.put_begun(&hasher, &begins(n), &plan);
+        }
+        let found = |shared: &SharedPlans, n| shared.find_begun(&hasher, &begins(n)).is_some();
+        assert!((0..PLANS_BEGUN_MAX).all(|n| found(&shared, n)));
+        assert!(!found(&shared, PLANS_BEGUN_MAX));
+        shared.put_begun(&hasher, &begins(PLANS_BEGUN_MAX), &plan);
+        assert!(found(&shared, PLANS_BEGUN_MAX) && !found(&shared, 0));
+        assert_eq!(shared.begun.len(), 1, "the others had to make room");
+        shared.forget();
+        assert!(!found(&shared, PLANS_BEGUN_MAX) && !shared.knows_begun());
+        shared.put_begun(&hasher, &begins(1), &plan);
+        assert!(found(&shared, 1) && shared.begun.len() == 1);
+        let long = [b'x'; BEGUN_BYTES_MAX + 1];
+        shared.put_begun(&hasher, &long, &plan);
+        assert!(shared.find_begun(&hasher, &long).is_none());
+        shared.put_begun(&hasher, &long[1..], &plan);
+        assert!(shared.find_begun(&hasher, &long[1..]).is_some());
+        assert!(shared.find_begun(&hasher, &long[2..]).is_none());
     }
 
     #[test]

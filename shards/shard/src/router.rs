@@ -88,16 +88,47 @@ pub(crate) struct Mail<'a> {
 }
 
 impl Shard {
-    /// A client published.
+    /// A client published. If more that is like it follows, its subject is worth a plan.
     #[inline]
-    pub(crate) fn publish(&mut self, who: Admitted, op: &Pub<'_>, out: &mut Effects) -> Flow {
+    pub(crate) fn publish(
+        &mut self,
+        who: Admitted,
+        op: &Pub<'_>,
+        is_followed: bool,
+        out: &mut Effects,
+    ) -> Flow {
         let conn = who.conn();
-        match self.simple_plan(conn, op, |plan| plan.is_plain.into()) {
-            Some((plan, account)) => {
-                self.publish_plainly(conn, op, &plan.subject, &plan, account, out)
-            }
-            None => self.publish_other(conn, op, out),
+        if let Some((plan, account)) = self.simple_plan(conn, op, |plan| plan.is_plain.into()) {
+            return self.publish_plainly(conn, op, &plan.subject, &plan, account, out);
         }
+        if !is_followed && let Some((plan, account)) = self.plan_as_begun(conn, op) {
+            return self.publish_plainly(conn, op, op.subject, &plan, account, out);
+        }
+        self.publish_other(conn, op, out)
+    }
+
+    /// The plan of subjects that begin like this one, if the publication is owed nothing but its
+    /// deliveries by it. Counts the message.
+    #[inline]
+    fn plan_as_begun(&mut self, conn: ConnId, op: &Pub<'_>) -> Option<(Rc<Plan>, AccountId)> {
+        let client = self.clients.get_mut(conn.index())?.as_deref_mut()?;
+        if !client.is_plain
+            || !client.claims.is_empty()
+            || op.tail.is_empty()
+            || is_reserved_reply(op.reply)
+        {
+            return None;
+        }
+        let now = self.now;
+        let plan = self.accounts[client.account.0 as usize].plan_as_begun(op.subject, || {
+            let guard = client.guard.as_ref();
+            guard.is_none_or(|guard| guard.right(op.subject, now) == Right::Always)
+        })?;
+        client.last_plan = None;
+        let payload_bytes = op.payload.len() as u64;
+        client.publishes(1, payload_bytes, self.now);
+        self.figures.publish(1, payload_bytes);
+        Some((plan, client.account))
     }
 
     /// There is nothing to check or to choose, and no ring to cross.
@@ -113,8 +144,7 @@ impl Shard {
     ) -> Flow {
         let publication = Publication::of(op, subject, account);
         let publisher = Publisher { shard: self.id, conn };
-        let delivered =
-            self.deliver_to_locals(&plan.locals, &publication, publisher, true, out);
+        let delivered = self.deliver_to_locals(&plan.locals, &publication, publisher, true, out);
         if !delivered && !publication.reply.is_empty() {
             self.no_responders(conn, &publication, out);
         }
@@ -173,12 +203,10 @@ impl Shard {
             return None;
         }
         let payload_bytes = msgs * op.payload.len() as u64;
-        client.in_msgs += msgs;
-        client.in_bytes += payload_bytes;
-        client.last_activity = self.now;
-        self.figures.in_msgs += msgs;
-        self.figures.in_bytes += payload_bytes;
-        Some((plan.clone(), client.account))
+        let plan = plan.clone();
+        client.publishes(msgs, payload_bytes, self.now);
+        self.figures.publish(msgs, payload_bytes);
+        Some((plan, client.account))
     }
 
     /// Counts a message of a client that is owed nothing but its deliveries, if it is one.
@@ -189,11 +217,8 @@ impl Shard {
             return None;
         }
         let payload_bytes = op.payload.len() as u64;
-        client.in_msgs += 1;
-        client.in_bytes += payload_bytes;
-        client.last_activity = self.now;
-        self.figures.in_msgs += 1;
-        self.figures.in_bytes += payload_bytes;
+        client.publishes(1, payload_bytes, self.now);
+        self.figures.publish(1, payload_bytes);
         Some(client.account)
     }
 
@@ -431,8 +456,7 @@ impl Shard {
     ) -> bool {
         let publisher = Publisher { shard: self.id, conn };
         let echo = self.echoes(conn);
-        let mut delivered =
-            self.deliver_to_locals(&plan.locals, publication, publisher, echo, out);
+        let mut delivered = self.deliver_to_locals(&plan.locals, publication, publisher, echo, out);
         for (group, pick) in plan.groups.iter().zip(picks) {
             match pick {
                 Pick::Local(start) => {

@@ -25,6 +25,51 @@ fn a_message_reaches_a_subscriber_anywhere() {
     });
 }
 
+/// A plan for subjects that begin alike must not outlive what it was made of, nor hide a pattern
+/// that is just one of them.
+#[test]
+fn subjects_that_begin_alike_are_delivered_each_by_what_matches_it() {
+    let options = Options { match_cache: false, ..Options::default() };
+    let mut bus = Bus::with(1, options);
+    let (publisher, wide, narrow) = (bus.quiet(0), bus.quiet(0), bus.quiet(0));
+    bus.send(wide, "SUB t.> 1\r\nSUB t.a.x 2\r\n");
+    bus.send(narrow, "SUB t.*.y 3\r\nSUB t.b.* 4\r\nSUB *.* 5\r\n");
+    let says = "PUB t.a.v 0\r\n\r\nPUB t.a.w 0\r\n\r\nPUB t.a.x 0\r\n\r\nPUB t.a.y 0\r\n\r\n\
+                PUB t.b.v 0\r\n\r\nPUB t.b.y 0\r\n\r\nPUB t.c 0\r\n\r\nPUB t.d 0\r\n\r\nPUB t. 0\r\n\r\n\
+                PUB t.a. 0\r\n\r\nPUB t.b. 0\r\n\r\n";
+    let msgs = |sids: &[(&str, u8)]| -> String {
+        sids.iter().map(|(subject, sid)| format!("MSG {subject} {sid} 0\r\n\r\n")).collect()
+    };
+    let to_wide = msgs(&[
+        ("t.a.v", 1),
+        ("t.a.w", 1),
+        ("t.a.x", 2),
+        ("t.a.x", 1),
+        ("t.a.y", 1),
+        ("t.b.v", 1),
+        ("t.b.y", 1),
+        ("t.c", 1),
+        ("t.d", 1),
+    ]);
+    let to_narrow =
+        msgs(&[("t.a.y", 3), ("t.b.v", 4), ("t.b.y", 4), ("t.b.y", 3), ("t.c", 5), ("t.d", 5)]);
+    for _ in 0..4 {
+        bus.send(publisher, says);
+        assert_eq!((bus.take(wide), bus.take(narrow)), (to_wide.clone(), to_narrow.clone()));
+    }
+    bus.send(narrow, "UNSUB 3\r\n");
+    for _ in 0..4 {
+        bus.send(publisher, "PUB t.a.v 0\r\n\r\nPUB t.a.y 0\r\n\r\nPUB t.b.y 0\r\n\r\n");
+        let wanted = msgs(&[("t.a.v", 1), ("t.a.y", 1), ("t.b.y", 1)]);
+        assert_eq!((bus.take(wide), bus.take(narrow)), (wanted, msgs(&[("t.b.y", 4)])));
+    }
+    bus.send(wide, "SUB t.a.* 6\r\n");
+    bus.send(publisher, "PUB t.a.v 0\r\n\r\n");
+    assert_eq!(bus.take(wide), msgs(&[("t.a.v", 1), ("t.a.v", 6)]));
+    bus.send(publisher, "PUB t.a.v inbox 0\r\n\r\nPUB u.a.v inbox 0\r\n\r\n");
+    assert!(bus.take(wide).ends_with("MSG t.a.v 6 inbox 0\r\n\r\n"));
+}
+
 #[test]
 fn before_connect_a_client_is_verbose_and_pedantic() {
     let mut bus = Bus::new(2);

@@ -15,7 +15,8 @@ mod transform;
 
 pub use mapping::{Choice, Mapping, MappingError, Mappings};
 pub use pattern::{
-    collide, covers, has_wildcard, matches, valid_literal, valid_pattern, well_formed,
+    before_last_token, collide, covers, has_wildcard, matches, valid_literal, valid_pattern,
+    well_formed,
 };
 pub use sublist::{PatternId, Sublist};
 pub use transform::{Transform, TransformError, check_mapping, tokenize, untokenize};

@@ -1,7 +1,7 @@
 //! Relations between patterns and subjects, one pair at a time. The plain reading of the rules: the
 //! sublist must agree with it.
 
-use crate::token::{has_empty_token, tokens};
+use crate::token::{self, has_empty_token, tokens};
 
 const ONE: &[u8] = b"*";
 const REST: &[u8] = b">";
@@ -20,6 +20,17 @@ pub fn valid_pattern(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn valid_literal(bytes: &[u8]) -> bool {
     !has_empty_token(bytes) && !has_wildcard(bytes)
+}
+
+/// What comes before the last token of a subject and its dot; none if there is no dot, or nothing
+/// behind the last one.
+#[must_use]
+#[inline]
+pub fn before_last_token(subject: &[u8]) -> Option<&[u8]> {
+    if subject.last() == Some(&b'.') {
+        return None;
+    }
+    token::before_last(subject)
 }
 
 /// Whether some whole token is `*` or `>`.

@@ -24,6 +24,21 @@ pub(crate) fn token_end(bytes: &[u8], from: usize) -> usize {
     at
 }
 
+/// What comes before the last token and its dot; none if there is but one token.
+#[inline]
+pub(crate) fn before_last(bytes: &[u8]) -> Option<&[u8]> {
+    let mut end = bytes.len();
+    while let Some(chunk) = bytes[..end].last_chunk::<8>() {
+        let dots = dots(u64::from_be_bytes(*chunk));
+        if dots != 0 {
+            return Some(&bytes[..end - 1 - dots.trailing_zeros() as usize / 8]);
+        }
+        end -= 8;
+    }
+    let dot = bytes[..end].iter().rposition(|byte| *byte == b'.')?;
+    Some(&bytes[..dot])
+}
+
 /// Whether some token is empty; so is the only token of the empty subject. In other words: whether
 /// two dots meet, if there were one before the start and one after the end.
 #[inline]
@@ -79,6 +94,19 @@ mod tests {
                     let expected = if from <= dot { dot } else { length };
                     assert_eq!(token_end(&bytes, from), expected, "{bytes:?} from {from}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_dot_is_found_at_every_offset() {
+        for length in 0..40 {
+            let plain: Vec<u8> = (0..length).map(|at| [b'/', 0xae, b'-'][at % 3]).collect();
+            assert_eq!(before_last(&plain), None);
+            for dot in 0..length {
+                let mut bytes = plain.clone();
+                (bytes[dot / 2], bytes[dot]) = (b'.', b'.');
+                assert_eq!(before_last(&bytes), Some(&bytes[..dot]), "{bytes:?}");
             }
         }
     }

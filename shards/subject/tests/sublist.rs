@@ -42,6 +42,46 @@ fn each_small_pattern_alone_against_every_small_subject() {
 }
 
 #[test]
+fn where_the_last_token_was_not_asked_for_any_other_would_do() {
+    let all = all_of(&["a", "b", "*", ">", ""], 4);
+    let good: Vec<&str> =
+        all.iter().filter(|pattern| naive_well_formed(pattern)).map(String::as_str).collect();
+    let mut rng = Rng::new(5);
+    let (mut any, mut one) = (0, 0);
+    for _ in 0..2000 {
+        let mut sublist = Sublist::new(1);
+        for _ in 0..rng.below(6) {
+            let pattern = good[rng.below(good.len())];
+            if sublist.find(pattern.as_bytes()).is_none() {
+                sublist.insert(pattern.as_bytes(), ());
+            }
+        }
+        let wild = |subject: &str| {
+            let mut found = Vec::new();
+            let same = sublist.visit(subject.as_bytes(), |id| found.push(id));
+            let is_literal = !subject::has_wildcard(subject.as_bytes());
+            let is_it = |id: &PatternId| is_literal && sublist.pattern(*id) == subject.as_bytes();
+            assert_eq!(sublist.has_literal(subject.as_bytes()), found.first().is_some_and(is_it));
+            found.retain(|id| subject::has_wildcard(sublist.pattern(*id)));
+            (same, found)
+        };
+        for subject in &all {
+            let Some(before) = subject::before_last_token(subject.as_bytes()) else { continue };
+            let (same, found) = wild(subject);
+            for last in ["a", "b", "*", ">", "other"] {
+                let other = format!("{}.{last}", text(before));
+                if same {
+                    assert_eq!(wild(&other), (true, found.clone()), "{subject} and {other}");
+                }
+            }
+            any += usize::from(same && !found.is_empty());
+            one += usize::from(!same);
+        }
+    }
+    assert!(any > 1000 && one > 1000, "{any} {one}");
+}
+
+#[test]
 fn all_small_patterns_together_in_order_and_in_every_third() {
     let all = all_of(&["a", "b", "*", ">", ""], 4);
     let good: Vec<&str> =

@@ -60,7 +60,8 @@ pub fn message(
     if tail.is_empty() || (header_len > 0 && !headers_ok) {
         return message_rebuilt(out, subject, sid, reply, header_len, payload, headers_ok);
     }
-    out.reserve(subject.len() + sid.len() + tail.len() + 7);
+    // What lies in memory is no longer than that; sums that are checked cost more.
+    out.reserve(subject.len().wrapping_add(sid.len()).wrapping_add(tail.len()).wrapping_add(7));
     head(out, subject, sid, header_len > 0);
     out.extend_from_slice(tail);
 }

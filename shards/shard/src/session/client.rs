@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
+use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, Pub, emit, error_text};
 
 use crate::account::{self, service::Begun};
+use crate::alike::is_followed;
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::Plan;
@@ -189,6 +190,14 @@ impl Client {
             in_msgs: 0,
             in_bytes: 0,
         }
+    }
+
+    /// It has published messages with so many bytes of payload.
+    #[inline(always)]
+    pub fn publishes(&mut self, msgs: u64, payload_bytes: u64, now: Nanos) {
+        self.in_msgs = self.in_msgs.wrapping_add(msgs);
+        self.in_bytes = self.in_bytes.wrapping_add(payload_bytes);
+        self.last_activity = now;
     }
 
     /// It must not do anything now.
@@ -427,17 +436,20 @@ impl Shard {
                 }
                 (admitted, limits) = (self.admitted(conn), self.limits(conn));
             }
+            if let Some(who) = admitted
+                && let Some((publication, used)) = parser.whole_publication(&bytes[at..], &limits)
+            {
+                at += self.publish_whole(who, &publication, &bytes[at..], used, out);
+                let Some(client) = self.client(conn) else { return bytes.len() };
+                if client.is_waiting() {
+                    break;
+                }
+                continue;
+            }
             let before = parser.clone();
-            let is_whole = parser.is_at_start();
-            match parser.next(&bytes[at..], &limits) {
-                Next::Op { op, mut used } => {
+            match parser.next_slow(&bytes[at..], &limits) {
+                Next::Op { op, used } => {
                     let flow = self.operate(conn, admitted, &op, out);
-                    if let (true, Some(who), ClientOp::Pub(publication)) = (is_whole, admitted, &op)
-                        && flow == Flow::Done
-                        && self.ended.is_empty()
-                    {
-                        used += self.publish_alike(who, publication, &bytes[at..], used, out);
-                    }
                     if !self.ended.is_empty() {
                         self.end_subscriptions(out);
                     }
@@ -479,6 +491,55 @@ impl Shard {
             client.parser = parser;
         }
         at
+    }
+
+    /// Does the publication in the first `len` of `bytes`, and those behind it that are like it.
+    /// Gives how many bytes are done with: none if it is to be looked at again.
+    #[inline]
+    fn publish_whole(
+        &mut self,
+        who: Admitted,
+        op: &Pub<'_>,
+        bytes: &[u8],
+        len: usize,
+        out: &mut Effects,
+    ) -> usize {
+        let is_followed = is_followed(op, bytes, len);
+        let mut used = match self.publish_once(who, op, is_followed, out) {
+            Flow::Done => len,
+            Flow::Again => {
+                let traces = self.options.trace;
+                if let Some(client) = self.client(who.conn()) {
+                    client.is_traced = traces;
+                }
+                0
+            }
+        };
+        if is_followed && used > 0 && self.ended.is_empty() {
+            used += self.publish_alike(who, op, bytes, len, out);
+        }
+        if !self.ended.is_empty() {
+            self.end_subscriptions(out);
+        }
+        used
+    }
+
+    #[inline(always)]
+    fn publish_once(
+        &mut self,
+        who: Admitted,
+        op: &Pub<'_>,
+        is_followed: bool,
+        out: &mut Effects,
+    ) -> Flow {
+        if self.options.trace {
+            self.trace_in(who.conn(), &ClientOp::Pub(*op), out);
+        }
+        let flow = self.publish(who, op, is_followed, out);
+        if flow == Flow::Done {
+            self.sample(who.conn(), op, 1);
+        }
+        flow
     }
 
     /// A pedantic client hears of a wrong subject at the control line, before the payload.
@@ -532,7 +593,6 @@ impl Shard {
         }
     }
 
-    #[inline]
     fn operate(
         &mut self,
         conn: ConnId,
@@ -540,6 +600,9 @@ impl Shard {
         op: &ClientOp<'_>,
         out: &mut Effects,
     ) -> Flow {
+        if let (ClientOp::Pub(publication), Some(who)) = (op, admitted) {
+            return self.publish_once(who, publication, true, out);
+        }
         if self.options.trace {
             self.trace_in(conn, op, out);
         }
@@ -551,13 +614,6 @@ impl Shard {
             return Flow::Done;
         };
         match op {
-            ClientOp::Pub(publication) => {
-                let flow = self.publish(who, publication, out);
-                if flow == Flow::Done {
-                    self.sample(conn, publication, 1);
-                }
-                return flow;
-            }
             ClientOp::Sub { subject, queue, sid } => {
                 return self.subscribe(who, subject, *queue, sid, out);
             }
@@ -566,7 +622,7 @@ impl Shard {
             ClientOp::Pong => self.pong(who),
             ClientOp::Connect(json) => self.connect(conn, json, out),
             ClientOp::Err(text) => self.fault(conn, &Fault::client_err(text), out),
-            ClientOp::Info(_) | ClientOp::Ok => {}
+            ClientOp::Info(_) | ClientOp::Ok | ClientOp::Pub(_) => {}
         }
         Flow::Done
     }

@@ -133,18 +133,22 @@ impl<T> Sublist<T> {
         self.visit(subject, |id| out.push(id));
     }
 
-    /// As [`Sublist::matches`], one after the other.
+    /// As [`Sublist::matches`], one after the other. True if, the literal pattern apart, that did
+    /// not depend on what the last token is, which must not be empty: the same patterns with
+    /// wildcards match every subject with the same tokens before another last one.
     #[inline]
-    pub fn visit(&self, subject: &[u8], mut visit: impl FnMut(PatternId)) {
+    pub fn visit(&self, subject: &[u8], mut visit: impl FnMut(PatternId)) -> bool {
         if let Some(id) = self.literals.find(subject, &self.slab) {
             visit(PatternId(id));
         }
-        if !self.trie.is_empty() {
-            let _ = self.trie.walk(subject, &mut |id| {
-                visit(PatternId(id));
-                ControlFlow::Continue(())
-            });
-        }
+        self.trie.is_empty() || self.trie.walk_all(subject, &mut |id| visit(PatternId(id)))
+    }
+
+    /// Whether there is a pattern without wildcards that is just this subject.
+    #[must_use]
+    #[inline]
+    pub fn has_literal(&self, subject: &[u8]) -> bool {
+        self.literals.len() > 0 && self.literals.find(subject, &self.slab).is_some()
     }
 
     /// Whether any pattern matches a published subject.

@@ -200,8 +200,25 @@ impl Trie {
         if self.is_empty() {
             return ControlFlow::Continue(());
         }
+        self.walker(subject, visit).from(ROOT, 0)
+    }
+
+    /// As [`Trie::walk`], to the end. True if nothing depended on what the last token is.
+    #[inline]
+    pub(super) fn walk_all(&self, subject: &[u8], visit: &mut impl FnMut(u32)) -> bool {
+        let visit = &mut |id| {
+            visit(id);
+            ControlFlow::Continue(())
+        };
+        let mut walk = self.walker(subject, visit);
+        let _ = walk.from(ROOT, 0);
+        !walk.asked_last
+    }
+
+    #[inline]
+    fn walker<'a, F>(&'a self, subject: &'a [u8], visit: &'a mut F) -> Walk<'a, F> {
         assert!(subject.len() < NONE as usize, "a subject is shorter than 4 GiB");
-        Walk { trie: self, subject, no_empty_token: false, visit }.from(ROOT, 0)
+        Walk { trie: self, subject, no_empty_token: false, asked_last: false, visit }
     }
 }
 
@@ -211,6 +228,8 @@ struct Walk<'a, F> {
     /// Whether the subject has been looked through. Only a `>` needs that: on any other way to a
     /// pattern the walk meets all tokens itself.
     no_empty_token: bool,
+    /// Whether some node has named children where the last token leads on.
+    asked_last: bool,
     visit: &'a mut F,
 }
 
@@ -269,6 +288,7 @@ impl<F: FnMut(u32) -> ControlFlow<()>> Walk<'_, F> {
         if end < self.subject.len() {
             return ControlFlow::Continue((node.star, named, end + 1));
         }
+        self.asked_last |= node.named > 0;
         for child in [named, node.star] {
             if child != NONE {
                 let here = trie.nodes[child as usize].here;
