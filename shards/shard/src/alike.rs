@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use wire::{Pub, emit};
+use wire::{ClientOp, Pub, emit};
 
 use crate::batch::{self, Delivery};
 use crate::effect::Effects;
@@ -17,6 +17,7 @@ use crate::interest::Plan;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::outbound::Taken;
 use crate::router::Publication;
+use crate::session::client::Flow;
 use crate::session::login::Admitted;
 use crate::shard::Shard;
 use crate::stall::Publisher;
@@ -62,7 +63,7 @@ impl<'a> Alike<'a> {
 /// Is a publication that took the first `stride` of `bytes` followed by one with the same control
 /// line? One with a reply or a header is not asked about.
 #[inline(always)]
-pub(crate) fn is_followed(op: &Pub<'_>, bytes: &[u8], stride: usize) -> bool {
+fn is_followed(op: &Pub<'_>, bytes: &[u8], stride: usize) -> bool {
     let (one, rest) = bytes.split_at(stride);
     let line_len = stride - op.payload.len() - 2;
     // Most of those that differ do so in the first bytes of their subjects.
@@ -74,10 +75,59 @@ pub(crate) fn is_followed(op: &Pub<'_>, bytes: &[u8], stride: usize) -> bool {
 }
 
 impl Shard {
+    /// Does the publication in the first `len` of `bytes`, and those behind it that are like it.
+    /// Gives how many bytes are done with: none if it is to be looked at again.
+    #[inline]
+    pub(crate) fn publish_whole(
+        &mut self,
+        who: Admitted,
+        op: &Pub<'_>,
+        bytes: &[u8],
+        len: usize,
+        out: &mut Effects,
+    ) -> usize {
+        let is_followed = is_followed(op, bytes, len);
+        let mut used = match self.publish_once(who, op, is_followed, out) {
+            Flow::Done => len,
+            Flow::Again => {
+                let traces = self.options.trace;
+                if let Some(client) = self.client(who.conn()) {
+                    client.is_traced = traces;
+                }
+                0
+            }
+        };
+        if is_followed && used > 0 && self.ended.is_empty() {
+            used += self.publish_alike(who, op, bytes, len, out);
+        }
+        if !self.ended.is_empty() {
+            self.end_subscriptions(out);
+        }
+        used
+    }
+
+    #[inline(always)]
+    pub(crate) fn publish_once(
+        &mut self,
+        who: Admitted,
+        op: &Pub<'_>,
+        is_followed: bool,
+        out: &mut Effects,
+    ) -> Flow {
+        if self.options.trace {
+            self.trace_in(who.conn(), &ClientOp::Pub(*op), out);
+        }
+        let flow = self.publish(who, op, is_followed, out);
+        if flow == Flow::Done {
+            self.sample(who.conn(), op, 1);
+        }
+        flow
+    }
+
     /// Does what follows `op`, which took the first `stride` of `bytes` and [`is_followed`] by the
     /// like, as long as it is the same but for the payload. Gives how many bytes are done with.
     #[inline]
-    pub(crate) fn publish_alike(
+    fn publish_alike(
         &mut self,
         who: Admitted,
         op: &Pub<'_>,

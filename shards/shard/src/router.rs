@@ -456,7 +456,8 @@ impl Shard {
     ) -> bool {
         let publisher = Publisher { shard: self.id, conn };
         let echo = self.echoes(conn);
-        let mut delivered = self.deliver_to_locals(&plan.locals, publication, publisher, echo, out);
+        let mut delivered = !plan.locals.is_empty()
+            && self.deliver_to_locals(&plan.locals, publication, publisher, echo, out);
         for (group, pick) in plan.groups.iter().zip(picks) {
             match pick {
                 Pick::Local(start) => {

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, Pub, emit, error_text};
+use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
 
 use crate::account::{self, service::Begun};
-use crate::alike::is_followed;
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::Plan;
@@ -425,8 +424,7 @@ impl Shard {
         let Some(client) = self.client(conn) else { return bytes.len() };
         let mut parser = client.parser.clone();
         client.need = 1;
-        let mut limits = self.limits(conn);
-        let mut admitted = self.admitted(conn);
+        let (mut admitted, mut limits) = (self.admitted(conn), self.limits(conn));
         let mut at = 0;
         while at < bytes.len() {
             if admitted.is_none() && parser.begins_without_connect(&bytes[at..]) {
@@ -491,55 +489,6 @@ impl Shard {
             client.parser = parser;
         }
         at
-    }
-
-    /// Does the publication in the first `len` of `bytes`, and those behind it that are like it.
-    /// Gives how many bytes are done with: none if it is to be looked at again.
-    #[inline]
-    fn publish_whole(
-        &mut self,
-        who: Admitted,
-        op: &Pub<'_>,
-        bytes: &[u8],
-        len: usize,
-        out: &mut Effects,
-    ) -> usize {
-        let is_followed = is_followed(op, bytes, len);
-        let mut used = match self.publish_once(who, op, is_followed, out) {
-            Flow::Done => len,
-            Flow::Again => {
-                let traces = self.options.trace;
-                if let Some(client) = self.client(who.conn()) {
-                    client.is_traced = traces;
-                }
-                0
-            }
-        };
-        if is_followed && used > 0 && self.ended.is_empty() {
-            used += self.publish_alike(who, op, bytes, len, out);
-        }
-        if !self.ended.is_empty() {
-            self.end_subscriptions(out);
-        }
-        used
-    }
-
-    #[inline(always)]
-    fn publish_once(
-        &mut self,
-        who: Admitted,
-        op: &Pub<'_>,
-        is_followed: bool,
-        out: &mut Effects,
-    ) -> Flow {
-        if self.options.trace {
-            self.trace_in(who.conn(), &ClientOp::Pub(*op), out);
-        }
-        let flow = self.publish(who, op, is_followed, out);
-        if flow == Flow::Done {
-            self.sample(who.conn(), op, 1);
-        }
-        flow
     }
 
     /// A pedantic client hears of a wrong subject at the control line, before the payload.
