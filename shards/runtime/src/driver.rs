@@ -37,6 +37,10 @@ const FRAMES_AT_ONCE: usize = 16;
 const FLUSH_BYTES: usize = 8 * 1024 * 1024;
 /// The least input given to the engine at once for that reason.
 const SLICE_BYTES_MIN: usize = 16 * 1024;
+/// Input of so many bytes in a turn is worth its sends; whoever sends that much is not kept waiting.
+const BULK_BYTES: u64 = 64 * 1024;
+/// For so long after such a turn, or after somebody has come, what there is to do is done at once.
+const BRISK_NS: Nanos = 5_000_000;
 /// How soon to look again whether a full ring has room.
 const FULL_RING_RETRY_NS: Nanos = 50_000;
 /// How often a lame duck looks whether anybody is left.
@@ -96,8 +100,14 @@ pub(crate) struct Driver<E: Engine> {
     latency: Latency,
     /// None if input is looked at as soon as it is there.
     gather: Option<Gather>,
-    /// Reads up to the last sleep.
+    /// Reads that `gather` knows of.
     reads_seen: u64,
+    /// Bytes of input up to this turn.
+    bytes_seen: u64,
+    /// More input may gather before the next turn, though there is something to do.
+    is_gathering: bool,
+    /// Until when it may do so only if there is nothing to do.
+    brisk_until: Nanos,
     toil: Toil,
 }
 
@@ -175,6 +185,9 @@ impl<E: Engine> Driver<E> {
             latency: Latency::new(),
             gather: gathers.then(|| Gather::new(wait_ns)),
             reads_seen: 0,
+            bytes_seen: 0,
+            is_gathering: false,
+            brisk_until: 0,
             toil: Toil::default(),
         }
     }
@@ -195,21 +208,53 @@ impl<E: Engine> Driver<E> {
         if self.is_over() {
             return Ok(After::End);
         }
-        let again = !self.received.is_empty()
+        self.judge(now);
+        let is_pressed = self.is_pressed();
+        let is_moving = self.ring.has_sends() || self.ring.is_ready();
+        if is_pressed || is_moving {
+            self.ring.submit()?;
+            self.toil(now);
+        }
+        // Receivers that are gathered for have theirs by now; what has come meanwhile has time.
+        let again = is_pressed || is_moving && !self.is_gathering;
+        Ok(if again { After::Again } else { After::Rest })
+    }
+
+    /// Has the next turn something to do whatever the kernel says?
+    fn is_pressed(&self) -> bool {
+        !self.received.is_empty()
             || !self.ends.is_empty()
             || !self.starved.is_empty()
             || !self.frames.is_empty()
             || !self.effects.probes.is_empty()
             || (self.engine.has_work() && !self.is_congested())
             || self.engine.has_toil()
-            || self.ring.has_sends()
-            || self.ring.is_ready()
-            || !self.inbound.is_empty();
-        if again {
-            self.ring.submit()?;
-            self.toil(now);
+            || !self.inbound.is_empty()
+    }
+
+    /// Whether more input is to gather before the next turn, though there is something to do.
+    fn judge(&mut self, now: Nanos) {
+        let bytes = self.reads.1 - std::mem::replace(&mut self.bytes_seen, self.reads.1);
+        if bytes >= BULK_BYTES {
+            self.brisk_until = now + BRISK_NS;
         }
-        Ok(if again { After::Again } else { After::Rest })
+        self.is_gathering = now >= self.brisk_until && self.gathers(now);
+    }
+
+    /// Takes note of what has been read since it was last asked. Is waiting for more worth while?
+    fn gathers(&mut self, now: Nanos) -> bool {
+        let is_congested = self.is_congested();
+        let Some(gather) = &mut self.gather else { return false };
+        let reads = self.reads.0 - std::mem::replace(&mut self.reads_seen, self.reads.0);
+        if reads > 0 {
+            gather.took(reads, now, process::thread_run_ns);
+        }
+        !is_congested && gather.waits(now)
+    }
+
+    /// Somebody has come, and waits to be let in.
+    pub(crate) fn hurry(&mut self, now: Nanos) {
+        self.brisk_until = now + BRISK_NS;
     }
 
     /// A piece of work that holds everybody up, once what the turn had to send is with the kernel.
@@ -260,15 +305,8 @@ impl<E: Engine> Driver<E> {
     /// Until something is there to do, or, under load from many connections, until much is. What is
     /// due meanwhile is done that much later, unless peers wait for it.
     fn sleep(&mut self, time: Option<Duration>) -> io::Result<()> {
-        let is_congested = self.is_congested();
-        let Some(gather) = &mut self.gather else { return self.ring.wait(time) };
-        let reads = self.reads.0 - self.reads_seen;
-        self.reads_seen = self.reads.0;
         let now = self.commons.now();
-        if reads > 0 {
-            gather.took(reads, now, process::thread_run_ns);
-        }
-        if is_congested || !gather.waits(now) {
+        if !self.gathers(now) {
             return self.ring.wait(time);
         }
         let least = Duration::from_nanos(self.commons.gather_ns);

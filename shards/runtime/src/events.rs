@@ -171,6 +171,7 @@ impl<E: Engine> Driver<E> {
     /// Starts with a connection that was placed here.
     pub(crate) fn open(&mut self, accepted: Accepted, now: Nanos) {
         let Accepted { stream, cid, start_unix_ns, refused } = accepted;
+        self.hurry(now);
         let addr = match stream.peer_addr() {
             Ok(addr) if self.stop_at.is_none() => plain(addr),
             // Reset before it was looked at, or too late.

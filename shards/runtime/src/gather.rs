@@ -4,8 +4,8 @@
 //!
 //! Waiting pays only if more comes meanwhile. Clients that wait for answers send nothing until
 //! they have them: to keep them waiting gathers much, and slows all of them. So waiting is tried
-//! for some turns, and goes on only if it has gathered without anything coming more slowly. A shard
-//! that has time to spare spends it on looking at once.
+//! for some turns, and goes on only if it has gathered without anything coming more slowly, and has
+//! made it cheaper. A shard that has time to spare spends it on looking at once.
 
 use shard::Nanos;
 
@@ -27,6 +27,8 @@ const RESTING_TURNS_MAX: u32 = 8192;
 const GAIN_MIN: u64 = 2;
 /// How much of what came in a time must still come in it, in percent.
 const RATE_MIN_PERCENT: u64 = 85;
+/// What a read may then cost of what it cost before, with all that comes of it, in percent.
+const COST_MAX_PERCENT: u64 = 90;
 /// After this long without input nobody waits, and what was being measured is of another time.
 const GAP_NS: Nanos = 5_000_000;
 /// After this long, what has been found out too.
@@ -59,6 +61,8 @@ struct Flow {
     rate: u64,
     /// How long the thread ran, in percent.
     busy: u64,
+    /// How long it ran for each read, in nanoseconds.
+    cost_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +99,8 @@ impl Gather {
             && now.saturating_sub(self.last) <= GAP_NS
     }
 
-    /// A turn after a sleep has had input from that many connections. `run_ns` tells how long the
-    /// thread has run; it is asked now and then.
+    /// A turn has had input from that many connections, or some turns in a row without a wait.
+    /// `run_ns` tells how long the thread has run; it is asked now and then.
     pub fn took(&mut self, reads: u64, now: Nanos, run_ns: impl FnOnce() -> Nanos) {
         let gap_ns = now.saturating_sub(std::mem::replace(&mut self.last, now));
         if gap_ns > self.phase.gap_ns_max() {
@@ -111,10 +115,12 @@ impl Gather {
         }
         let ran_ns = run_ns();
         let time_ns = now.saturating_sub(self.since).max(1);
+        let run_ns = ran_ns.saturating_sub(self.ran_ns);
         let flow = Flow {
             reads: 16 * self.reads / u64::from(self.turns),
             rate: self.reads * SECOND_NS / time_ns,
-            busy: 100 * ran_ns.saturating_sub(self.ran_ns) / time_ns,
+            busy: 100 * run_ns / time_ns,
+            cost_ns: run_ns / self.reads.max(1),
         };
         self.phase = match self.phase {
             Phase::Measuring => {
@@ -144,7 +150,9 @@ impl Gather {
 
 impl Flow {
     fn pays(&self, natural: &Flow) -> bool {
-        self.reads >= natural.reads * GAIN_MIN && self.rate * 100 >= natural.rate * RATE_MIN_PERCENT
+        self.reads >= natural.reads * GAIN_MIN
+            && self.rate * 100 >= natural.rate * RATE_MIN_PERCENT
+            && self.cost_ns * 100 <= natural.cost_ns * COST_MAX_PERCENT
     }
 }
 
@@ -190,13 +198,26 @@ mod tests {
     }
 
     fn play_busy(percent: u64, gather: &mut Gather, turns: u32, load: &Load) -> u32 {
+        play_cheaper(50, percent, gather, turns, load)
+    }
+
+    /// As [`play`], where waiting makes the shard busy for that much less.
+    fn play_cheaper(
+        cheaper_percent: u64,
+        percent: u64,
+        gather: &mut Gather,
+        turns: u32,
+        load: &Load,
+    ) -> u32 {
         let (mut waited, mut now) = (0, gather.last);
+        let mut ran_ns = gather.ran_ns + (now - gather.since) * percent / 100;
         for _ in 0..turns {
             let waits = gather.waits(now);
             waited += u32::from(waits);
             let (reads, ns) = if waits { load.gathered } else { load.by_itself };
             now += ns;
-            gather.took(reads, now, || now * percent / 100);
+            ran_ns += ns * percent / 100 * if waits { 100 - cheaper_percent } else { 100 } / 100;
+            gather.took(reads, now, || ran_ns);
         }
         waited
     }
@@ -275,6 +296,13 @@ mod tests {
         let load = Load { by_itself: (50, 600_000), gathered: (50, 600_000) };
         let waited = play(&mut gather(), 20_000, &load);
         assert!((5 * TRIAL_TURNS..=8 * TRIAL_TURNS).contains(&waited), "{waited}");
+    }
+
+    #[test]
+    fn what_gets_no_cheaper_is_not_kept_waiting() {
+        let waited = play_cheaper(5, 50, &mut gather(), 20_000, &STREAM);
+        assert!((5 * TRIAL_TURNS..=8 * TRIAL_TURNS).contains(&waited), "{waited}");
+        assert!(play_cheaper(20, 50, &mut gather(), 20_000, &STREAM) > 18_000);
     }
 
     #[test]
