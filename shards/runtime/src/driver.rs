@@ -37,7 +37,7 @@ const FRAMES_AT_ONCE: usize = 16;
 const FLUSH_BYTES: usize = 8 * 1024 * 1024;
 /// The least input given to the engine at once for that reason.
 const SLICE_BYTES_MIN: usize = 16 * 1024;
-/// Input of so many bytes in a turn is worth its sends; whoever sends that much is not kept waiting.
+/// Input of so many bytes in a turn is worth its sends: whoever sends that is not kept waiting.
 const BULK_BYTES: u64 = 64 * 1024;
 /// For so long after such a turn, or after somebody has come, what there is to do is done at once.
 const BRISK_NS: Nanos = 5_000_000;
