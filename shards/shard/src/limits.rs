@@ -20,9 +20,10 @@ pub const LANE_STAGED_BYTES_MAX: usize = 128 * 1024;
 /// Frames a ring holds. Times [`BATCH_BYTES_MAX`] this bounds what is under way between two shards.
 pub const RING_FRAMES: usize = 64;
 
-/// Bytes of one outbound chunk, which goes to the kernel in one write. One larger message is one
-/// chunk.
-pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of one outbound chunk, which goes to the kernel in one write: as many as a turn reads, so
+/// that all that one connection is sent leaves in the turn in which it came, and nothing queues up
+/// that has left the cache before it is sent. One larger message is one chunk.
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// For a message of at least so many bytes, room is made for all of it when it begins.
 pub const WHOLE_BYTES_MIN: usize = 16 * 1024;
 /// But at once for no more of it than this; beyond it, the room doubles as it comes.

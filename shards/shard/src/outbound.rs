@@ -601,7 +601,7 @@ mod tests {
     fn bytes_leave_in_order_across_chunks() {
         let (mut outbound, mut dirty) = (opened(), Vec::new());
         let mut wanted = Vec::new();
-        for i in 0..2000u32 {
+        for i in 0..8000u32 {
             let line = [i as u8; 300];
             wanted.extend_from_slice(&line);
             outbound.write(CONN, 0, &mut dirty, |out, _| out.extend_from_slice(&line));

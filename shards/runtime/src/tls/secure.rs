@@ -29,9 +29,9 @@ const REAP_NS: Nanos = 2 * SECONDS;
 const REPORT_NS: Nanos = SECONDS;
 /// Buffers of records kept for reuse, and where small ones end.
 const SPARE_SMALL_MAX: usize = 512;
-const SPARE_LARGE_MAX: usize = 32;
+const SPARE_LARGE_MAX: usize = 8;
 const SMALL_BYTES: usize = 4096;
-const LARGE_BYTES_MAX: usize = 256 * 1024;
+const LARGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// An engine with TLS in front.
 pub(crate) struct Secure<E: Engine> {
