@@ -379,10 +379,13 @@ impl Account {
         plan
     }
 
-    /// Does nothing but the patterns it matches tell what is to be done with a subject?
+    /// Does nothing but the patterns it matches tell what is to be done with a subject? If so, that
+    /// is so of all with the same tokens before the last one: it is told by the first byte, and by
+    /// the first of several tokens.
     #[inline]
     fn may_share(&self, subject: &[u8]) -> bool {
-        self.ties.is_none() && !is_reserved_subject(subject)
+        let have_a_say = |ties: &Bonds| ties.may_concern(subject) || ties.may_answer(subject);
+        !is_reserved_subject(subject) && !self.ties.as_deref().is_some_and(have_a_say)
     }
 
     /// The plan of all subjects that match just this and have none of their own. Of one that

@@ -492,6 +492,45 @@ fn what_is_known_of_a_mapped_subject_is_over_when_anything_changes() {
     });
 }
 
+/// As everywhere, those that match the same share a plan; nothing else is hidden by it.
+#[test]
+fn subjects_that_ties_have_no_say_about_share_a_plan() {
+    let tied = |mappings: Mappings| {
+        let agree = |agreements: &mut Agreements| {
+            agreements
+                .export_service(B, b"ask.>", &[], 0, ServiceTerms::default())
+                .expect("export");
+            agreements.import_service(A, B, b"ask.>", b"ask.>", false).expect("import");
+        };
+        let bind = |account, ties: &mut Ties| {
+            if account == A {
+                ties.mappings = mappings.clone();
+            }
+        };
+        Options { match_cache: false, ..options(agree, bind) }
+    };
+    let before = tied(Mappings::default());
+    let mut bus = Bus::with(1, before.clone());
+    let (a, sub, b) = (join(&mut bus, 0, "a"), join(&mut bus, 0, "a"), join(&mut bus, 0, "b"));
+    bus.send(sub, "SUB t.> 1\r\nSUB u 2\r\nSUB *.> 3\r\n");
+    bus.send(b, "SUB ask.> 1\r\n");
+    let made = |bus: &Bus| bus.shards[0].figures().plans_made;
+    let at_first = made(&bus);
+    let says: String = (0..100).map(|n| format!("PUB t.a.{n} 0\r\n\r\n")).collect();
+    bus.send(a, &says);
+    assert_eq!(bus.take(sub).matches("MSG t.a.").count(), 200);
+    assert!(made(&bus) - at_first <= 2, "{} plans", made(&bus) - at_first);
+    for n in 0..3 {
+        bus.send(a, &format!("PUB ask.it.{n} 0\r\n\r\n"));
+        assert!(bus.take(b).starts_with(&format!("HMSG ask.it.{n} 1 ")));
+        assert_eq!(bus.take(sub), format!("MSG ask.it.{n} 3 0\r\n\r\n"));
+    }
+    change(&mut bus, &before, &tied(mapped(&[("t.a.*", &[("u", 100)])])).access);
+    bus.send(a, "PUB t.a.1 0\r\n\r\nPUB t.a.2 0\r\n\r\nPUB t.b.1 0\r\n\r\n");
+    let wanted = "MSG u 2 0\r\n\r\nMSG u 2 0\r\n\r\nMSG t.b.1 1 0\r\n\r\nMSG t.b.1 3 0\r\n\r\n";
+    assert_eq!(bus.take(sub), wanted);
+}
+
 #[test]
 fn what_a_mapping_gives_is_not_mapped_again_however_often() {
     let swapped = with_mappings(&[("foo", &[("bar", 100)]), ("bar", &[("foo", 100)])]);
