@@ -7,7 +7,6 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use wire::emit;
 
 use crate::effect::Effects;
@@ -170,7 +169,7 @@ impl Shard {
         let Casting { cast, publishers, block, msgs, payload_bytes, .. } = casting;
         out.copied_bytes += block.len();
         let piece = match block.len() >= SHARE_BYTES_MIN {
-            true => Piece::Shared(Bytes::from(block)),
+            true => self.outbound.shared(block),
             false => Piece::Copied(block),
         };
         let (now, behind_bytes) = (self.now, self.stall_bytes);

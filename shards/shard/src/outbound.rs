@@ -16,6 +16,10 @@ use crate::table;
 const SHORT_BYTES_MAX: usize = 16 * 1024;
 /// Of pieces that are sent together.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
+/// A piece of many that may wait takes up to so many times the memory of its bytes, or of
+/// [`FIT_BYTES_MIN`] if it has fewer.
+const SLACK_MAX: usize = 8;
+const FIT_BYTES_MIN: usize = 2 * 1024;
 
 /// Bytes on their way out. The driver may keep them as long as the kernel needs them.
 #[derive(Debug)]
@@ -281,6 +285,11 @@ impl Outbound {
         self.pool.take()
     }
 
+    /// What many share, and some perhaps for long.
+    pub fn shared(&mut self, buffer: Vec<u8>) -> Piece {
+        Piece::Shared(Bytes::from(self.pool.fit(buffer)))
+    }
+
     /// As [`Outbound::deliver`], for `msgs` messages that were written before.
     #[allow(clippy::too_many_arguments, reason = "what is given, to whom, and when")]
     pub fn give(
@@ -311,7 +320,7 @@ impl Outbound {
             Piece::Shared(bytes) => {
                 let waiting =
                     Waiting { piece: Piece::Shared(bytes.clone()), since: self.since, msgs };
-                receiver.share(conn, now, waiting, &mut out.dirty);
+                receiver.share(conn, now, waiting, &mut self.pool, &mut out.dirty);
             }
         }
         Taken::Yes { pending_bytes: receiver.pending_bytes, watched: receiver.watched }
@@ -484,8 +493,16 @@ impl Receiver {
     }
 
     /// Queues bytes it shares with others behind its own; their messages are counted.
-    fn share(&mut self, conn: ConnId, now: Nanos, shared: Waiting, dirty: &mut Vec<ConnId>) {
+    fn share(
+        &mut self,
+        conn: ConnId,
+        now: Nanos,
+        shared: Waiting,
+        pool: &mut Pool,
+        dirty: &mut Vec<ConnId>,
+    ) {
         if !self.tail.is_empty() {
+            self.tail = pool.fit(std::mem::take(&mut self.tail));
             let tail = self.cut(shared.msgs);
             self.full.push_back(tail);
         }
@@ -532,6 +549,17 @@ impl Pool {
             }
             None => Vec::new(),
         }
+    }
+
+    /// The bytes of a buffer that may wait for long, in one that is not much longer than they are:
+    /// bytes that wait are limited, and so must be the memory they take.
+    fn fit(&mut self, buffer: Vec<u8>) -> Vec<u8> {
+        if buffer.capacity() <= SLACK_MAX * buffer.len().max(FIT_BYTES_MIN) {
+            return buffer;
+        }
+        let fitting = buffer.as_slice().to_vec();
+        self.give(buffer);
+        fitting
     }
 
     /// A shared block comes back with the last who had it.
@@ -642,6 +670,30 @@ mod tests {
         assert_eq!(outbound.receivers[CONN.index()].delivered_at, 8, "the last of those that join");
         let told = told(&mut outbound);
         assert_eq!(told, (0..9).map(|at| (at, 1)).collect::<Vec<_>>());
+    }
+
+    /// What a busy connection leaves in the pool is not held by what waits for a slow one.
+    #[test]
+    fn what_waits_takes_not_much_more_memory_than_its_bytes() {
+        let (mut outbound, mut out) = (opened(), Effects::new(1));
+        let large = || Chunk(Piece::Copied(Vec::with_capacity(CHUNK_BYTES_MAX)));
+        for _ in 0..100 {
+            outbound.recycle(large());
+            outbound.write(CONN, 0, &mut out.dirty, |tail, _| tail.extend_from_slice(b"PONG\r\n"));
+            outbound.recycle(large());
+            let mut block = outbound.buffer();
+            block.resize(2000, b'x');
+            let shared = outbound.shared(block);
+            outbound.give(CONN, 0, &shared, 1, 0, u64::MAX, &mut out);
+        }
+        let receiver = &mut outbound.receivers[CONN.index()];
+        let memory = |piece| match piece {
+            Piece::Copied(bytes) => bytes.capacity(),
+            Piece::Shared(bytes) => Vec::from(bytes).capacity(),
+        };
+        let held: usize = receiver.full.drain(..).map(|waiting| memory(waiting.piece)).sum();
+        assert_eq!(receiver.pending_bytes, 200_600);
+        assert!(held <= 2 * 8 * 200_600, "{held} bytes are held");
     }
 
     fn told(outbound: &mut Outbound) -> Vec<(Nanos, u64)> {
