@@ -20,6 +20,10 @@ const JOINED_BYTES_MAX: usize = 64 * 1024;
 /// [`FIT_BYTES_MIN`] if it has fewer.
 const SLACK_MAX: usize = 8;
 const FIT_BYTES_MIN: usize = 2 * 1024;
+/// Whoever has so much waiting gets a buffer for a whole chunk.
+const MUCH_BYTES: usize = 64 * 1024;
+/// Buffers of more bytes are large, and only for them.
+const SMALL_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes on their way out. The driver may keep them as long as the kernel needs them.
 #[derive(Debug)]
@@ -125,7 +129,8 @@ pub(crate) enum Taken {
 /// Buffers to fill, kept for reuse so that an idle connection owns none.
 #[derive(Default)]
 pub(crate) struct Pool {
-    spare: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
     bytes: usize,
 }
 
@@ -412,6 +417,8 @@ impl Receiver {
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
             self.tail_since = since;
+        } else if self.tail.len() >= MUCH_BYTES && self.tail.capacity() < CHUNK_BYTES_MAX {
+            self.tail = pool.enlarge(std::mem::take(&mut self.tail));
         }
     }
 
@@ -542,13 +549,20 @@ impl Receiver {
 
 impl Pool {
     fn take(&mut self) -> Vec<u8> {
-        match self.spare.pop() {
-            Some(buffer) => {
-                self.bytes -= buffer.capacity();
-                buffer
-            }
-            None => Vec::new(),
-        }
+        let buffer = self.small.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// The bytes of a buffer in one that takes a whole chunk.
+    #[cold]
+    fn enlarge(&mut self, small: Vec<u8>) -> Vec<u8> {
+        let mut large = self.large.pop().unwrap_or_default();
+        self.bytes -= large.capacity();
+        large.reserve_exact(CHUNK_BYTES_MAX + MUCH_BYTES);
+        large.extend_from_slice(&small);
+        self.give(small);
+        large
     }
 
     /// The bytes of a buffer that may wait for long, in one that is not much longer than they are:
@@ -579,7 +593,10 @@ impl Pool {
         }
         buffer.clear();
         self.bytes += capacity;
-        self.spare.push(buffer);
+        match capacity <= SMALL_BYTES_MAX {
+            true => self.small.push(buffer),
+            false => self.large.push(buffer),
+        }
     }
 }
 
@@ -670,6 +687,26 @@ mod tests {
         assert_eq!(outbound.receivers[CONN.index()].delivered_at, 8, "the last of those that join");
         let told = told(&mut outbound);
         assert_eq!(told, (0..9).map(|at| (at, 1)).collect::<Vec<_>>());
+    }
+
+    /// Many slow receivers of little may not hold what a busy one has left, each.
+    #[test]
+    fn a_large_buffer_is_for_whoever_has_much_waiting() {
+        let (mut outbound, mut out) = (opened(), Effects::new(1));
+        let mut deliver = |outbound: &mut Outbound, bytes: usize| {
+            outbound.write(CONN, 0, &mut out.dirty, |to, _| to.resize(to.len() + bytes, b'x'));
+            outbound.receivers[CONN.index()].tail.capacity()
+        };
+        deliver(&mut outbound, MUCH_BYTES);
+        assert!(deliver(&mut outbound, 1) >= CHUNK_BYTES_MAX);
+        let chunk = outbound.take_chunk(CONN).expect("much");
+        outbound.recycle(chunk);
+        assert!(outbound.pool.bytes >= CHUNK_BYTES_MAX, "kept for whoever needs it next");
+        assert!(deliver(&mut outbound, 1) <= SMALL_BYTES_MAX);
+        deliver(&mut outbound, MUCH_BYTES);
+        assert!(deliver(&mut outbound, 1) >= CHUNK_BYTES_MAX);
+        let kept: usize = outbound.pool.small.iter().map(Vec::capacity).sum();
+        assert_eq!(outbound.pool.bytes, kept, "the large one is in use again");
     }
 
     /// What a busy connection leaves in the pool is not held by what waits for a slow one.
