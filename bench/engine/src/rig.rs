@@ -61,15 +61,14 @@ pub struct Rig {
 impl Rig {
     /// Shards with no connections.
     pub fn new(shards: usize) -> Rig {
-        Rig::with(shards, &Options::default())
+        Rig::under(shards, Access::default())
     }
 
-    /// Shards that go by what an operator says of accounts and users.
-    pub fn under(shards: usize, access: Access) -> Rig {
-        Rig::with(shards, &Options { access: Arc::new(access), ..Options::default() })
-    }
-
-    fn with(shards: usize, options: &Options) -> Rig {
+    /// Shards that go by what an operator says of accounts and users. As on any server, each
+    /// account may ask the system account about itself.
+    pub fn under(shards: usize, mut access: Access) -> Rig {
+        access.open_system();
+        let options = &Options { access: Arc::new(access), ..Options::default() };
         let mut seats: Vec<Seat> = (0..shards).map(|id| Seat::new(id, shards, options)).collect();
         for from in 0..shards {
             for to in (0..shards).filter(|to| *to != from) {
