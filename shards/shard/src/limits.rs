@@ -37,7 +37,7 @@ pub const SHARE_BYTES_MIN: usize = 1024;
 
 /// Moments of arrival told apart among the deliveries of one turn, where their latency is measured.
 pub const ARRIVALS_MAX: usize = 256;
-/// Spare bytes of outbound chunks a shard keeps for reuse.
+/// Spare bytes of outbound chunks a shard keeps for reuse, of small ones and of large ones each.
 pub const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A paused connection with more unread bytes than this is not read from until it goes on.

@@ -24,6 +24,8 @@ const FIT_BYTES_MIN: usize = 2 * 1024;
 const MUCH_BYTES: usize = 64 * 1024;
 /// Buffers of more bytes are large, and only for them.
 const SMALL_BYTES_MAX: usize = 256 * 1024;
+/// Larger ones are not kept.
+const LARGE_BYTES_MAX: usize = 2 * CHUNK_BYTES_MAX;
 
 /// Bytes on their way out. The driver may keep them as long as the kernel needs them.
 #[derive(Debug)]
@@ -129,8 +131,14 @@ pub(crate) enum Taken {
 /// Buffers to fill, kept for reuse so that an idle connection owns none.
 #[derive(Default)]
 pub(crate) struct Pool {
-    small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
+    small: Spare,
+    large: Spare,
+}
+
+/// Those of one kind, so that neither keeps out the other: [`POOL_BYTES_MAX`] together at most.
+#[derive(Default)]
+struct Spare {
+    buffers: Vec<Vec<u8>>,
     bytes: usize,
 }
 
@@ -547,18 +555,32 @@ impl Receiver {
     }
 }
 
-impl Pool {
+impl Spare {
     fn take(&mut self) -> Vec<u8> {
-        let buffer = self.small.pop().unwrap_or_default();
+        let buffer = self.buffers.pop().unwrap_or_default();
         self.bytes -= buffer.capacity();
         buffer
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let bytes = self.bytes + buffer.capacity();
+        if buffer.capacity() > 0 && bytes <= POOL_BYTES_MAX {
+            buffer.clear();
+            self.buffers.push(buffer);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        self.small.take()
     }
 
     /// The bytes of a buffer in one that takes a whole chunk.
     #[cold]
     fn enlarge(&mut self, small: Vec<u8>) -> Vec<u8> {
-        let mut large = self.large.pop().unwrap_or_default();
-        self.bytes -= large.capacity();
+        let mut large = self.large.take();
         large.reserve_exact(CHUNK_BYTES_MAX + MUCH_BYTES);
         large.extend_from_slice(&small);
         self.give(small);
@@ -585,17 +607,11 @@ impl Pool {
         }
     }
 
-    fn give(&mut self, mut buffer: Vec<u8>) {
-        let capacity = buffer.capacity();
-        if capacity == 0 || self.bytes + capacity > POOL_BYTES_MAX || capacity > 2 * CHUNK_BYTES_MAX
-        {
-            return;
-        }
-        buffer.clear();
-        self.bytes += capacity;
-        match capacity <= SMALL_BYTES_MAX {
-            true => self.small.push(buffer),
-            false => self.large.push(buffer),
+    fn give(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= SMALL_BYTES_MAX {
+            self.small.give(buffer);
+        } else if buffer.capacity() <= LARGE_BYTES_MAX {
+            self.large.give(buffer);
         }
     }
 }
@@ -701,19 +717,30 @@ mod tests {
         assert!(deliver(&mut outbound, 1) >= CHUNK_BYTES_MAX);
         let chunk = outbound.take_chunk(CONN).expect("much");
         outbound.recycle(chunk);
-        assert!(outbound.pool.bytes >= CHUNK_BYTES_MAX, "kept for whoever needs it next");
+        assert!(outbound.pool.large.bytes >= CHUNK_BYTES_MAX, "kept for whoever needs it next");
         assert!(deliver(&mut outbound, 1) <= SMALL_BYTES_MAX);
         deliver(&mut outbound, MUCH_BYTES);
         assert!(deliver(&mut outbound, 1) >= CHUNK_BYTES_MAX);
-        let kept: usize = outbound.pool.small.iter().map(Vec::capacity).sum();
-        assert_eq!(outbound.pool.bytes, kept, "the large one is in use again");
+        assert_eq!(outbound.pool.large.bytes, 0, "the large one is in use again");
+    }
+
+    /// Or whoever is sent little had to ask the system for memory each time.
+    #[test]
+    fn large_buffers_leave_room_for_small_ones() {
+        let mut pool = Pool::default();
+        let large = POOL_BYTES_MAX / LARGE_BYTES_MAX;
+        (0..2 * large).for_each(|_| pool.give(Vec::with_capacity(LARGE_BYTES_MAX)));
+        pool.give(Vec::with_capacity(LARGE_BYTES_MAX + 1));
+        assert_eq!((pool.large.buffers.len(), pool.large.bytes), (large, POOL_BYTES_MAX));
+        pool.give(Vec::with_capacity(100));
+        assert_eq!(pool.take().capacity(), 100);
     }
 
     /// What a busy connection leaves in the pool is not held by what waits for a slow one.
     #[test]
     fn what_waits_takes_not_much_more_memory_than_its_bytes() {
         let (mut outbound, mut out) = (opened(), Effects::new(1));
-        let large = || Chunk(Piece::Copied(Vec::with_capacity(CHUNK_BYTES_MAX)));
+        let large = || Chunk(Piece::Copied(Vec::with_capacity(SMALL_BYTES_MAX)));
         for _ in 0..100 {
             outbound.recycle(large());
             outbound.write(CONN, 0, &mut out.dirty, |tail, _| tail.extend_from_slice(b"PONG\r\n"));
