@@ -28,6 +28,8 @@ pub struct Options {
     pub spin: bool,
     /// Verify every message where that is possible.
     pub verify: bool,
+    /// TCP congestion control of the generator's sockets, instead of the host's.
+    pub congestion: Option<String>,
 }
 
 /// Versions by server name, as their INFO tells.
@@ -86,6 +88,7 @@ pub fn run(
                     server.start(certificate, &options.server_cores, &options.generator_cores);
                 let one = running.and_then(|mut running| {
                     note_version(&mut versions, server, &running);
+                    running.door.congestion.clone_from(&options.congestion);
                     one(scenario, plan.as_ref(), &mut running, number, options)
                 });
                 progress.end(&format!("{:<12} {}", server.name, line(&one)));

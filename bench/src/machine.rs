@@ -1,11 +1,14 @@
 //! The machine a result was measured on, without its name or anything else private.
 
+use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is worth knowing of the machine.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// CPU model.
     pub cpu: String,
@@ -15,6 +18,9 @@ pub struct Machine {
     pub memory_gib: f64,
     /// Kernel release.
     pub kernel: String,
+    /// TCP congestion control of sockets that choose none; nothing where it is not known.
+    #[serde(default)]
+    pub congestion: Option<String>,
 }
 
 impl Machine {
@@ -23,6 +29,7 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").ok();
         let memory_kib: f64 = field(&meminfo, "MemTotal")
             .split_whitespace()
             .next()
@@ -30,11 +37,40 @@ impl Machine {
             .unwrap_or(0.0);
         Self {
             cpu: cpu(&cpuinfo),
-            cores: crate::sys::cores().map_or(0, |cores| cores.len()),
+            cores: sys::cores().map_or(0, |cores| cores.len()),
             memory_gib: (memory_kib / 1024.0 / 1024.0 * 10.0).round() / 10.0,
             kernel: kernel.trim().to_string(),
+            congestion: congestion.map(|name| name.trim().to_string()),
         }
     }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { cpu, cores, memory_gib, kernel, congestion } = self;
+        write!(f, "{cpu}, {cores} cores, {memory_gib:.0} GiB, Linux {kernel}")?;
+        congestion.iter().try_for_each(|name| write!(f, ", TCP congestion control {name}"))
+    }
+}
+
+/// Whether sockets may choose this TCP congestion control.
+///
+/// # Errors
+/// A line that says why not, and what there is.
+pub fn check_congestion(name: &str) -> Result<(), String> {
+    let chosen = TcpListener::bind("127.0.0.1:0").and_then(|socket| {
+        sys::choose_congestion(&socket, name)?;
+        sys::congestion(&socket)
+    });
+    let why = match chosen {
+        // The kernel cuts names that are too long.
+        Ok(chosen) if chosen == name => return Ok(()),
+        Err(e) if e.kind() != ErrorKind::NotFound => e.to_string(),
+        _ => "no such congestion control".to_string(),
+    };
+    let available = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+    let available = available.unwrap_or_default();
+    Err(format!("--congestion {name}: {why}; this kernel has {}", available.trim()))
 }
 
 /// The model name, or the vendor and the numbers where a hypervisor hides it.
@@ -87,6 +123,31 @@ mod tests {
             [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_453, "2025-12-31")]
         {
             assert_eq!(date(days), text);
+        }
+    }
+
+    #[test]
+    fn a_machine_of_before_is_read_and_says_no_congestion_control() {
+        let old = r#"{"cpu": "c", "cores": 2, "memory_gib": 3.9, "kernel": "6.1"}"#;
+        let mut machine: Machine = serde_json::from_str(old).unwrap();
+        assert_eq!(machine.to_string(), "c, 2 cores, 4 GiB, Linux 6.1");
+        machine.congestion = Some("bbr".into());
+        assert!(machine.to_string().ends_with("Linux 6.1, TCP congestion control bbr"));
+    }
+
+    #[test]
+    fn the_hosts_congestion_control_is_known_and_may_be_chosen() {
+        let host = Machine::read().congestion.unwrap();
+        assert_eq!(check_congestion(&host), Ok(()));
+    }
+
+    #[test]
+    fn a_congestion_control_the_kernel_does_not_have_is_refused_beside_those_it_has() {
+        for name in ["no-such", "a-name-longer-than-the-kernel-takes"] {
+            let why = check_congestion(name).unwrap_err();
+            let start =
+                format!("--congestion {name}: no such congestion control; this kernel has ");
+            assert!(why.starts_with(&start) && why.contains("reno"), "{why}");
         }
     }
 

@@ -35,7 +35,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Run scenarios against servers in turn, and write a report
-    Run(Box<RunArgs>),
+    Run {
+        /// TCP congestion control of the generator's and the floor's sockets, such as cubic
+        /// (default: the host's); a server's sockets stay with the host's
+        #[arg(long, value_name = "NAME")]
+        congestion: Option<String>,
+        #[command(flatten)]
+        run: Box<RunArgs>,
+    },
     /// Run nats.go's own nats-bench against servers in turn, and write a report
     NatsBench {
         /// Path of nats-bench
@@ -65,6 +72,9 @@ enum Verb {
         /// Port on 127.0.0.1
         #[arg(long)]
         port: u16,
+        /// TCP congestion control of its sockets (default: the host's)
+        #[arg(long, value_name = "NAME")]
+        congestion: Option<String>,
     },
 }
 
@@ -156,17 +166,12 @@ struct SiegeArgs {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Verb::Run(arguments) => run(&arguments),
+        Verb::Run { congestion, run } => self::run(congestion.as_deref(), &run),
         Verb::NatsBench { program, share, run } => nats_bench(&program, share, &run),
         Verb::List { scenarios } => list(&scenarios),
         Verb::Show { file } => show(&file),
         Verb::Siege(arguments) => siege(&arguments),
-        Verb::Floor { port } => {
-            let _ = sys::raise_open_files();
-            let listener = std::net::TcpListener::bind(("127.0.0.1", port));
-            let served = listener.and_then(floor::serve);
-            served.map(|()| true).map_err(|e| e.to_string())
-        }
+        Verb::Floor { port, congestion } => floor(port, congestion.as_deref()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -178,10 +183,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Serves until it is ended.
+fn floor(port: u16, congestion: Option<&str>) -> Result<bool, String> {
+    congestion.map_or(Ok(()), machine::check_congestion)?;
+    let _ = sys::raise_open_files();
+    let serve = || {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
+        congestion.map_or(Ok(()), |name| sys::choose_congestion(&listener, name))?;
+        floor::serve(listener)
+    };
+    serve().map(|()| true).map_err(|e| e.to_string())
+}
+
 /// Whether every row had exactly what it was owed.
-fn run(arguments: &RunArgs) -> Result<bool, String> {
+fn run(congestion: Option<&str>, arguments: &RunArgs) -> Result<bool, String> {
+    congestion.map_or(Ok(()), machine::check_congestion)?;
     let scenarios = choose_scenarios(arguments)?;
-    let servers = choose_servers(arguments)?;
+    let servers = choose_servers(congestion, arguments)?;
     let (server_cores, generator_cores) = choose_cores(arguments)?;
     let shared_cores = server_cores.iter().any(|core| generator_cores.contains(core));
     if let Err(e) = sys::raise_open_files() {
@@ -195,9 +213,11 @@ fn run(arguments: &RunArgs) -> Result<bool, String> {
         warm_up_s: arguments.warm_up,
         spin: !shared_cores && !arguments.no_spin,
         verify: arguments.verify,
+        congestion: congestion.map(String::from),
     };
     let cores = (options.server_cores.len(), options.generator_cores.len());
-    let blank = blank_report(arguments, cores, shared_cores);
+    let congestion = options.congestion.clone();
+    let blank = results::Report { congestion, ..blank_report(arguments, cores, shared_cores) };
     let keep = |scenarios: &[results::ScenarioResult], servers: &compare::Versions| {
         let (scenarios, servers) = (scenarios.to_vec(), servers.clone());
         let report = results::Report { scenarios, servers, ..blank.clone() };
@@ -211,7 +231,7 @@ fn run(arguments: &RunArgs) -> Result<bool, String> {
 
 /// As [`run`], with nats-bench as the load.
 fn nats_bench(program: &std::path::Path, share: f64, arguments: &RunArgs) -> Result<bool, String> {
-    let mut servers = choose_servers(arguments)?;
+    let mut servers = choose_servers(None, arguments)?;
     // The client wants more of a server than the floor knows.
     servers.retain(|spec| matches!(spec.role(), servers::Role::Ours | servers::Role::Nats));
     let (server_cores, generator_cores) = choose_cores(arguments)?;
@@ -243,6 +263,7 @@ fn blank_report(
         generator_cores,
         shared_cores,
         runs: arguments.runs.max(1),
+        congestion: None,
         reference: arguments.reference.clone(),
         servers: Vec::new(),
         scenarios: Vec::new(),
@@ -286,13 +307,10 @@ fn siege(arguments: &SiegeArgs) -> Result<bool, String> {
     let rows = siege::run(&servers, &arguments.names, &all[..1], own)?;
     print!("{}", siege::text(&rows));
     if let Some(file) = &arguments.out {
-        let machine = machine::Machine::read();
         let about = format!(
-            "{}: {}, {} cores, Linux {}; server and attackers on a core each.",
+            "{}: {}; server and attackers on a core each.",
             machine::today(),
-            machine.cpu,
-            machine.cores,
-            machine.kernel
+            machine::Machine::read()
         );
         std::fs::write(file, siege::markdown(&rows, &about))
             .map_err(|e| format!("{}: {e}", file.display()))?;
@@ -312,7 +330,10 @@ fn choose_scenarios(arguments: &RunArgs) -> Result<Vec<scenario::Scenario>, Stri
     if all.is_empty() { Err("no scenario chosen".into()) } else { Ok(all) }
 }
 
-fn choose_servers(arguments: &RunArgs) -> Result<Vec<servers::Spec>, String> {
+fn choose_servers(
+    congestion: Option<&str>,
+    arguments: &RunArgs,
+) -> Result<Vec<servers::Spec>, String> {
     let paths = servers::Paths {
         ringbus: arguments.ringbus.clone(),
         nats_server: arguments.nats_server.clone(),
@@ -322,6 +343,11 @@ fn choose_servers(arguments: &RunArgs) -> Result<Vec<servers::Spec>, String> {
     if let Some(shards) = arguments.ringbus_shards {
         let words = all.iter_mut().flat_map(|spec| &mut spec.command);
         words.for_each(|word| *word = word.replace("{cores}", &shards.to_string()));
+    }
+    if let Some(name) = congestion {
+        let floor = all.iter_mut().filter(|spec| spec.role() == servers::Role::Floor);
+        let words = ["--congestion", name].map(String::from);
+        floor.for_each(|spec| spec.command.extend(words.clone()));
     }
     all.extend(servers::installed(&paths));
     if let Some(file) = &arguments.servers {

@@ -31,6 +31,10 @@ pub struct Report {
     pub shared_cores: bool,
     /// Runs of each server and scenario.
     pub runs: usize,
+    /// TCP congestion control chosen for the generator's sockets and the floor's, where it was not
+    /// left to the machine.
+    #[serde(default)]
+    pub congestion: Option<String>,
     /// The server the others are compared with; `nats` is the better nats-server, row by row.
     pub reference: String,
     /// Name and version of each server.
@@ -419,11 +423,12 @@ mod tests {
         let report = Report {
             name: "t".into(),
             date: "2000-01-01".into(),
-            machine: Machine { cpu: "c".into(), cores: 1, memory_gib: 1.0, kernel: "k".into() },
+            machine: Machine::default(),
             server_cores: 1,
             generator_cores: 1,
             shared_cores: false,
             runs: 1,
+            congestion: None,
             reference: "nats-server".into(),
             servers: Vec::new(),
             scenarios: vec![result],

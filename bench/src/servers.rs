@@ -187,7 +187,7 @@ impl Spec {
         let child = child.map_err(|e| format!("{}: {e}", self.name))?;
         let pid = child.id();
         let tls = certificate.map(Certificate::client);
-        let door = Door { port, protocol: self.protocol(), tls };
+        let door = Door { port, protocol: self.protocol(), tls, congestion: None };
         let mut running = Running { child, door, pid, version: String::new() };
         let info = running.wait_up(self.protocol()).map_err(|e| format!("{}: {e}", self.name))?;
         running.version = info;

@@ -10,17 +10,21 @@ fn check(value: libc::c_int) -> io::Result<libc::c_int> {
     if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
-/// Starts a non-blocking connection to `127.0.0.1:port`. It is up once the socket is writable
-/// and `take_error` says nothing.
+/// Starts a non-blocking connection to `127.0.0.1:port`, with the host's TCP congestion control or
+/// another. It is up once the socket is writable and `take_error` says nothing.
 ///
 /// # Errors
-/// Whatever the kernel refuses at once: no descriptors, no local ports, nobody listening.
-pub fn connect(port: u16) -> io::Result<TcpStream> {
+/// Whatever the kernel refuses at once: no descriptors, no local ports, nobody listening, no such
+/// congestion control.
+pub fn connect(port: u16, congestion: Option<&str>) -> io::Result<TcpStream> {
     let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers are passed; the returned descriptor is checked and owned below.
     let fd = check(unsafe { libc::socket(libc::AF_INET, flags, 0) })?;
     // SAFETY: `fd` was just returned by socket() and nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    if let Some(name) = congestion {
+        choose_congestion(&socket, name)?;
+    }
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: port.to_be(),
@@ -36,6 +40,47 @@ pub fn connect(port: u16) -> io::Result<TcpStream> {
         Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
         _ => Ok(TcpStream::from(socket)),
     }
+}
+
+/// Sets a socket's TCP congestion control; what a listener accepts from here on has it too.
+///
+/// # Errors
+/// `NotFound` where the kernel has none of that name, `PermissionDenied` where it is not allowed.
+pub fn choose_congestion(socket: &impl AsRawFd, name: &str) -> io::Result<()> {
+    let length = name.len() as libc::socklen_t;
+    // SAFETY: `name` is live and its exact length is given; the kernel copies it.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_ptr().cast(),
+            length,
+        )
+    })
+    .map(|_| ())
+}
+
+/// A socket's TCP congestion control.
+///
+/// # Errors
+/// When it is no TCP socket.
+pub fn congestion(socket: &impl AsRawFd) -> io::Result<String> {
+    // The kernel's names have up to 15 bytes, and a zero.
+    let mut name = [0u8; 16];
+    let mut length = name.len() as libc::socklen_t;
+    // SAFETY: `name` is live, writable, and of `length` bytes; `length` is live and writable.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
+    Ok(String::from_utf8_lossy(&name[..end]).into_owned())
 }
 
 /// Lets more connections wait to be accepted than `std` does, and has them without Nagle's delay.
@@ -321,7 +366,7 @@ mod tests {
     #[test]
     fn discarded_bytes_are_counted_exactly() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = connect(listener.local_addr().unwrap().port()).unwrap();
+        let stream = connect(listener.local_addr().unwrap().port(), None).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         peer.write_all(&[7u8; 10_000]).unwrap();
         drop(peer);
@@ -340,11 +385,32 @@ mod tests {
     fn what_is_accepted_neither_blocks_nor_delays() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         expect_a_crowd(&listener).unwrap();
-        let _peer = connect(listener.local_addr().unwrap().port()).unwrap();
+        let _peer = connect(listener.local_addr().unwrap().port(), None).unwrap();
         let stream = accept(&listener).unwrap();
         assert!(stream.nodelay().unwrap());
         let blocked = discard_nothing(&stream);
         assert_eq!(blocked.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn both_ends_have_the_congestion_control_that_was_chosen() {
+        let host = crate::machine::Machine::read().congestion.unwrap();
+        // Every kernel has reno; where it is the host's too, this shows less.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ends = |congestion| {
+            let near = connect(port, congestion).unwrap();
+            let (far, _) = listener.accept().unwrap();
+            [congestion_of(&near), congestion_of(&far)]
+        };
+        assert_eq!(ends(Some("reno")), ["reno", &host]);
+        assert_eq!(ends(None), [&*host, &*host]);
+        choose_congestion(&listener, "reno").unwrap();
+        assert_eq!(ends(None), [&*host, "reno"]);
+    }
+
+    fn congestion_of(socket: &TcpStream) -> String {
+        congestion(socket).unwrap()
     }
 
     fn discard_nothing(mut stream: &TcpStream) -> io::Result<usize> {

@@ -379,15 +379,15 @@ mod tests {
     }
 
     fn words(scenarios: Vec<ScenarioResult>) -> Vec<(String, &'static str)> {
-        let machine = Machine { cpu: "c".into(), cores: 1, memory_gib: 1.0, kernel: "k".into() };
         let report = Report {
             name: "t".into(),
             date: "2000-01-01".into(),
-            machine,
+            machine: Machine::default(),
             server_cores: 1,
             generator_cores: 1,
             shared_cores: false,
             runs: 1,
+            congestion: None,
             reference: "nats".into(),
             servers: Vec::new(),
             scenarios,

@@ -29,6 +29,8 @@ pub struct Door {
     pub protocol: Protocol,
     /// They go on with TLS once they have been greeted.
     pub tls: Option<Arc<ClientConfig>>,
+    /// TCP congestion control of their sockets; the host's where nothing is said.
+    pub congestion: Option<String>,
 }
 
 struct Call {
@@ -90,7 +92,7 @@ pub fn dial(
 
 fn start(door: &Door, index: usize, slot: usize, epoll: &Epoll) -> std::io::Result<Call> {
     let started = Instant::now();
-    let stream = sys::connect(door.port)?;
+    let stream = sys::connect(door.port, door.congestion.as_deref())?;
     stream.set_nodelay(true)?;
     sys::reset_on_close(&stream)?;
     // Who is not greeted speaks as soon as there is a connection.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn load(port: u16, threads: usize, text: &str) -> Load {
-    load_at(&Door { port, protocol: Protocol::Nats, tls: None }, threads, text)
+    load_at(&Door { port, protocol: Protocol::Nats, tls: None, congestion: None }, threads, text)
 }
 
 fn load_at(door: &Door, threads: usize, text: &str) -> Load {
@@ -168,7 +168,7 @@ fn the_floor_delivers_until_an_unsub_or_an_end_and_no_longer() {
 
 #[test]
 fn the_floor_stands_a_storm() {
-    let door = Door { port: floor(), protocol: Protocol::Nats, tls: None };
+    let door = Door { port: floor(), protocol: Protocol::Nats, tls: None, congestion: None };
     let order = crowd::Order {
         connections: 500,
         subscriptions: 2,
@@ -366,7 +366,7 @@ fn serve_channel(
 fn a_server_of_channels_is_counted_exactly_too() {
     let text = "payload=20\n[publish]\nsubject='c'\nrate=5000.0\n\
         [[subscribe]]\nsubject='c'\nconnections=3\n";
-    let at = |port| Door { port, protocol: Protocol::Resp, tls: None };
+    let at = |port| Door { port, protocol: Protocol::Resp, tls: None, congestion: None };
     exact(&load_at(&at(channel(None)), 1, text));
     let lossy = load_at(&at(channel(Some(100))), 1, text);
     assert!(!lossy.faults.is_empty() && lossy.account.came < lossy.account.owed);
@@ -431,10 +431,26 @@ const OVER_TLS: &str = "payload=3000\ntls=true\n[publish]\nsubject='bench.a'\nbu
     [[subscribe]]\nsubject='bench.a'\nconnections=2\n";
 
 #[test]
+fn a_dialled_connection_has_the_congestion_control_of_its_door() {
+    let host = crate::machine::Machine::read().congestion;
+    let tls = None;
+    let mut door = Door { port: floor(), protocol: Protocol::Nats, tls, congestion: None };
+    let greetings = vec![super::dial::greeting("SUB a 1\r\n"); 3];
+    for chosen in [None, Some("reno".to_string())] {
+        door.congestion.clone_from(&chosen);
+        for stream in dial(&door, &greetings, 3, |_| {}).unwrap() {
+            let has = crate::sys::congestion(&stream).ok();
+            assert_eq!(has.as_ref(), chosen.as_ref().or(host.as_ref()));
+        }
+    }
+}
+
+#[test]
 fn what_comes_over_tls_is_counted_exactly_and_verified() {
     let certificate = Certificate::make().unwrap();
     let port = behind_tls(&certificate, |_| {});
-    let door = Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()) };
+    let door =
+        Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()), congestion: None };
     exact(&load_at(&door, 1, OVER_TLS));
     let large = OVER_TLS.replace("3000", "70000");
     exact(&load_at(&door, 1, &large));
@@ -451,7 +467,8 @@ fn what_is_lost_over_tls_is_found() {
             said.pop();
         }
     });
-    let door = Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()) };
+    let door =
+        Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()), congestion: None };
     let load = load_at(&door, 1, OVER_TLS);
     assert!(!load.faults.is_empty());
 }
@@ -461,7 +478,8 @@ fn a_crowd_comes_in_over_tls_and_only_where_its_certificate_is_known() {
     let (certificate, other) = (Certificate::make().unwrap(), Certificate::make().unwrap());
     let port = behind_tls(&certificate, |_| {});
     let greetings = vec![super::dial::greeting("SUB a 1\r\n"); 20];
-    let mut door = Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()) };
+    let mut door =
+        Door { port, protocol: Protocol::Nats, tls: Some(certificate.client()), congestion: None };
     let mut took = 0;
     let streams = dial(&door, &greetings, 20, |_| took += 1).unwrap();
     assert_eq!((streams.len(), took), (20, 20));

@@ -1,7 +1,7 @@
 //! One page that needs nothing but itself.
 
 use super::table::{reference, times};
-use super::{bytes, micros, short, three};
+use super::{bytes, machine, micros, short, three};
 use crate::results::{Report, Row, ScenarioResult};
 use crate::scenario::Unit;
 use crate::target::judge;
@@ -45,7 +45,6 @@ pub fn page(report: &Report) -> String {
 }
 
 fn preface(report: &Report) -> String {
-    let machine = &report.machine;
     let servers: Vec<String> = report
         .servers
         .iter()
@@ -53,17 +52,14 @@ fn preface(report: &Report) -> String {
         .collect();
     let cores = if report.shared_cores { "the same cores" } else { "cores of its own" };
     format!(
-        "<p>{}, {} cores, {:.0} GiB, Linux {}. Server on {} core(s), generator on {} thread(s) \
+        "<p>{}. Server on {} core(s), generator on {} thread(s) \
          on {cores}; medians of {} interleaved runs. {}.</p>\
          <p>CPU is server CPU-seconds per million (µs each). “Cheaper” and “faster” are against \
          {}, paired run by run, with the least and the greatest in brackets. Latency is counted \
          from the moment a message was meant to be sent. Marks: <b>g</b> the generator was over \
          80 % busy (read CPU there, not rate), <b>n</b> other programs used over 15 % of a core, \
          <b>!</b> not every message owed came exactly once.</p>\n",
-        escape(&machine.cpu),
-        machine.cores,
-        machine.memory_gib,
-        escape(&machine.kernel),
+        escape(&machine(report)),
         report.server_cores,
         report.generator_cores,
         report.runs,

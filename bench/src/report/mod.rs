@@ -3,6 +3,15 @@
 pub mod html;
 pub mod table;
 
+use crate::results::Report;
+
+/// What it was measured on.
+pub fn machine(report: &Report) -> String {
+    let own = report.congestion.iter();
+    let own = own.map(|name| format!(" ({name} on the generator's sockets and the floor's)"));
+    format!("{}{}", report.machine, own.collect::<String>())
+}
+
 /// Large numbers short: `4.61 M`, `58.8 k`, `312`.
 pub fn short(value: f64) -> String {
     let (scaled, suffix) = match value {

@@ -1,6 +1,6 @@
 //! The table a terminal shows.
 
-use super::{bytes, micros, short, three};
+use super::{bytes, machine, micros, short, three};
 use crate::results::{Report, Row, ScenarioResult};
 use crate::scenario::Unit;
 use crate::stats::Spread;
@@ -29,6 +29,7 @@ pub fn table(report: &Report) -> String {
          ! not every message came exactly once.",
         reference(report)
     );
+    let _ = writeln!(out, "{}", machine(report));
     for trouble in report.troubles() {
         let _ = writeln!(out, "! {trouble}");
     }

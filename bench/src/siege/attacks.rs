@@ -199,7 +199,7 @@ fn login(password: &str) -> Vec<u8> {
 fn crowd(port: u16, count: usize, mut act: impl FnMut(&mut TcpStream)) -> Vec<TcpStream> {
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
-        let Ok(mut stream) = sys::connect(port) else { continue };
+        let Ok(mut stream) = sys::connect(port, None) else { continue };
         let _ = sys::reset_on_close(&stream);
         if sys::wait_writable(&stream, Duration::from_secs(2)).unwrap_or(false) {
             act(&mut stream);

@@ -13,6 +13,7 @@ use super::attacks::{PASSWORD, USER};
 use crate::load::dial::Door;
 use crate::load::inbox::{Inbox, ServerOp};
 use crate::load::stream::Stream;
+use crate::sys;
 
 /// Time between two messages: a storm of half a second meets a thousand, and their slowest
 /// hundredth is ten.
@@ -49,7 +50,7 @@ impl Pair {
         let over = Arc::new(AtomicBool::new(false));
         let (stop, noted) = (over.clone(), seen.clone());
         let publisher = std::thread::spawn(move || {
-            crate::sys::go_first();
+            sys::go_first();
             let mut due = origin.elapsed();
             while !stop.load(Ordering::Relaxed) {
                 let line = format!("PUB healthy 20\r\n{:020}\r\n", due.as_nanos());
@@ -80,9 +81,19 @@ impl Pair {
     }
 }
 
+fn connect(door: &Door) -> io::Result<TcpStream> {
+    let socket = sys::connect(door.port, door.congestion.as_deref())?;
+    if !sys::wait_writable(&socket, LOST)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    socket.take_error()?.map_or(Ok(()), Err)?;
+    socket.set_nonblocking(false)?;
+    Ok(socket)
+}
+
 fn client(door: &Door, subscription: &str) -> Result<Stream, String> {
     let fault = |e: io::Error| format!("a healthy client: {e}");
-    let socket = TcpStream::connect(("127.0.0.1", door.port)).map_err(fault)?;
+    let socket = connect(door).map_err(fault)?;
     socket.set_nodelay(true).map_err(fault)?;
     socket.set_read_timeout(Some(LOST)).map_err(fault)?;
     let mut stream = Stream::new(socket);
@@ -120,7 +131,7 @@ fn hear(
 
 /// True if the farewell came.
 fn measure(stream: &mut Stream, origin: Instant, seen: &Mutex<Histogram<u64>>) -> bool {
-    crate::sys::go_first();
+    sys::go_first();
     let mut inbox = Inbox::default();
     let mut buffer = [0; 64 << 10];
     loop {
