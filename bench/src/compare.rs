@@ -117,7 +117,7 @@ fn paced(scenario: &Scenario, results: &[ScenarioResult]) -> Scenario {
     let rows = row.into_iter().flat_map(|result| &result.rows);
     let nats = rows.filter(|row| row.role() == Role::Nats);
     let published = |row: &Row| {
-        let rates = row.runs.iter().map(|run| run.published as f64 / run.seconds);
+        let rates = row.sound().map(|run| run.published as f64 / run.seconds);
         crate::stats::spread(rates).map(|rates| rates.median)
     };
     if let Some(rate) = nats.filter_map(published).max_by(f64::total_cmp) {
@@ -132,9 +132,11 @@ pub fn line(run: &Result<Run, String>) -> String {
         Err(e) => format!("FAILED: {e}"),
         Ok(run) => {
             let fault = run.faults.first().map(|f| format!("  FAULT: {f}")).unwrap_or_default();
+            let stall = run.stall().map(|why| format!("  LEFT OUT: {why}")).unwrap_or_default();
+            let empty = if run.empty() { "  FAULT: nothing came in the measure" } else { "" };
             let latency = run.latency.map(|l| format!("  p99 {:.0} µs", l.p99_us));
             format!(
-                "{:>12.0}/s  {:>9.3} CPU-s/M  {:>7.1} MiB{}{fault}",
+                "{:>12.0}/s  {:>9.3} CPU-s/M  {:>7.1} MiB{}{stall}{empty}{fault}",
                 run.per_second,
                 run.cpu_s_per_million,
                 run.memory_peak_bytes as f64 / 1048576.0,
@@ -278,6 +280,7 @@ fn from_load(number: usize, scenario: &Scenario, load: Load, running: &Running) 
         memory_per_connection: None,
         established: None,
         latency,
+        stalled_s: load.stalled_s,
         account: load.account,
         faults: load.faults,
     }
@@ -299,6 +302,7 @@ fn from_crowd(number: usize, crowd: crowd::Crowd, each: u64, running: &Running) 
         memory_per_connection: Some(crowd.memory_bytes as f64 / (crowd.connections * each) as f64),
         established: None,
         latency: Latency::of(&crowd.latencies),
+        stalled_s: None,
         account: load::tally::Account { owed: crowd.connections, came: crowd.connections },
         faults: crowd.faults,
     }

@@ -156,6 +156,7 @@ fn one(
         memory_per_connection: None,
         established: None,
         latency: None,
+        stalled_s: None,
         account: Account { owed: units, came: units },
         faults: Vec::new(),
     })

@@ -77,7 +77,7 @@ pub struct Row {
     pub runs: Vec<Run>,
     /// Why the others did not.
     pub errors: Vec<String>,
-    /// Medians of the runs, once they are all there.
+    /// Medians of the sound runs, once they are all there.
     pub summary: Option<Summary>,
 }
 
@@ -111,10 +111,31 @@ pub struct Run {
     pub established: Option<Established>,
     /// Latency from the intended send time.
     pub latency: Option<Latency>,
+    /// How long a generator thread stood still in the measure, seconds, where that was so long that
+    /// the run's figures are its own and not the server's.
+    #[serde(default)]
+    pub stalled_s: Option<f64>,
     /// What was owed over the whole run, and what came.
     pub account: Account,
     /// Empty when every message owed came exactly once.
     pub faults: Vec<String>,
+}
+
+impl Run {
+    /// Why its figures are left out.
+    pub fn stall(&self) -> Option<String> {
+        self.stalled_s.map(|s| format!("the generator stood still for {s:.2} s"))
+    }
+
+    /// Whether nothing came of it, though the generator was there.
+    pub fn empty(&self) -> bool {
+        self.units == 0 && self.stalled_s.is_none()
+    }
+
+    /// CPU per unit; of no unit it is no number, which medians leave out.
+    fn cost(&self) -> f64 {
+        if self.units == 0 { f64::NAN } else { self.cpu_s_per_million }
+    }
 }
 
 /// Latency of messages between clients that were connected before a storm, µs.
@@ -156,7 +177,7 @@ pub struct Latency {
     pub max_us: f64,
 }
 
-/// Medians of a row.
+/// Medians of a row's sound runs.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// Units per second.
@@ -216,45 +237,66 @@ impl Row {
         Role::of(&self.server)
     }
 
+    /// Runs in which the generator did not stand still.
+    pub fn sound(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| run.stalled_s.is_none())
+    }
+
+    /// Whether at least half of the runs are sound.
+    pub fn reliable(&self) -> bool {
+        self.sound().count() * 2 >= self.runs.len()
+    }
+
+    /// What stands where there are no figures.
+    pub fn blank(&self) -> &'static str {
+        match self.sound().next() {
+            _ if self.skipped => "n/a",
+            None if !self.runs.is_empty() => "stalled",
+            _ => "failed",
+        }
+    }
+
     fn summarize(&mut self) {
-        let over = |pick: &dyn Fn(&Run) -> f64| spread(self.runs.iter().map(pick));
+        let over = |pick: &dyn Fn(&Run) -> f64| spread(self.sound().map(pick));
         let most = |pick: &dyn Fn(&Run) -> f64| over(pick).map_or(0.0, |s| s.max);
-        let latencies: Vec<Latency> = self.runs.iter().filter_map(|r| r.latency).collect();
-        let established: Vec<_> = self.runs.iter().filter_map(|r| r.established).collect();
-        let (Some(per_second), Some(cpu_s_per_million), Some(memory_peak_bytes)) = (
-            over(&|r| r.per_second),
-            over(&|r| r.cpu_s_per_million),
-            over(&|r| r.memory_peak_bytes as f64),
-        ) else {
+        let latencies: Vec<Latency> = self.sound().filter_map(|r| r.latency).collect();
+        let established: Vec<_> = self.sound().filter_map(|r| r.established).collect();
+        let (Some(per_second), Some(cpu_s_per_million), Some(memory_peak_bytes)) =
+            (over(&|r| r.per_second), over(&Run::cost), over(&|r| r.memory_peak_bytes as f64))
+        else {
             return;
         };
         self.summary = Some(Summary {
             per_second,
             cpu_s_per_million,
             memory_peak_bytes,
-            memory_per_connection: spread(self.runs.iter().filter_map(|r| r.memory_per_connection)),
+            memory_per_connection: spread(self.sound().filter_map(|r| r.memory_per_connection)),
             established: Established::median(&established),
             generator_busy: most(&|r| r.generator_busy),
             others_busy: most(&|r| r.others_busy),
             latency: Latency::median(&latencies),
-            exact: self.errors.is_empty() && self.runs.iter().all(|r| r.faults.is_empty()),
+            exact: self.errors.is_empty()
+                && self.runs.iter().all(|r| r.faults.is_empty() && !r.empty()),
         });
     }
 
     /// Letters that say what to mind: `g` the generator was the limit, `n` a noisy machine,
-    /// `!` not every message came exactly once.
+    /// `s` a run was left out because the generator stood still, `?` so were most of them,
+    /// `!` not every message came exactly once, or none in a measure.
     pub fn marks(&self) -> String {
-        let Some(summary) = &self.summary else { return String::new() };
+        let summary = self.summary.as_ref();
         let marks = [
-            ('g', summary.generator_busy > BUSY_MAX),
-            ('n', summary.others_busy > OTHERS_MAX),
-            ('!', !summary.exact),
+            ('g', summary.is_some_and(|summary| summary.generator_busy > BUSY_MAX)),
+            ('n', summary.is_some_and(|summary| summary.others_busy > OTHERS_MAX)),
+            ('s', self.sound().count() < self.runs.len()),
+            ('?', !self.reliable()),
+            ('!', summary.is_some_and(|summary| !summary.exact)),
         ];
         marks.iter().filter(|(_, on)| *on).map(|(letter, _)| *letter).collect()
     }
 
     fn by_run(&self, pick: fn(&Run) -> f64) -> Vec<(usize, f64)> {
-        self.runs.iter().map(|run| (run.run, pick(run))).collect()
+        self.sound().map(|run| (run.run, pick(run))).collect()
     }
 }
 
@@ -319,7 +361,7 @@ impl ScenarioResult {
     pub fn cost_ratio(&self, above: &Row, below: &Row) -> Option<Spread> {
         let pick: fn(&Run) -> f64 = match self.unit {
             Unit::Held => |run| run.memory_per_connection.unwrap_or(0.0),
-            _ => |run| run.cpu_s_per_million,
+            _ => Run::cost,
         };
         ratio(&above.by_run(pick), &below.by_run(pick))
     }
@@ -349,7 +391,8 @@ impl ScenarioResult {
 }
 
 impl Report {
-    /// Rows in which not every message came exactly once, or that never ran, as lines.
+    /// Rows in which not every message came exactly once, or that never ran, and runs that were
+    /// left out, as lines.
     pub fn troubles(&self) -> Vec<String> {
         let rows = self.scenarios.iter().flat_map(|s| s.rows.iter().map(move |row| (s, row)));
         rows.flat_map(|(scenario, row)| {
@@ -359,8 +402,17 @@ impl Report {
                 let sums = format!("owed {}, came {}", account.owed, account.came);
                 format!("run {}: {sums}; {count} faults, the first: {fault}", run.run)
             });
+            let stalls = row
+                .runs
+                .iter()
+                .filter_map(|run| Some(format!("run {}: left out: {}", run.run, run.stall()?)));
+            let empty = row.runs.iter().filter(|run| run.empty());
+            let empty = empty.map(|run| format!("run {}: nothing came in the measure", run.run));
+            let few = (!row.reliable())
+                .then(|| "fewer than half of its runs are left: do not rely on its figures".into());
             let errors = row.errors.iter().cloned();
-            let lines: Vec<String> = faults.chain(errors).collect();
+            let lines: Vec<String> =
+                faults.chain(stalls).chain(empty).chain(few).chain(errors).collect();
             lines.into_iter().map(|l| format!("{} on {}: {l}", scenario.name, row.server))
         })
         .collect()
@@ -368,87 +420,4 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(number: usize, cpu: f64, rate: f64) -> Run {
-        Run {
-            run: number,
-            seconds: 1.0,
-            units: 100,
-            published: 100,
-            per_second: rate,
-            cpu_s_per_million: cpu,
-            server_busy: 1.0,
-            generator_busy: 0.3,
-            others_busy: 0.0,
-            memory_peak_bytes: 1,
-            memory_per_connection: None,
-            established: None,
-            latency: None,
-            account: Account::default(),
-            faults: Vec::new(),
-        }
-    }
-
-    fn result() -> ScenarioResult {
-        let text = "name='x'\ntitle='x'\ngroup='g'\npayload=16\n[publish]\nsubject='a'";
-        let scenario = Scenario::parse(text).unwrap();
-        let (mut ours, mut nats) = (Row::new("ringbus"), Row::new("nats-server"));
-        ours.runs = vec![run(0, 0.1, 9.0), run(1, 0.2, 8.0), run(2, 0.1, 9.0)];
-        nats.runs = vec![run(0, 0.8, 3.0), run(1, 0.8, 2.0), run(2, 0.4, 3.0)];
-        ScenarioResult::new(&scenario, vec![ours, nats])
-    }
-
-    #[test]
-    fn ratios_are_paired_by_run() {
-        let result = result();
-        let cheaper = result.cheaper(&result.rows[0], "nats-server").unwrap();
-        assert!((cheaper.median - 4.0).abs() < 1e-9 && (cheaper.max - 8.0).abs() < 1e-9);
-        let faster = result.faster(&result.rows[0], "nats-server").unwrap();
-        assert_eq!((faster.min, faster.max), (3.0, 4.0));
-        assert_eq!(result.cheaper(&result.rows[1], "nats-server"), None);
-        assert_eq!(result.cheaper(&result.rows[0], "nats"), Some(cheaper));
-    }
-
-    #[test]
-    fn marks_and_troubles_show_what_is_wrong() {
-        let text = "name='x'\ntitle='x'\ngroup='g'\npayload=16\n[publish]\nsubject='a'";
-        let scenario = Scenario::parse(text).unwrap();
-        let mut row = Row::new("ringbus");
-        row.runs = vec![Run { generator_busy: 0.9, others_busy: 0.5, ..run(0, 1.0, 1.0) }];
-        row.runs[0].faults.push("owed 2, came 1".into());
-        let result = ScenarioResult::new(&scenario, vec![row]);
-        assert_eq!(result.rows[0].marks(), "gn!");
-        let report = Report {
-            name: "t".into(),
-            date: "2000-01-01".into(),
-            machine: Machine::default(),
-            server_cores: 1,
-            generator_cores: 1,
-            shared_cores: false,
-            runs: 1,
-            congestion: None,
-            reference: "nats-server".into(),
-            servers: Vec::new(),
-            scenarios: vec![result],
-        };
-        assert_eq!(report.troubles().len(), 1);
-        let json = serde_json::to_string(&report).unwrap();
-        let back: Report = serde_json::from_str(&json).unwrap();
-        assert_eq!(back.scenarios[0].rows[0].runs.len(), 1);
-    }
-
-    #[test]
-    fn percentiles_come_from_the_histogram() {
-        let mut histogram = crate::load::timing::histogram();
-        assert!(Latency::of(&histogram).is_none());
-        for us in 1..=1000u64 {
-            histogram.record(us * 1000).unwrap();
-        }
-        let latency = Latency::of(&histogram).unwrap();
-        assert!((latency.p50_us - 500.0).abs() < 2.0, "{}", latency.p50_us);
-        assert!((latency.p99_us - 990.0).abs() < 2.0, "{}", latency.p99_us);
-        assert!((latency.max_us - 1000.0).abs() < 2.0, "{}", latency.max_us);
-    }
-}
+mod tests;

@@ -176,7 +176,8 @@ impl Judge<'_> {
     ) {
         // Quick and wrong is not quick.
         let exact = self.ours.summary.as_ref().is_some_and(|summary| summary.exact);
-        let met = bound.holds(value).map(|held| held && exact);
+        let sure = exact && self.ours.reliable();
+        let met = bound.holds(value).map(|held| held && sure);
         let what = what.to_string();
         self.verdicts.push(Verdict { what, found, bound: bound.text(show), met });
     }
@@ -364,6 +365,7 @@ mod tests {
             memory_per_connection: None,
             established: None,
             latency: Some(latency),
+            stalled_s: None,
             account: Account::default(),
             faults: faults.iter().map(|fault| (*fault).to_string()).collect(),
         }];
@@ -422,6 +424,22 @@ mod tests {
             row("nats-server", 1.0, 3.0, 100.0, &[]),
         ];
         assert_eq!(words(vec![result("x", "nats_at_least=5.0", rows)])[0].1, "missed");
+    }
+
+    #[test]
+    fn a_row_of_which_most_runs_were_left_out_meets_nothing() {
+        let mut ours = row("ringbus", 0.01, 9.0, 1.0, &[]);
+        let run = ours.runs[0].clone();
+        let stalled = |run: &Run, number| Run { run: number, stalled_s: Some(2.0), ..run.clone() };
+        ours.runs.push(stalled(&run, 1));
+        let nats = row("nats-server", 1.0, 3.0, 100.0, &[]);
+        let word = |ours: &Row| {
+            let rows = vec![ours.clone(), nats.clone()];
+            words(vec![result("x", "nats_at_least=5.0", rows)])[0].1
+        };
+        assert_eq!(word(&ours), "met");
+        ours.runs.push(stalled(&run, 2));
+        assert_eq!(word(&ours), "missed");
     }
 
     #[test]

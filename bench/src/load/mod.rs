@@ -30,6 +30,10 @@ use tally::{Account, Gauge};
 use timing::Window;
 use worker::{Found, Worker};
 
+/// A generator thread that stands still for more than this share of the measure spoils it: the
+/// rate, or the moments between which it was counted, are then its own and not the server's.
+const STILL_MAX: f64 = 0.1;
+
 /// One run of messages, as its threads see it.
 pub struct Job<'a> {
     /// The scenario.
@@ -77,6 +81,8 @@ pub struct Load {
     pub others_busy: f64,
     /// Latencies of the messages meant to be sent between the marks.
     pub latencies: Histogram<u64>,
+    /// How long a generator thread stood still in the measure, seconds, where that spoils it.
+    pub stalled_s: Option<f64>,
     /// Over the whole run.
     pub account: Account,
     /// Empty when every message owed came exactly once.
@@ -145,21 +151,20 @@ pub fn run(job: &Job<'_>) -> Result<Load, String> {
     let moments = moments.into_inner().unwrap_or_else(|e| e.into_inner());
     let [from, to] = &moments[..] else { return Err("the measure never ended".into()) };
     let sent = shared.sent.into_inner().unwrap_or_else(|e| e.into_inner());
-    let (account, faults) = settle(job.plan, &sent, &found);
-    Ok(measure(from, to, found, account, faults))
+    let settled = settle(job.plan, &sent, &found);
+    Ok(measure(job, (from, to), &found, settled))
 }
 
 fn measure(
-    from: &Moment,
-    to: &Moment,
-    found: Vec<Found>,
-    account: Account,
-    faults: Vec<String>,
+    job: &Job<'_>,
+    (from, to): (&Moment, &Moment),
+    found: &[Found],
+    (account, faults): (Account, Vec<String>),
 ) -> Load {
     let seconds = to.mark.at.duration_since(from.mark.at).as_secs_f64();
     let busy = from.busy_ns.iter().zip(&to.busy_ns).map(|(a, b)| b - a).max().unwrap_or(0);
     let mut latencies = timing::histogram();
-    for found in &found {
+    for found in found {
         // Both are made by one function, so adding can't fail.
         let _ = latencies.add(&found.latencies);
     }
@@ -171,9 +176,15 @@ fn measure(
         generator_busy: (busy as f64 / 1e9 / seconds).min(1.0),
         others_busy: to.mark.others_since(&from.mark),
         latencies,
+        stalled_s: stalled_s(found, job.duration_s),
         account,
         faults,
     }
+}
+
+fn stalled_s(found: &[Found], duration_s: f64) -> Option<f64> {
+    let longest_ns = found.iter().map(|found| found.longest_turn_ns).max()?;
+    Some(longest_ns as f64 / 1e9).filter(|longest_s| *longest_s > duration_s * STILL_MAX)
 }
 
 /// Compares what was owed with what came.

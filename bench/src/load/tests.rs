@@ -19,6 +19,10 @@ fn load(port: u16, threads: usize, text: &str) -> Load {
 }
 
 fn load_at(door: &Door, threads: usize, text: &str) -> Load {
+    load_for(0.15, door, threads, text)
+}
+
+fn load_for(duration_s: f64, door: &Door, threads: usize, text: &str) -> Load {
     let head = "name='t'\ntitle='t'\ngroup='g'\ndrain_s=2.0\n";
     let scenario = Scenario::parse(&format!("{head}{text}")).unwrap();
     let plan = scenario.publish.as_ref().map(|_| Plan::new(&scenario, false).unwrap());
@@ -33,7 +37,7 @@ fn load_at(door: &Door, threads: usize, text: &str) -> Load {
         cores: &cores,
         spin: false,
         warm_up_s: 0.05,
-        duration_s: 0.15,
+        duration_s,
     };
     run(&job).unwrap()
 }
@@ -429,6 +433,15 @@ fn relay(
 
 const OVER_TLS: &str = "payload=3000\ntls=true\n[publish]\nsubject='bench.a'\nburst=8\nwindow=64\n\
     [[subscribe]]\nsubject='bench.a'\nconnections=2\n";
+
+#[test]
+fn a_turn_as_long_as_the_measure_spoils_it() {
+    let door = Door { port: floor(), protocol: Protocol::Nats, tls: None, congestion: None };
+    // No turn is as short as this measure: both its ends fall into one, as after a stall.
+    let load = load_for(1e-7, &door, 1, FAN);
+    exact(&load);
+    assert!(load.stalled_s.is_some());
+}
 
 #[test]
 fn a_dialled_connection_has_the_congestion_control_of_its_door() {

@@ -24,6 +24,9 @@ pub struct Timing {
     pub window: Window,
     /// Latencies in ns of messages meant to be sent inside the window.
     pub latencies: Histogram<u64>,
+    /// The longest turn that touched the window, ns: nothing was sent, received or counted in it.
+    pub longest_turn_ns: u64,
+    turned_ns: u64,
     /// Latency of saturating traffic says how full the buffers are, so it is not kept.
     wanted: bool,
 }
@@ -39,7 +42,22 @@ pub fn histogram() -> Histogram<u64> {
 impl Timing {
     /// `wanted`: whether latency means anything in this scenario.
     pub fn new(window: Window, wanted: bool) -> Self {
-        Self { window, latencies: histogram(), wanted }
+        let turned_ns = window.start_ns;
+        Self { window, latencies: histogram(), longest_turn_ns: 0, turned_ns, wanted }
+    }
+
+    /// Sets the window, once it is known.
+    pub fn open(&mut self, window: Window) {
+        (self.window, self.turned_ns) = (window, window.start_ns);
+    }
+
+    /// Notes that a turn begins at `now_ns`.
+    pub fn turn(&mut self, now_ns: u64) {
+        if self.turned_ns < self.window.end_ns && now_ns >= self.window.begin_ns {
+            let took_ns = now_ns.saturating_sub(self.turned_ns);
+            self.longest_turn_ns = self.longest_turn_ns.max(took_ns);
+        }
+        self.turned_ns = now_ns;
     }
 
     /// ns since the origin.
@@ -73,6 +91,23 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_counts_where_it_touches_the_window() {
+        let window = Window { origin: Instant::now(), start_ns: 100, begin_ns: 1000, end_ns: 2000 };
+        let longest_ns = |turns: &[u64]| {
+            let mut timing = Timing::new(window, true);
+            turns.iter().for_each(|&now_ns| timing.turn(now_ns));
+            timing.longest_turn_ns
+        };
+        assert_eq!(longest_ns(&[50, 900, 1300, 1900, 2000, 9000]), 600);
+        // Over either end, and over both.
+        assert_eq!(longest_ns(&[100, 200, 1010, 1100, 2010]), 910);
+        assert_eq!(longest_ns(&[990, 1010, 1990, 5000]), 3010);
+        assert_eq!(longest_ns(&[200, 3000]), 2800);
+        // A thread that comes late for its first turn.
+        assert_eq!(longest_ns(&[1900, 2000]), 1800);
+    }
 
     #[test]
     fn only_messages_of_the_window_are_noted_however_late_they_come() {

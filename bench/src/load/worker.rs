@@ -52,6 +52,8 @@ enum Stage {
 pub struct Found {
     /// Latencies of the measured messages.
     pub latencies: Histogram<u64>,
+    /// The longest turn that touched the measure, ns.
+    pub longest_turn_ns: u64,
     /// By account: deliveries that came.
     pub came: Vec<(usize, u64)>,
     /// Replies owed and come.
@@ -135,13 +137,14 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// Only when epoll itself fails: what happens to connections is in [`Found`].
     pub fn run(mut self, window: Window, mut mark: impl FnMut()) -> Result<Found, String> {
-        self.timing.window = window;
+        self.timing.open(window);
         self.begin();
         let mut marks = [Some(window.begin_ns), Some(window.end_ns)];
         let mut ready: Vec<Ready> = Vec::new();
         let deadline_ns = window.end_ns + (self.job.scenario.drain_s * 1e9) as u64;
         while self.stage != Stage::Done {
             let now_ns = self.timing.now_ns();
+            self.timing.turn(now_ns);
             for at in &mut marks {
                 if self.id == 0 && at.is_some_and(|at| at <= now_ns) {
                     *at = None;
@@ -470,6 +473,7 @@ impl<'a> Worker<'a> {
         }
         let replies =
             self.requesters.iter().fold((0, 0), |(sent, got), r| (sent + r.sent, got + r.received));
-        Found { latencies: self.timing.latencies, came, replies, faults }
+        let longest_turn_ns = self.timing.longest_turn_ns;
+        Found { latencies: self.timing.latencies, longest_turn_ns, came, replies, faults }
     }
 }

@@ -58,7 +58,9 @@ fn preface(report: &Report) -> String {
          {}, paired run by run, with the least and the greatest in brackets. Latency is counted \
          from the moment a message was meant to be sent. Marks: <b>g</b> the generator was over \
          80 % busy (read CPU there, not rate), <b>n</b> other programs used over 15 % of a core, \
-         <b>!</b> not every message owed came exactly once.</p>\n",
+         <b>s</b> a run was left out because the generator stood still, <b>?</b> most runs were \
+         (do not rely on the figures), <b>!</b> not every message owed came exactly once, or none \
+         in a measure.</p>\n",
         escape(&machine(report)),
         report.server_cores,
         report.generator_cores,

@@ -26,7 +26,8 @@ pub fn table(report: &Report) -> String {
         out,
         "\ncheaper, faster: times better than {}, run by run (least–greatest). \
          Marks: g the generator was over 80 % busy, n others used over 15 % of a core, \
-         ! not every message came exactly once.",
+         s a run was left out because the generator stood still, ? most runs were, \
+         ! not every message came exactly once, or none in a measure.",
         reference(report)
     );
     let _ = writeln!(out, "{}", machine(report));
@@ -92,7 +93,7 @@ fn cells(report: &Report, scenario: &ScenarioResult, row: &Row) -> [String; 9] {
     cells[0] =
         if marks.is_empty() { row.server.clone() } else { format!("{} {marks}", row.server) };
     let Some(summary) = &row.summary else {
-        cells[1] = if row.skipped { "n/a".into() } else { "failed".into() };
+        cells[1] = row.blank().into();
         return cells;
     };
     if scenario.unit != Unit::Held {
