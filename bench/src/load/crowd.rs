@@ -1,7 +1,7 @@
 //! Many connections: how dear they are to make, and to hold.
 
 use super::churner::control;
-use super::dial::{Door, dial, greeting};
+use super::dial::{Door, Greeting, dial, greeting};
 use super::inbox::Inbox;
 use super::stream::Stream;
 use super::timing;
@@ -77,7 +77,7 @@ pub fn run(door: &Door, pid: u32, order: &Order) -> Result<Crowd, String> {
         let sids = 1..=order.subscriptions;
         sids.map(|sid| format!("SUB crowd.{connection:06}.{sid:06} {sid}\r\n")).collect::<String>()
     };
-    let greetings: Vec<Vec<u8>> =
+    let greetings: Vec<Greeting> =
         (0..order.connections).map(|connection| greeting(&says(connection))).collect();
     let mut latencies = timing::histogram();
     let memory_before = probe::resident_bytes(pid);

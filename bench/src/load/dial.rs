@@ -12,12 +12,21 @@ use std::time::{Duration, Instant};
 /// Longest silence of a server that is being dialled.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a client says first: CONNECT, its subscriptions, and a PING whose PONG means that all
-/// of it has been taken in.
-pub fn greeting(subscriptions: &str) -> Vec<u8> {
+/// What a client says first.
+#[derive(Clone)]
+pub struct Greeting {
+    /// The bytes.
+    pub words: Vec<u8>,
+    /// Answers to its PINGs that it waits for.
+    pub answers: usize,
+}
+
+/// CONNECT, subscriptions, and a PING whose PONG means that all of it has been taken in.
+pub fn greeting(subscriptions: &str) -> Greeting {
     let connect = r#"{"verbose":false,"pedantic":false,"echo":true,"headers":true,"#.to_string()
         + r#""no_responders":false,"protocol":1,"lang":"rust","version":"1","name":"bench"}"#;
-    format!("CONNECT {connect}\r\n{subscriptions}PING\r\n").into_bytes()
+    let words = format!("CONNECT {connect}\r\n{subscriptions}PING\r\n").into_bytes();
+    Greeting { words, answers: 1 }
 }
 
 /// Where clients come in.
@@ -39,17 +48,18 @@ struct Call {
     started: Instant,
     inbox: Inbox,
     said: Option<usize>,
-    answered: bool,
+    answers: usize,
 }
 
 /// Opens one connection for each greeting, `in_flight` of them at a time; `each` learns how many
-/// ns a connection took from connect to PONG. The streams come back in the greetings' order.
+/// ns a connection took from connect to its last PONG. The streams come back in the greetings'
+/// order.
 ///
 /// # Errors
 /// The first connection that was refused, closed, told off, or left waiting.
 pub fn dial(
     door: &Door,
-    greetings: &[Vec<u8>],
+    greetings: &[Greeting],
     in_flight: usize,
     mut each: impl FnMut(u64),
 ) -> Result<Vec<Stream>, String> {
@@ -71,8 +81,9 @@ pub fn dial(
         epoll.wait(Duration::from_millis(100), &mut ready).map_err(|e| e.to_string())?;
         for event in &ready {
             let Some(call) = calls[event.token].as_mut() else { continue };
-            step(call, door, &greetings[call.index], event.token, &epoll, &mut buffer)?;
-            if call.answered {
+            let greeting = &greetings[call.index];
+            step(call, door, &greeting.words, event.token, &epoll, &mut buffer)?;
+            if call.answers >= greeting.answers {
                 each(call.started.elapsed().as_nanos() as u64);
                 epoll.remove(&call.stream);
                 if let Some(call) = calls[event.token].take() {
@@ -99,7 +110,7 @@ fn start(door: &Door, index: usize, slot: usize, epoll: &Epoll) -> std::io::Resu
     let greets = door.protocol.greets();
     epoll.add(&stream, slot, if greets { Watch::Read } else { Watch::ReadWrite })?;
     let (inbox, said) = (Inbox::of(door.protocol), (!greets).then_some(0));
-    Ok(Call { index, stream: Stream::new(stream), started, inbox, said, answered: false })
+    Ok(Call { index, stream: Stream::new(stream), started, inbox, said, answers: 0 })
 }
 
 fn step(
@@ -113,7 +124,7 @@ fn step(
     match call.stream.read(buffer) {
         Ok(0) => return Err("a new connection was closed by the server".into()),
         Ok(n) => {
-            let (said, answered) = (&mut call.said, &mut call.answered);
+            let (said, answers) = (&mut call.said, &mut call.answers);
             let mut welcome = false;
             call.inbox.feed(&buffer[..n], |op| match op {
                 ServerOp::Info(_) => {
@@ -121,7 +132,7 @@ fn step(
                     Ok(())
                 }
                 ServerOp::Pong => {
-                    *answered = true;
+                    *answers += 1;
                     Ok(())
                 }
                 ServerOp::Err(text) => Err(format!("-ERR {}", String::from_utf8_lossy(text))),

@@ -1,7 +1,8 @@
 //! What a server speaks, as far as a load needs to know.
 
+use super::dial::{self, Greeting};
 use super::inbox::{self, ServerOp};
-use super::{dial, resp};
+use super::resp;
 
 /// What a server speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -26,12 +27,20 @@ impl Protocol {
         }
     }
 
-    /// What a client says first: its subscriptions, and a PING whose answer means that all of it
-    /// has been taken in.
-    pub fn greeting(self, subscriptions: &str) -> Vec<u8> {
+    /// What a client says first, after whose answers nothing comes but what it subscribed to: a
+    /// nats-server may send another INFO behind its first PONG, and none behind the second.
+    pub fn greeting(self, subscriptions: &str) -> Greeting {
         match self {
-            Self::Nats => dial::greeting(subscriptions),
-            Self::Resp => [subscriptions.as_bytes(), self.ping()].concat(),
+            Self::Nats => {
+                let mut greeting = dial::greeting(subscriptions);
+                greeting.words.extend_from_slice(self.ping());
+                greeting.answers += 1;
+                greeting
+            }
+            Self::Resp => {
+                let words = [subscriptions.as_bytes(), self.ping()].concat();
+                Greeting { words, answers: 1 }
+            }
         }
     }
 

@@ -376,6 +376,41 @@ fn a_server_of_channels_is_counted_exactly_too() {
     assert!(!lossy.faults.is_empty() && lossy.account.came < lossy.account.owed);
 }
 
+/// In front of the floor; sends another INFO some time after a client's first PONG.
+fn with_a_late_info() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let floor = floor();
+    let one = move |mut client: TcpStream| -> std::io::Result<()> {
+        let mut server = TcpStream::connect(("127.0.0.1", floor))?;
+        let (mut heard, mut to_server) = (client.try_clone()?, server.try_clone()?);
+        std::thread::spawn(move || std::io::copy(&mut heard, &mut to_server));
+        let mut said = vec![0; 256];
+        let info = server.read(&mut said)?;
+        client.write_all(&said[..info])?;
+        let (mut len, pong) = (0, 6);
+        while len < pong {
+            len += server.read(&mut said[len..])?;
+        }
+        client.write_all(&said[..pong])?;
+        std::thread::sleep(Duration::from_millis(20));
+        client.write_all(b"INFO {\"connect_info\":true} \r\n")?;
+        client.write_all(&said[pong..len])?;
+        std::io::copy(&mut server, &mut client).map(|_| ())
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || one(client));
+        }
+    });
+    port
+}
+
+#[test]
+fn an_info_behind_the_first_pong_is_no_message() {
+    exact(&load(with_a_late_info(), 1, FAN));
+}
+
 /// A server of TLS in front of the floor: INFO in plain text, records from then on. `changed` may
 /// change what the floor says.
 fn behind_tls(certificate: &Certificate, changed: fn(&mut Vec<u8>)) -> u16 {

@@ -2,7 +2,7 @@
 
 use super::{Role, Worker};
 use crate::load::churner::Churner;
-use crate::load::dial::dial;
+use crate::load::dial::{Greeting, dial};
 use crate::load::lane::Lane;
 use crate::load::protocol::Protocol;
 use crate::load::publisher::Publisher;
@@ -21,7 +21,7 @@ impl Worker<'_> {
     }
 
     fn dial(&mut self, said: &[String]) -> Result<Vec<Stream>, String> {
-        let greetings: Vec<Vec<u8>> =
+        let greetings: Vec<Greeting> =
             said.iter().map(|text| self.job.door.protocol.greeting(text)).collect();
         dial(self.job.door, &greetings, DIALS, |_| {})
     }
