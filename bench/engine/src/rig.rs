@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh::{Receiver, Sender};
 use shard::access::Access;
-use shard::limits::{BATCH_BYTES_MAX, RING_FRAMES};
+use shard::limits::RING_FRAMES;
 use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Shard, ShardId};
 
 /// Frames taken off a ring at once, as the runtime does.
@@ -267,8 +267,7 @@ impl Seat {
             }
         }
         // As the runtime does: a lane that has filled a batch is not left waiting.
-        let full = (0..self.outbound.len())
-            .any(|to| self.effects.staged_bytes(ShardId(to as u16)) >= BATCH_BYTES_MAX);
+        let full = (0..self.outbound.len()).any(|to| self.effects.is_due(ShardId(to as u16)));
         if full {
             self.send_frames(now, traffic);
         }

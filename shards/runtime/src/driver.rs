@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use shard::limits::{BATCH_BYTES_MAX, SECONDS};
+use shard::limits::{FlowBounds, SECONDS};
 use shard::report::{Ask, DriverFigures};
 use shard::{ConnId, Effects, Frame, Input, Nanos, Reads, ShardId};
 
@@ -32,10 +32,7 @@ const ENDS_PER_TURN: usize = 4;
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
 const FRAMES_AT_ONCE: usize = 16;
-/// With about this many bytes to be sent, they are sent before more input is taken: a wide fan-out
-/// of a megabyte of input would leave no cache and little memory alone.
-const FLUSH_BYTES: usize = 8 * 1024 * 1024;
-/// The least input given to the engine at once for that reason.
+/// The least input given to the engine at once, whatever comes of it.
 const SLICE_BYTES_MIN: usize = 16 * 1024;
 /// Input of so many bytes in a turn is worth its sends: whoever sends that is not kept waiting.
 const BULK_BYTES: u64 = 64 * 1024;
@@ -55,6 +52,7 @@ pub(crate) struct Parts {
     pub outbound: Outbound,
     pub messages: Receiver<Message>,
     pub commons: Arc<Commons>,
+    pub bounds: FlowBounds,
 }
 
 /// One shard with everything around it.
@@ -154,10 +152,12 @@ impl<E: Engine> Driver<E> {
         ring.watch(bell.as_raw_fd());
         let wait_ns = parts.commons.gather_ns;
         let gathers = wait_ns > 0 && ring.can_gather();
+        let mut effects = Effects::new(parts.commons.mailboxes.len());
+        effects.bound(parts.bounds);
         Driver {
             id: parts.id,
             engine,
-            effects: Effects::new(parts.commons.mailboxes.len()),
+            effects,
             ring,
             sockets: Sockets::new(),
             inbound: parts.inbound,
@@ -488,8 +488,13 @@ impl<E: Engine> Driver<E> {
         }
     }
 
+    /// So much is to be sent that it is, before more is taken in.
+    fn is_turn_full(&self) -> bool {
+        self.effects.copied_bytes >= self.effects.bounds().turn
+    }
+
     fn take_frames(&mut self, now: Nanos) {
-        while self.effects.copied_bytes < FLUSH_BYTES {
+        while !self.is_turn_full() {
             if self.frames.is_empty() {
                 let frames = &mut self.frames;
                 self.inbound.drain(FRAMES_AT_ONCE, |from, frame| frames.push_back((from, frame)));
@@ -516,7 +521,11 @@ impl<E: Engine> Driver<E> {
                 self.ring.give_back(filled);
             }
             self.took_in(end - done, now);
-            if self.effects.copied_bytes >= FLUSH_BYTES {
+            // A peer may have told that somebody here is to be slowed.
+            if !self.inbound.is_empty() {
+                self.take_frames(now);
+            }
+            if self.is_turn_full() {
                 return;
             }
         }
@@ -534,7 +543,7 @@ impl<E: Engine> Driver<E> {
     fn took_in(&mut self, bytes: usize, now: Nanos) {
         self.taken_bytes += bytes;
         for to in self.outbound.peers() {
-            if self.effects.staged_bytes(to) >= BATCH_BYTES_MAX {
+            if self.effects.is_due(to) {
                 self.push_frames(to, now);
             }
         }
@@ -629,8 +638,10 @@ impl<E: Engine> Driver<E> {
         let copied = std::mem::take(&mut self.effects.copied_bytes).max(1);
         let taken = std::mem::take(&mut self.taken_bytes);
         if taken > 0 {
-            let slice = FLUSH_BYTES.saturating_mul(taken) / copied;
-            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, BUFFER_BYTES_MAX);
+            let bounds = self.effects.bounds();
+            let slice = bounds.turn.saturating_mul(taken) / copied;
+            let slice_max = BUFFER_BYTES_MAX.min(bounds.ring / 4).max(SLICE_BYTES_MIN);
+            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, slice_max);
         }
     }
 

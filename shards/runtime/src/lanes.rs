@@ -1,5 +1,6 @@
 //! Frames to and from the peer shards, and how a sleeping peer is woken.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -88,12 +89,50 @@ pub(crate) struct Inbound(Vec<Option<mesh::Receiver<Frame>>>);
 
 /// What one shard sends to its peers. None for the shard itself.
 pub(crate) struct Outbound {
-    lanes: Vec<Option<mesh::Sender<Frame>>>,
+    lanes: Vec<Option<Lane>>,
     /// By peer.
     loads: Vec<Load>,
     /// Peers that got something and have not been told.
     fresh: Vec<bool>,
     any_fresh: bool,
+}
+
+/// One ring, and what is on it.
+struct Lane {
+    ring: mesh::Sender<Frame>,
+    /// What each frame counts for that is on the ring, and those that the peer has taken off since
+    /// it was last looked at.
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl Lane {
+    fn new(ring: mesh::Sender<Frame>) -> Lane {
+        let sizes = VecDeque::with_capacity(ring.capacity());
+        Lane { ring, sizes, bytes: 0 }
+    }
+
+    /// Frames on the ring now.
+    fn look(&mut self) -> usize {
+        let used = self.ring.capacity() - self.ring.free();
+        for size in self.sizes.drain(..self.sizes.len() - used) {
+            self.bytes -= size;
+        }
+        used
+    }
+
+    /// Is there room for another frame, where there may be so many bytes? One always fits.
+    fn has_room(&self, bytes_max: usize) -> bool {
+        self.sizes.len() < self.ring.capacity() && self.bytes < bytes_max
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let size = frame.weight();
+        self.sizes.push_back(size);
+        self.bytes += size;
+        let pushed = self.ring.push(frame);
+        debug_assert!(pushed.is_ok(), "a ring only ever gets emptier for its sender");
+    }
 }
 
 /// How one lane has been used.
@@ -138,7 +177,7 @@ pub(crate) fn lanes(shards: usize) -> Vec<Ends> {
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
             let (sender, receiver) = mesh::ring(RING_FRAMES);
-            ends[from].outbound.lanes[to] = Some(sender);
+            ends[from].outbound.lanes[to] = Some(Lane::new(sender));
             ends[to].inbound.0[from] = Some(receiver);
         }
     }
@@ -176,19 +215,18 @@ impl Outbound {
         if effects.is_clear(to) {
             return;
         }
-        let before = lane.free();
-        let mut free = before;
-        while free > 0 {
+        let before = lane.look();
+        let bytes_max = effects.bounds().ring;
+        while lane.has_room(bytes_max) {
             let Some(frame) = effects.pull(to) else { break };
-            let pushed = lane.push(frame);
-            debug_assert!(pushed.is_ok(), "a ring only ever gets emptier for its sender");
-            free -= 1;
+            lane.push(frame);
             self.fresh[to.index()] = true;
             self.any_fresh = true;
         }
+        let used = lane.sizes.len();
         let load = &mut self.loads[to.index()];
-        load.frames += (before - free) as u64;
-        load.pushed(lane.capacity() - free, now);
+        load.frames += (used - before) as u64;
+        load.pushed(used, now);
     }
 
     /// How the lanes have been used, and how they stand now.
@@ -196,7 +234,7 @@ impl Outbound {
         let lanes = self.lanes.iter_mut().zip(&mut self.loads).enumerate();
         let figures = lanes.filter_map(|(to, (lane, load))| {
             let (to, lane) = (ShardId(to as u16), lane.as_mut()?);
-            let used = lane.capacity() - lane.free();
+            let used = lane.look();
             load.pushed(used, now);
             Some(LaneFigures {
                 to,
@@ -204,7 +242,7 @@ impl Outbound {
                 frames: load.frames,
                 ring_frames: used as u64,
                 ring_frames_peak: load.peaks[0].max(load.peaks[1]) as u64,
-                ring_frames_max: lane.capacity() as u64,
+                ring_frames_max: lane.ring.capacity() as u64,
                 staged_bytes: effects.staged_bytes(to) as u64,
             })
         });
@@ -267,7 +305,8 @@ mod tests {
         fn hit(&mut self, upto: u64) {
             self.seen = upto;
             let lane = self.ends.outbound.lanes[self.to.index()].as_mut().unwrap();
-            lane.push(Frame::Fence { upto }).unwrap();
+            assert!(lane.look() < RING_FRAMES);
+            lane.push(Frame::Fence { upto });
             self.ends.outbound.fresh[self.to.index()] = true;
             self.ends.outbound.any_fresh = true;
             self.ends.outbound.ring_bells(&mut self.ring, &self.peers);

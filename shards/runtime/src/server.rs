@@ -677,6 +677,7 @@ where
             outbound: ends.outbound,
             messages,
             commons: Arc::clone(commons),
+            bounds: settings.shard.flow_bounds(shards),
         };
         // Fails if the thread is gone already; `join` will tell.
         let _ = births[shard].send((parts, Arc::clone(&peers)));

@@ -1,8 +1,9 @@
 //! Publications packed for a peer shard: the inside of [`crate::Frame::Deliver`].
 //!
-//! It begins with the time at which the first publication came in. A record is a fixed head, then
-//! group names, subject and the ready-made end of the MSG line with its payload. Written and read
-//! by shards of one process, so a malformed record is a fault of ours and asserts.
+//! It begins with the time at which the first publication came in, and with its weight: about what
+//! it makes for one receiver, in bytes. A record is a fixed head, then group names, subject and the
+//! ready-made end of the MSG line with its payload. Written and read by shards of one process, so a
+//! malformed record is a fault of ours and asserts.
 
 use crate::ids::{AccountId, ConnId, Nanos};
 use crate::router::Publication;
@@ -41,28 +42,39 @@ const GROUP_HEAD_LEN: usize = 4;
 
 const HEAD_LEN: usize = 41;
 
-/// Bytes before the first record.
+/// Bytes of the time, and of the weight.
 const SINCE_LEN: usize = 8;
+const WEIGHT_LEN: usize = 4;
+/// Bytes before the first record.
+const BEGIN_LEN: usize = SINCE_LEN + WEIGHT_LEN;
 
-/// Makes room for so many bytes of records, and begins the batch if it is empty; gives the bytes
-/// that takes.
+/// Makes room for so many bytes of records, which make a batch that much heavier; begins it if it
+/// is empty.
 #[inline]
-fn begin(out: &mut Vec<u8>, since: Nanos, len: usize) -> usize {
-    out.reserve(SINCE_LEN + len);
-    if !out.is_empty() {
-        return 0;
+fn begin(out: &mut Vec<u8>, since: Nanos, len: usize, weight: usize) {
+    out.reserve(BEGIN_LEN + len);
+    if out.is_empty() {
+        out.extend_from_slice(&since.to_le_bytes());
+        out.extend_from_slice(&[0; WEIGHT_LEN]);
     }
-    out.extend_from_slice(&since.to_le_bytes());
-    SINCE_LEN
+    let weight = u32::try_from(self::weight(out) + weight).unwrap_or(u32::MAX);
+    out[SINCE_LEN..BEGIN_LEN].copy_from_slice(&weight.to_le_bytes());
+}
+
+/// What a batch weighs.
+#[inline]
+pub(crate) fn weight(batch: &[u8]) -> usize {
+    let weight = batch[SINCE_LEN..].first_chunk().expect("a batch has a beginning");
+    u32::from_le_bytes(*weight) as usize
 }
 
 /// When the first publication of a batch came in, and the records.
 pub(crate) fn begun(batch: &[u8]) -> (Nanos, &[u8]) {
-    let (since, records) = batch.split_first_chunk::<SINCE_LEN>().expect("a batch has a beginning");
-    (Nanos::from_le_bytes(*since), records)
+    let (since, _) = batch.split_first_chunk().expect("a batch has a beginning");
+    (Nanos::from_le_bytes(*since), &batch[BEGIN_LEN..])
 }
 
-/// Appends one record of a publication that came in at `since`; gives the bytes added.
+/// Appends one record of a publication that came in at `since`; gives its weight.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     since: Nanos,
@@ -74,7 +86,7 @@ pub(crate) fn write(
     let groups_len: usize = groups.iter().map(|(name, _)| GROUP_HEAD_LEN + name.len()).sum();
     let subject = publication.subject;
     let len = HEAD_LEN + groups_len + subject.len() + publication.tail.len();
-    let begun = begin(out, since, len);
+    begin(out, since, len, len);
     out.extend_from_slice(&head(publication, origin, plain, groups_len, 1));
     for (name, claimed) in groups {
         let mark = if *claimed { CLAIMED } else { 0 };
@@ -83,11 +95,11 @@ pub(crate) fn write(
     }
     out.extend_from_slice(subject);
     out.extend_from_slice(publication.tail);
-    begun + len
+    len
 }
 
 /// Appends one record of publications that are like `first` but for their payloads, for plain
-/// subscriptions. The last bytes of every `stride` bytes of `messages` are a tail.
+/// subscriptions. The last bytes of every `stride` bytes of `messages` are a tail. Gives its weight.
 pub(crate) fn write_alike(
     out: &mut Vec<u8>,
     since: Nanos,
@@ -99,13 +111,14 @@ pub(crate) fn write_alike(
     let (subject, tail_len) = (first.subject, first.tail.len());
     let msgs = messages.len() / stride;
     let len = HEAD_LEN + subject.len() + msgs * tail_len;
-    let begun = begin(out, since, len);
+    let weight = msgs * (HEAD_LEN + subject.len() + tail_len);
+    begin(out, since, len, weight);
     out.extend_from_slice(&head(first, origin, true, 0, msgs));
     out.extend_from_slice(subject);
     for message in messages.chunks_exact(stride) {
         out.extend_from_slice(&message[stride - tail_len..]);
     }
-    begun + len
+    weight
 }
 
 fn head(
@@ -233,8 +246,10 @@ mod tests {
         };
         let mut bytes = Vec::new();
         let origin = ConnId { slot: 1, generation: 2 };
-        let len = write_alike(&mut bytes, 5, &first, messages, stride, origin);
-        assert_eq!(len, bytes.len());
+        let weight = write_alike(&mut bytes, 5, &first, messages, stride, origin);
+        let mut apart = Vec::new();
+        let one = write(&mut apart, 5, &first, origin, true, &[]);
+        assert_eq!((weight, super::weight(&bytes)), (2 * one, 2 * one), "as much as if it did not");
         let (since, mut batch) = begun(&bytes);
         let read = read(&mut batch).expect("a record");
         assert_eq!(since, 5);

@@ -8,14 +8,16 @@ use std::collections::VecDeque;
 use wire::CloseReason;
 
 use crate::access::Check;
+use crate::batch;
 use crate::frame::Frame;
 use crate::ids::{AccountId, ConnId, ShardId};
-use crate::limits::{BATCH_BYTES_MAX, LANE_STAGED_BYTES_MAX};
+use crate::limits::FlowBounds;
 use crate::report::{News, Note, Report};
 
 /// What a shard wants done.
 pub struct Effects {
     lanes: Vec<Lane>,
+    bounds: FlowBounds,
     /// Connections with bytes to write: call [`crate::Shard::take_chunk`] for each. Each at most
     /// once.
     pub dirty: Vec<ConnId>,
@@ -76,21 +78,22 @@ struct Lane {
     staged: VecDeque<Frame>,
     /// The batch being filled; comes after everything staged.
     batch: Vec<u8>,
+    /// What all of it weighs.
     bytes: usize,
     /// Publications ever put into it.
     msgs: u64,
     /// A publication was paused for this lane since it last had room.
     congested: bool,
+    /// Something is staged that the peer must know soon.
+    urgent: bool,
 }
-
-/// What a frame that carries no batch counts for in a lane, bytes.
-const SMALL_FRAME_BYTES: usize = 64;
 
 impl Effects {
     /// For a shard among `shards`.
     pub fn new(shards: usize) -> Effects {
         Effects {
             lanes: (0..shards).map(|_| Lane::default()).collect(),
+            bounds: FlowBounds::default(),
             dirty: Vec::new(),
             reads: Vec::new(),
             closes: Vec::new(),
@@ -104,6 +107,22 @@ impl Effects {
         }
     }
 
+    /// What may be under way from here on.
+    pub fn bound(&mut self, bounds: FlowBounds) {
+        self.bounds = bounds;
+    }
+
+    /// What may be under way.
+    pub fn bounds(&self) -> FlowBounds {
+        self.bounds
+    }
+
+    /// Is it time to give this peer what is staged? There is a batch, or a publisher to be slowed.
+    pub fn is_due(&self, to: ShardId) -> bool {
+        let lane = &self.lanes[to.index()];
+        lane.urgent || lane.bytes >= self.bounds.batch
+    }
+
     /// The next frame for this peer's ring, if any. Call while the ring has room.
     pub fn pull(&mut self, to: ShardId) -> Option<Frame> {
         let lane = &mut self.lanes[to.index()];
@@ -111,7 +130,8 @@ impl Effects {
             lane.seal();
         }
         let frame = lane.staged.pop_front()?;
-        lane.bytes -= size_of_frame(&frame);
+        lane.bytes -= frame.weight();
+        lane.urgent &= !lane.staged.is_empty();
         Some(frame)
     }
 
@@ -128,7 +148,7 @@ impl Effects {
         clear && std::mem::take(&mut lane.congested)
     }
 
-    /// Bytes waiting for this peer.
+    /// Bytes waiting for this peer, as they would reach one receiver.
     pub fn staged_bytes(&self, to: ShardId) -> usize {
         self.lanes[to.index()].bytes
     }
@@ -142,7 +162,7 @@ impl Effects {
     /// not.
     pub(crate) fn congests(&mut self, to: ShardId) -> bool {
         let lane = &mut self.lanes[to.index()];
-        let full = lane.bytes >= LANE_STAGED_BYTES_MAX;
+        let full = lane.bytes >= self.bounds.staged;
         lane.congested |= full;
         full
     }
@@ -156,21 +176,22 @@ impl Effects {
     pub(crate) fn forward(&mut self, to: ShardId, frame: Frame) {
         let lane = &mut self.lanes[to.index()];
         lane.seal();
-        lane.bytes += size_of_frame(&frame);
+        lane.bytes += frame.weight();
+        lane.urgent |= matches!(frame, Frame::Stall { .. });
         lane.staged.push_back(frame);
     }
 
-    /// The batch to append a publication to; give the bytes added to [`Effects::carried`].
+    /// The batch to append a publication to; give its weight to [`Effects::carried`].
     pub(crate) fn batch(&mut self, to: ShardId) -> &mut Vec<u8> {
         &mut self.lanes[to.index()].batch
     }
 
     /// Accounts for what was appended to [`Effects::batch`].
-    pub(crate) fn carried(&mut self, to: ShardId, bytes: usize) {
+    pub(crate) fn carried(&mut self, to: ShardId, weight: usize) {
         let lane = &mut self.lanes[to.index()];
-        lane.bytes += bytes;
+        lane.bytes += weight;
         lane.msgs += 1;
-        if lane.batch.len() >= BATCH_BYTES_MAX {
+        if batch::weight(&lane.batch) >= self.bounds.batch {
             lane.seal();
         }
     }
@@ -181,12 +202,5 @@ impl Lane {
         if !self.batch.is_empty() {
             self.staged.push_back(Frame::Deliver(std::mem::take(&mut self.batch)));
         }
-    }
-}
-
-fn size_of_frame(frame: &Frame) -> usize {
-    match frame {
-        Frame::Deliver(batch) => batch.len(),
-        _ => SMALL_FRAME_BYTES,
     }
 }

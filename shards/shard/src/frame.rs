@@ -1,6 +1,7 @@
 //! What crosses a ring between two shards. Nothing else does.
 
 use crate::account::response::Answer;
+use crate::batch;
 use crate::ids::{AccountId, ConnId};
 
 /// One slot of a ring.
@@ -49,6 +50,19 @@ pub enum Frame {
         /// The publisher, on the sending shard.
         conn: ConnId,
     },
+}
+
+/// What a frame that carries no batch counts for in a lane, bytes.
+const SMALL_FRAME_BYTES: usize = 64;
+
+impl Frame {
+    /// What it counts for in a lane: about as many bytes as it makes for one receiver.
+    pub fn weight(&self) -> usize {
+        match self {
+            Frame::Deliver(batch) => batch::weight(batch),
+            _ => SMALL_FRAME_BYTES,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Frame>() == 24, "a frame is three words: think before it grows");

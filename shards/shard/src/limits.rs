@@ -13,12 +13,20 @@ pub const SECONDS: Nanos = 1_000_000_000;
 /// The most shards one server may have.
 pub const SHARDS_MAX: usize = 256;
 
-/// A batch of deliveries for one peer is sealed when it has reached this many bytes.
+/// With about this many bytes to be sent, they are sent before more input is taken, at most: a wide
+/// fan-out of a megabyte of input would leave no cache and little memory alone.
+pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A batch of deliveries for one peer is sealed when it has reached this many bytes, at most.
 pub const BATCH_BYTES_MAX: usize = 32 * 1024;
-/// With this many bytes staged for a peer whose ring is full, publications that need it pause.
+/// With this many bytes staged for a peer whose ring is full, publications that need it pause, at
+/// most.
 pub const LANE_STAGED_BYTES_MAX: usize = 128 * 1024;
-/// Frames a ring holds. Times [`BATCH_BYTES_MAX`] this bounds what is under way between two shards.
+/// Frames a ring holds.
 pub const RING_FRAMES: usize = 64;
+/// Bytes of the frames on a ring, beyond which it takes no further one: at most, and at least.
+pub const LANE_BYTES_MAX: usize = RING_FRAMES * BATCH_BYTES_MAX;
+/// See [`LANE_BYTES_MAX`].
+pub const LANE_BYTES_MIN: usize = 16 * 1024;
 
 /// Bytes of one outbound chunk, which goes to the kernel in one write: as many as a turn reads, so
 /// that all that one connection is sent leaves in the turn in which it came, and nothing queues up
@@ -111,6 +119,42 @@ pub const PROBE_EVERY: Nanos = 20 * MILLIS;
 /// Busiest subjects told if the operator does not say how many.
 pub const TOP_SUBJECTS: usize = 20;
 
+/// What may be under way to receivers, bytes; each may be exceeded by one message.
+///
+/// A receiver is behind when three quarters of its limit wait for it. What publishers on other
+/// shards have under way until they know must fit into the rest, that of all of them together, or
+/// whoever takes all it is given would be taken for too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowBounds {
+    /// Written for receivers before the kernel is given it.
+    pub turn: usize,
+    /// Of the frames on one ring.
+    pub ring: usize,
+    /// Of the frames that wait for one ring, when publications begin to.
+    pub staged: usize,
+    /// Of one batch.
+    pub batch: usize,
+}
+
+impl FlowBounds {
+    fn of(turn: usize, ring: usize) -> FlowBounds {
+        let ring = ring.clamp(LANE_BYTES_MIN, LANE_BYTES_MAX);
+        FlowBounds {
+            turn: turn.clamp(LANE_BYTES_MIN, TURN_BYTES_MAX),
+            ring,
+            staged: LANE_STAGED_BYTES_MAX.min(ring / 4),
+            batch: BATCH_BYTES_MAX.min(ring / 4),
+        }
+    }
+}
+
+impl Default for FlowBounds {
+    /// The widest.
+    fn default() -> FlowBounds {
+        FlowBounds::of(TURN_BYTES_MAX, LANE_BYTES_MAX)
+    }
+}
+
 /// What the operator decides about connections, in the units of the engine.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -196,5 +240,13 @@ impl Options {
     /// They go on when the receiver has come down to this.
     pub fn relief_bytes(&self) -> u64 {
         self.pending_bytes_max / 2
+    }
+
+    /// What may be under way to receivers, among so many shards.
+    pub fn flow_bounds(&self, shards: usize) -> FlowBounds {
+        let peers = shards.saturating_sub(1).max(1) as u64;
+        let share =
+            |part: u64| usize::try_from(self.pending_bytes_max / part).unwrap_or(usize::MAX);
+        FlowBounds::of(share(4), share(16 * peers))
     }
 }

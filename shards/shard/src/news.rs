@@ -38,6 +38,8 @@ impl Shard {
         (self.info.host, self.info.port) = (reload.host.clone(), reload.port);
         self.stall_bytes = options.stall_bytes();
         self.relief_bytes = options.relief_bytes();
+        self.cast_bytes_max = crate::cast::bytes_max(options.pending_bytes_max);
+        out.bound(options.flow_bounds(self.shards));
         if self.options.top_subjects != options.top_subjects {
             self.sample_top(options.top_subjects);
         }

@@ -54,7 +54,9 @@ impl Shards {
         let node = |at: usize| {
             let id = ShardId(at as u16);
             let seed = seed.wrapping_add(at as u64);
-            (Shard::new(id, shards, options.clone(), info.clone(), seed, 0), Effects::new(shards))
+            let mut effects = Effects::new(shards);
+            effects.bound(options.flow_bounds(shards));
+            (Shard::new(id, shards, options.clone(), info.clone(), seed, 0), effects)
         };
         Shards { nodes: (0..shards).map(node).collect() }
     }
