@@ -32,6 +32,8 @@ const ENDS_PER_TURN: usize = 4;
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
 const FRAMES_AT_ONCE: usize = 16;
+/// Frames given to the engine in one turn, however little comes of them.
+const FRAMES_PER_TURN: usize = 512;
 /// The least input given to the engine at once, whatever comes of it.
 const SLICE_BYTES_MIN: usize = 16 * 1024;
 /// Input of so many bytes in a turn is worth its sends: whoever sends that is not kept waiting.
@@ -79,6 +81,8 @@ pub(crate) struct Driver<E: Engine> {
     pub(crate) starved: VecDeque<ConnId>,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
+    /// Frames the engine was given in this turn.
+    frames_taken: usize,
     /// Connections whose passwords or signatures are looked at elsewhere.
     proving: Vec<ConnId>,
     /// Bytes of input given to the engine since the last flush.
@@ -172,6 +176,7 @@ impl<E: Engine> Driver<E> {
             ends: VecDeque::new(),
             starved: VecDeque::new(),
             frames: VecDeque::new(),
+            frames_taken: 0,
             proving: Vec::new(),
             taken_bytes: 0,
             slice_bytes: BUFFER_BYTES_MAX,
@@ -195,6 +200,7 @@ impl<E: Engine> Driver<E> {
     /// Takes in what there is, up to some bounds, and hands on what comes of it.
     pub fn turn(&mut self) -> io::Result<After> {
         self.turns += 1;
+        self.frames_taken = 0;
         let now = self.commons.now();
         self.measure(now);
         self.take_completions(now);
@@ -493,14 +499,18 @@ impl<E: Engine> Driver<E> {
         self.effects.copied_bytes >= self.effects.bounds().turn
     }
 
+    /// Half of a turn is for what peers send, however much that is: the shard's own clients have
+    /// the rest.
     fn take_frames(&mut self, now: Nanos) {
-        while !self.is_turn_full() {
+        let copied_max = self.effects.bounds().turn / 2;
+        while self.effects.copied_bytes < copied_max && self.frames_taken < FRAMES_PER_TURN {
             if self.frames.is_empty() {
                 let frames = &mut self.frames;
                 self.inbound.drain(FRAMES_AT_ONCE, |from, frame| frames.push_back((from, frame)));
             }
             let Some((from, frame)) = self.frames.pop_front() else { return };
-            let bytes = if let Frame::Deliver(batch) = &frame { batch.len() } else { 0 };
+            self.frames_taken += 1;
+            let bytes = frame.weight();
             self.engine.step(now, Input::Frame { from, frame }, &mut self.effects);
             self.took_in(bytes, now);
         }
@@ -667,13 +677,4 @@ impl<E: Engine> Driver<E> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn toil_gives_way_to_those_who_speak_once_at_a_time() {
-        let mut toil = Toil::default();
-        let next = [false, true, true, true, false, true, false, false].map(|it| toil.is_next(it));
-        assert_eq!(next, [true, false, true, false, true, false, true, true]);
-    }
-}
+mod tests;

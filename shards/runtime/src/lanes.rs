@@ -229,6 +229,16 @@ impl Outbound {
         load.pushed(used, now);
     }
 
+    /// Puts one frame on a ring.
+    #[cfg(test)]
+    pub fn throw(&mut self, to: ShardId, frame: Frame) {
+        let lane = self.lanes[to.index()].as_mut().unwrap();
+        assert!(lane.look() < RING_FRAMES);
+        lane.push(frame);
+        self.fresh[to.index()] = true;
+        self.any_fresh = true;
+    }
+
     /// How the lanes have been used, and how they stand now.
     pub fn figures(&mut self, effects: &Effects, now: Nanos) -> Vec<LaneFigures> {
         let lanes = self.lanes.iter_mut().zip(&mut self.loads).enumerate();
@@ -304,11 +314,7 @@ mod tests {
 
         fn hit(&mut self, upto: u64) {
             self.seen = upto;
-            let lane = self.ends.outbound.lanes[self.to.index()].as_mut().unwrap();
-            assert!(lane.look() < RING_FRAMES);
-            lane.push(Frame::Fence { upto });
-            self.ends.outbound.fresh[self.to.index()] = true;
-            self.ends.outbound.any_fresh = true;
+            self.ends.outbound.throw(self.to, Frame::Fence { upto });
             self.ends.outbound.ring_bells(&mut self.ring, &self.peers);
         }
 
@@ -328,6 +334,25 @@ mod tests {
                 assert_ne!(completion.tag.op, crate::ring::Op::RingPeer, "{completion:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_ring_takes_no_more_than_its_bytes_but_always_one_frame() {
+        let (sender, mut receiver) = mesh::ring(RING_FRAMES);
+        let mut lane = Lane::new(sender);
+        let small = Frame::Unclaim { conn: shard::ConnId { slot: 1, generation: 1 } };
+        let size = small.weight();
+        assert!(lane.has_room(1), "however large it is");
+        lane.push(small);
+        for upto in 0..3 {
+            assert!(lane.has_room(4 * size), "{upto}");
+            lane.push(Frame::Fence { upto });
+        }
+        assert!(!lane.has_room(4 * size));
+        receiver.drain(1, |_| ());
+        assert!(!lane.has_room(4 * size), "not looked at yet");
+        assert_eq!((lane.look(), lane.bytes), (3, 3 * size));
+        assert!(lane.has_room(4 * size));
     }
 
     #[test]

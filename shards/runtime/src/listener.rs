@@ -190,24 +190,26 @@ impl Listener {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
+    use crossbeam_channel::bounded;
     use mesh::{Counter, Padded};
 
     use super::*;
-    use crate::control::Answers;
+    use crate::control::{Answers, Mailbox};
     use crate::identity::desk::Desk;
-    use crate::lanes::eventfd;
+    use crate::lanes::{Bell, eventfd};
     use crate::logins::Logins;
     use crate::proofs::Proofs;
 
-    fn commons(open: &[u64]) -> Commons {
+    pub(crate) fn commons(open: &[u64]) -> Commons {
+        let mailbox = || Mailbox { messages: bounded(1).0, bell: Bell::new().unwrap() };
         let (answers, ..) = Answers::new(1, Arc::new(eventfd().unwrap()));
         Commons {
             origin: Instant::now(),
-            mailboxes: Vec::new(),
+            mailboxes: open.iter().map(|_| mailbox()).collect(),
             open: open.iter().map(|open| Padded(Counter::new(*open))).collect(),
             dropped: Arc::default(),
             answers,

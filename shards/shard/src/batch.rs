@@ -99,7 +99,8 @@ pub(crate) fn write(
 }
 
 /// Appends one record of publications that are like `first` but for their payloads, for plain
-/// subscriptions. The last bytes of every `stride` bytes of `messages` are a tail. Gives its weight.
+/// subscriptions. The last bytes of every `stride` bytes of `messages` are a tail. Gives its
+/// weight.
 pub(crate) fn write_alike(
     out: &mut Vec<u8>,
     since: Nanos,

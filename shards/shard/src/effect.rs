@@ -204,3 +204,21 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: ShardId = ShardId(1);
+
+    #[test]
+    fn a_publisher_to_be_slowed_hears_of_it_at_once() {
+        let mut effects = Effects::new(2);
+        effects.forward(PEER, Frame::Fenced { upto: 1 });
+        assert!(!effects.is_due(PEER), "it can wait for others");
+        effects.forward(PEER, Frame::Stall { conn: ConnId { slot: 1, generation: 1 } });
+        assert!(effects.is_due(PEER));
+        while effects.pull(PEER).is_some() {}
+        assert!(!effects.is_due(PEER));
+    }
+}

@@ -250,3 +250,28 @@ impl Options {
         FlowBounds::of(share(4), share(16 * peers))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes given to the engine at once, of one buffer of the runtime's.
+    const SLICE_BYTES_MAX: usize = 64 * 1024;
+
+    #[test]
+    fn what_all_peers_have_under_way_fits_between_behind_and_too_slow() {
+        for (mib, shards) in [(1, 2), (4, 2), (4, 8), (64, 2), (64, 16), (64, 64), (512, 256)] {
+            let pending_bytes_max = mib * 1024 * 1024;
+            let options = Options { pending_bytes_max, ..Options::default() };
+            let bounds = options.flow_bounds(shards);
+            let slice = SLICE_BYTES_MAX.min(bounds.ring / 4);
+            let lane = bounds.ring + bounds.staged + bounds.batch + slice;
+            let rest = pending_bytes_max - options.stall_bytes();
+            // Twice, since what a client subscribes to twice comes twice.
+            assert!(2 * lane * (shards - 1) <= rest as usize, "{mib} MiB, {shards} shards");
+            assert!(bounds.turn as u64 <= pending_bytes_max / 4);
+        }
+        assert_eq!(Options::default().flow_bounds(2), FlowBounds::default());
+        assert_eq!(Options::default().flow_bounds(1), FlowBounds::default());
+    }
+}

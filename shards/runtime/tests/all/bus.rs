@@ -73,6 +73,43 @@ fn every_message_crosses_once_and_in_order() {
     end(server);
 }
 
+/// A flood of one publication on one shard to a subscriber on another, that takes what it gets.
+fn flood(pending_bytes_max: u64, subject: &str, payload: usize, msgs: usize) {
+    let mut settings = settings(2);
+    settings.shard.pending_bytes_max = pending_bytes_max;
+    let server = start(settings).expect("it starts");
+    let mut subscriber = Client::hello(server.client_addr());
+    subscriber.send(&format!("SUB {subject} 1\r\n"));
+    subscriber.ping();
+    let message_len = format!("MSG {subject} 1 {payload}\r\n").len() + payload + 2;
+    let reader = thread::spawn(move || {
+        let mut left = msgs * message_len;
+        while left > 0 {
+            let bytes = left.min(256 * 1024);
+            subscriber.skip(bytes);
+            left -= bytes;
+        }
+    });
+    let mut publisher = Client::hello(server.client_addr());
+    let publication = format!("PUB {subject} {payload}\r\n{}\r\n", " ".repeat(payload));
+    let at_once = (256 * 1024 / publication.len()).max(1);
+    let publications = publication.repeat(at_once);
+    for _ in 0..msgs / at_once {
+        publisher.send(&publications);
+    }
+    publisher.send(&publication.repeat(msgs % at_once));
+    publisher.ping();
+    reader.join().expect("it is not taken for slow");
+    end(server);
+}
+
+#[test]
+fn receivers_on_other_shards_that_take_what_they_get_are_not_too_slow() {
+    flood(64 << 20, "large", 1_000_000, 200);
+    flood(64 << 20, &"a.long.subject.".repeat(4)[..59], 0, 2_000_000);
+    flood(4 << 20, "little.room", 16, 1_000_000);
+}
+
 #[test]
 fn requests_cross_to_a_sleeping_shard_and_back() {
     const REQUESTS: usize = 5_000;

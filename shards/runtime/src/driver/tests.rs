@@ -1,0 +1,78 @@
+use super::*;
+use crate::lanes;
+use crate::listener::tests::commons;
+
+#[test]
+fn toil_gives_way_to_those_who_speak_once_at_a_time() {
+    let mut toil = Toil::default();
+    let next = [false, true, true, true, false, true, false, false].map(|it| toil.is_next(it));
+    assert_eq!(next, [true, false, true, false, true, false, true, true]);
+}
+
+/// For each frame it takes in, its peer has sent another.
+struct Flooded {
+    peer: Outbound,
+    /// What is written to receivers for each.
+    copied_bytes: usize,
+    taken: usize,
+}
+
+// SAFETY: it has no chunks.
+unsafe impl Engine for Flooded {
+    type Chunk = Vec<u8>;
+
+    fn step(&mut self, _: Nanos, input: Input<'_>, effects: &mut Effects) {
+        let Input::Frame { frame, .. } = input else { return };
+        self.taken += 1;
+        assert!(self.taken < 100_000, "the turn does not end");
+        effects.copied_bytes += self.copied_bytes;
+        self.peer.throw(ShardId(0), frame);
+    }
+
+    fn take_chunk(&mut self, _: ConnId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn recycle(&mut self, _: Vec<u8>) {}
+
+    fn deadline(&self) -> Option<Nanos> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn handed_over(&mut self, _: impl FnMut(Nanos, u64)) {}
+}
+
+/// Frames that are taken in one turn while there are always more.
+fn taken_of_a_flood(copied_bytes: usize) -> usize {
+    let mut ends = lanes::lanes(2).into_iter();
+    let (own, mut peer) = (ends.next().unwrap(), ends.next().unwrap().outbound);
+    for upto in 0..40 {
+        peer.throw(ShardId(0), Frame::Fenced { upto });
+    }
+    let engine = Flooded { peer, copied_bytes, taken: 0 };
+    let (_messages, receiver) = crossbeam_channel::bounded(1);
+    let parts = Parts {
+        id: ShardId(0),
+        inbound: own.inbound,
+        outbound: own.outbound,
+        messages: receiver,
+        commons: Arc::new(commons(&[0, 0])),
+        bounds: FlowBounds::default(),
+    };
+    let ring = Ring::new().unwrap();
+    let mut driver = Driver::new(parts, Arc::new(Vec::new()), engine, ring);
+    assert_eq!(driver.turn().unwrap(), After::Again, "there is more");
+    let taken = driver.engine.taken;
+    driver.end().unwrap();
+    taken
+}
+
+#[test]
+fn a_flood_from_peers_leaves_room_for_others() {
+    assert_eq!(taken_of_a_flood(0), FRAMES_PER_TURN, "what makes nothing to be sent ends too");
+    assert_eq!(taken_of_a_flood(1024 * 1024), 4, "half of what a turn may send");
+}
