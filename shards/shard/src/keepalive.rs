@@ -45,7 +45,8 @@ impl Shard {
         let knows_rtt =
             client.ping_sent_at > 0 && now.saturating_sub(client.ping_sent_at) <= RTT_EVERY;
         let active = now.saturating_sub(client.last_in) < interval;
-        if active && knows_rtt {
+        // While it waits for a receiver or a lane its PONG is not read either.
+        if (active && knows_rtt) || client.is_waiting() {
             return self.set_ping_timer(conn, interval);
         }
         if client.pings_out + 1 > pings_out_max {

@@ -340,6 +340,44 @@ fn a_dead_client_is_stale_at_the_third_ping() {
     assert!(bus.is_closed(client));
 }
 
+/// Nothing is read of it meanwhile, not even that it is there.
+#[test]
+fn a_publisher_that_waits_for_a_receiver_is_not_stale() {
+    on_each(&[1, 2], |_, far| {
+        let options = Options {
+            pending_bytes_max: 100_000,
+            ping_interval_ns: SECONDS,
+            ..Options::default()
+        };
+        let mut bus = Bus::with(far + 1, options);
+        let (publisher, slow) = (bus.quiet(0), bus.quiet(far));
+        bus.send(slow, "SUB a 1\r\nPING\r\n");
+        bus.stick(slow, true);
+        let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+        for _ in 0..10 {
+            bus.send(publisher, &message.repeat(10));
+        }
+        let done = bus.shards[0].figures().in_msgs;
+        assert!(done < 100, "it waits");
+        for _ in 0..100 {
+            bus.pass(50 * MILLIS);
+            bus.trickle(slow, 1);
+            bus.send(slow, "PONG\r\n");
+        }
+        assert_eq!(bus.shards[0].figures().in_msgs, done, "it still waits");
+        assert!(!bus.is_closed(slow));
+        assert!(!bus.is_closed(publisher));
+        bus.stick(slow, false);
+        assert_eq!(bus.take(slow).matches("MSG a 1 1000\r\n").count(), 100);
+        // From now on it is asked again, and must answer.
+        bus.pass(2 * SECONDS);
+        assert!(bus.take(publisher).contains("PING"));
+        bus.pass(2 * SECONDS);
+        bus.pass(2 * SECONDS);
+        assert!(bus.is_closed(publisher));
+    });
+}
+
 #[test]
 fn a_client_that_talks_is_not_pinged() {
     let mut bus = Bus::new(1);

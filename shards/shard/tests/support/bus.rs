@@ -147,6 +147,13 @@ impl Bus {
         self.settle();
     }
 
+    /// The kernel took so many bytes for a client that reads nothing.
+    pub fn trickle(&mut self, id: Id, bytes: u64) {
+        let Client { shard, conn, .. } = self.clients[id];
+        self.step(shard, Input::Sent { conn, bytes });
+        self.settle();
+    }
+
     /// Time passes; what is due happens.
     pub fn pass(&mut self, ns: Nanos) {
         self.now += ns;
