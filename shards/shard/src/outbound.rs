@@ -78,7 +78,8 @@ pub(crate) struct Receiver {
     pub headers: bool,
     /// In [`crate::Effects::dirty`], or the driver is not yet through with its chunks.
     driven: bool,
-    /// Took no byte for longer than anybody's patience, and none since.
+    /// Nobody waits for it: it took no byte for longer than anybody's patience, and none since, or
+    /// is the server's own.
     pub stuck: bool,
     /// Publishers wait for it.
     pub stalling: bool,

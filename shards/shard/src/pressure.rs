@@ -114,9 +114,12 @@ impl Shard {
         }
     }
 
-    /// Its limit is reached: nothing more can be kept for it.
+    /// Its limit is reached: nothing more can be kept for it. The server's own receiver has none.
     #[cold]
     pub(crate) fn too_slow(&mut self, conn: ConnId, out: &mut Effects) {
+        if self.client(conn).is_none() {
+            return;
+        }
         self.figures.slow_pending_bytes += 1;
         let limit = self.options.pending_bytes_max;
         self.note(conn, Event::SlowPendingBytes { limit }, out);

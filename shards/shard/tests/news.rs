@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bus::{Bus, Id};
 use shard::access::Access;
 use shard::limits::SECONDS;
-use shard::report::{Ask, LameDuck, Reload, Saying};
+use shard::report::{Ask, LameDuck, News, Reload, Saying};
 use shard::{AccountId, ConnId, Input, Options};
 
 /// A client that knows what an INFO at any time means.
@@ -87,15 +87,45 @@ fn a_lame_duck_serves_until_the_end_and_greets_as_one() {
     assert_eq!(bus.take(subscriber), "MSG a 1 1\r\nx\r\n");
 }
 
+/// Two shards, the first of which holds a service of the server's.
+fn serving(options: Options) -> Bus {
+    let mut access = Access::default();
+    access.system = Some(AccountId::GLOBAL);
+    let mut bus = Bus::with(2, Options { access: Arc::new(access), ..options });
+    let conn = ConnId { slot: 1000, generation: 1 };
+    let (subjects, elsewhere) = (vec!["ask.server".to_owned()], Vec::new());
+    bus.step(0, Input::Ask(Ask::Serve { conn, subjects, elsewhere }));
+    bus.settle();
+    bus
+}
+
+/// It takes all it is sent at once, so nobody waits for it, and no limit is its.
+#[test]
+fn requests_to_the_server_itself_stall_nobody() {
+    for (no_fast_producer_stall, bytes) in [(false, 900), (true, 900), (false, 1500)] {
+        let pending_bytes_max = 1000;
+        let options = Options { pending_bytes_max, no_fast_producer_stall, ..Options::default() };
+        let mut bus = serving(options);
+        let request = format!("PUB ask.server re {bytes}\r\n{}\r\n", "x".repeat(bytes));
+        for shard in 0..2 {
+            let client = bus.quiet(shard);
+            bus.news.clear();
+            bus.send(client, &request.repeat(3));
+            bus.send(client, "PING\r\n");
+            assert_eq!(bus.take(client), "PONG\r\n");
+            assert_eq!(bus.news.len(), 3);
+            assert!(bus.news.iter().all(|news| matches!(news, News::Request(_))));
+        }
+        let figures = bus.shards[0].figures();
+        assert_eq!((figures.stalled_clients, figures.slow_pending_bytes), (0, 0));
+        assert_eq!(figures.dropped_behind, 0);
+    }
+}
+
 /// As if a client had said it: the name of the subscription is free again at once.
 #[test]
 fn a_subscription_ends_with_the_last_message_it_wants_from_the_server_too() {
-    let mut access = Access::default();
-    access.system = Some(AccountId::GLOBAL);
-    let mut bus = Bus::with(2, Options { access: Arc::new(access), ..Options::default() });
-    let conn = ConnId { slot: 1000, generation: 1 };
-    let (subjects, elsewhere) = (Vec::new(), Vec::new());
-    bus.step(0, Input::Ask(Ask::Serve { conn, subjects, elsewhere }));
+    let mut bus = serving(Options::default());
     for shard in 0..2 {
         let client = bus.quiet(shard);
         for _ in 0..3 {

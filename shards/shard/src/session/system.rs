@@ -62,8 +62,9 @@ impl Shard {
         self.outbound.open(conn, self.now);
         if let Some(receiver) = self.outbound.receiver(conn) {
             receiver.headers = true;
-            // No write deadline: it takes everything at once.
+            // It takes everything at the end of the step: no write deadline, and nobody waits.
             receiver.watched = true;
+            receiver.stuck = true;
         }
         let own = subjects.iter().map(|subject| (account, subject));
         let all = own.chain(elsewhere.iter().map(|(account, subject)| (*account, subject)));

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use shard::access::{Check, Outcome};
-use shard::report::Ask;
+use shard::report::{Ask, News};
 use shard::{ConnId, Effects, Frame, Hangup, Input, Nanos, Options, Peer, Seat, Shard, ShardId};
 use wire::ServerInfo;
 
@@ -21,6 +21,8 @@ pub struct Bus {
     pub holds_checks: bool,
     /// Connections that accounts count, come or gone unasked.
     pub seats: Vec<Seat>,
+    /// What shards have told the server of.
+    pub news: Vec<News>,
     /// What the latest client was greeted with.
     pub info: String,
     pub now: Nanos,
@@ -61,6 +63,7 @@ impl Bus {
             checks: VecDeque::new(),
             holds_checks: false,
             seats: Vec::new(),
+            news: Vec::new(),
             info: String::new(),
             now: 1,
             lane_frames: usize::MAX,
@@ -230,6 +233,7 @@ impl Bus {
             self.checks.push_back((shard, conn, check));
         }
         self.seats.append(&mut self.effects[shard].seats);
+        self.news.append(&mut self.effects[shard].news);
         for close in std::mem::take(&mut self.effects[shard].closes) {
             let id = close.conn.slot as usize;
             if close.flush {
