@@ -105,8 +105,10 @@ pub const PLANS_BEGUN_MAX: usize = 4096;
 /// Up to this many plans, a change of a pattern with wildcards voids only those it concerns.
 pub const PLANS_CHECKED_MAX: usize = 256;
 
-/// How long publishers wait for a receiver that shows no progress at all.
+/// How long publishers wait at first for a receiver that shows no progress.
 pub const PATIENCE_MIN: Nanos = 100 * MILLIS;
+/// And for one that has taken more than its whole limit since it came: it pauses, most likely.
+pub const PATIENCE_PROVEN: Nanos = SECONDS;
 /// The longest patience a slowly draining receiver can earn.
 pub const PATIENCE_MAX: Nanos = 2 * SECONDS;
 /// A publisher that was stalled for less is not told of.

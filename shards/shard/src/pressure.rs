@@ -96,10 +96,10 @@ impl Shard {
 
     /// The kernel says what the peer of a receiver that stalls others has not acknowledged yet.
     pub(crate) fn unacknowledged(&mut self, conn: ConnId, bytes: u64, out: &mut Effects) {
-        let now = self.now;
+        let (now, limit) = (self.now, self.options.pending_bytes_max);
         let Some(receiver) = self.outbound.receiver(conn) else { return };
         let acked = receiver.sent_bytes.saturating_sub(bytes);
-        if self.stalls.progress(conn, acked, now) {
+        if self.stalls.progress(conn, acked, limit, now) {
             return;
         }
         receiver.stuck = true;

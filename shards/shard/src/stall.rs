@@ -1,16 +1,18 @@
 //! Slowing publishers for a receiver that is behind but draining, and letting go of one that is
 //! stuck.
 //!
-//! A receiver earns patience by showing how long it takes between two signs of progress. One that
-//! has shown none gets [`PATIENCE_MIN`] and is then left to run into its limit, so that it costs
-//! the others next to nothing.
+//! A receiver earns patience by showing how long it takes between two signs of progress, and with
+//! what it has taken before: more than its limit, and it has [`PATIENCE_PROVEN`] from the start, so
+//! that a pause of its collector of garbage is not its end. One that has shown nothing gets
+//! [`PATIENCE_MIN`] and is then left to run into its limit, so that it costs the others next to
+//! nothing.
 
 use hashbrown::HashMap;
 
 use foldhash::fast::FixedState;
 
 use crate::ids::{ConnId, Nanos, ShardId};
-use crate::limits::{PATIENCE_MAX, PATIENCE_MIN};
+use crate::limits::{PATIENCE_MAX, PATIENCE_MIN, PATIENCE_PROVEN};
 
 /// A publisher anywhere on this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,11 +60,20 @@ impl Stalls {
         self.behind.contains_key(&receiver)
     }
 
-    /// The peer is known to have taken this many bytes since the connection began.
-    /// False if it has shown no progress for longer than its patience lasts.
-    pub fn progress(&mut self, receiver: ConnId, acked_bytes: u64, now: Nanos) -> bool {
+    /// The peer is known to have taken this many bytes since the connection began, of which so many
+    /// may wait for it. False if it has shown no progress for longer than its patience lasts.
+    pub fn progress(
+        &mut self,
+        receiver: ConnId,
+        acked_bytes: u64,
+        pending_bytes_max: u64,
+        now: Nanos,
+    ) -> bool {
         let Some(behind) = self.behind.get_mut(&receiver) else { return true };
         let idle = now.saturating_sub(behind.progress_at);
+        if acked_bytes > pending_bytes_max {
+            behind.patience_ns = behind.patience_ns.max(PATIENCE_PROVEN);
+        }
         let before = *behind.acked_bytes.get_or_insert(acked_bytes);
         if acked_bytes > before {
             behind.acked_bytes = Some(acked_bytes);
@@ -88,26 +99,37 @@ mod tests {
     use crate::limits::MILLIS;
 
     const SLOW: ConnId = ConnId { slot: 1, generation: 0 };
+    const LIMIT: u64 = 10_000;
 
     #[test]
     fn patience_ends_for_one_that_never_moves() {
         let mut stalls = Stalls::new(1);
         stalls.begin(SLOW, 0);
         // What was acknowledged before the wait began is no progress.
-        assert!(stalls.progress(SLOW, 5000, PATIENCE_MIN - 1));
-        assert!(!stalls.progress(SLOW, 5000, PATIENCE_MIN));
+        assert!(stalls.progress(SLOW, 5000, LIMIT, PATIENCE_MIN - 1));
+        assert!(!stalls.progress(SLOW, 5000, LIMIT, PATIENCE_MIN));
+    }
+
+    #[test]
+    fn patience_is_longer_with_one_that_has_taken_more_than_its_limit() {
+        for (acked_bytes, patience) in [(LIMIT, PATIENCE_MIN), (LIMIT + 1, PATIENCE_PROVEN)] {
+            let mut stalls = Stalls::new(1);
+            stalls.begin(SLOW, 0);
+            assert!(stalls.progress(SLOW, acked_bytes, LIMIT, patience - 1));
+            assert!(!stalls.progress(SLOW, acked_bytes, LIMIT, patience));
+        }
     }
 
     #[test]
     fn patience_grows_with_the_gaps_shown() {
         let mut stalls = Stalls::new(1);
         stalls.begin(SLOW, 0);
-        assert!(stalls.progress(SLOW, 0, 20 * MILLIS));
-        assert!(stalls.progress(SLOW, 1, 90 * MILLIS));
-        assert!(stalls.progress(SLOW, 1, 260 * MILLIS));
-        assert!(stalls.progress(SLOW, 2, 261 * MILLIS));
-        assert!(stalls.progress(SLOW, 2, 600 * MILLIS));
-        assert!(!stalls.progress(SLOW, 2, 604 * MILLIS));
+        assert!(stalls.progress(SLOW, 0, LIMIT, 20 * MILLIS));
+        assert!(stalls.progress(SLOW, 1, LIMIT, 90 * MILLIS));
+        assert!(stalls.progress(SLOW, 1, LIMIT, 260 * MILLIS));
+        assert!(stalls.progress(SLOW, 2, LIMIT, 261 * MILLIS));
+        assert!(stalls.progress(SLOW, 2, LIMIT, 600 * MILLIS));
+        assert!(!stalls.progress(SLOW, 2, LIMIT, 604 * MILLIS));
     }
 
     #[test]

@@ -327,6 +327,32 @@ fn a_draining_receiver_loses_nothing() {
     });
 }
 
+/// As its collector of garbage makes it do; what it can take is not the question.
+#[test]
+fn a_receiver_that_drains_may_pause() {
+    on_each(&[1, 2], |_, far| {
+        let options = Options { pending_bytes_max: 100_000, ..Options::default() };
+        let mut bus = Bus::with(far + 1, options);
+        let (publisher, receiver) = (bus.quiet(0), bus.quiet(far));
+        bus.send(receiver, "SUB a 1\r\nPING\r\n");
+        bus.take(receiver);
+        let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+        (0..150).for_each(|_| bus.send(publisher, &message));
+        bus.stick(receiver, true);
+        (0..150).for_each(|_| bus.send(publisher, &message));
+        (0..15).for_each(|_| bus.pass(10 * MILLIS));
+        assert!(!bus.is_closed(receiver));
+        bus.stick(receiver, false);
+        assert_eq!(bus.take(receiver).matches("MSG a 1 1000\r\n").count(), 300);
+        // Not for ever.
+        bus.stick(receiver, true);
+        (0..150).for_each(|_| bus.send(publisher, &message));
+        (0..110).for_each(|_| bus.pass(10 * MILLIS));
+        assert_eq!(bus.shards[0].figures().in_msgs, 450);
+        assert!(bus.is_closed(receiver));
+    });
+}
+
 #[test]
 fn a_dead_client_is_stale_at_the_third_ping() {
     let mut bus = Bus::new(1);
@@ -344,11 +370,8 @@ fn a_dead_client_is_stale_at_the_third_ping() {
 #[test]
 fn a_publisher_that_waits_for_a_receiver_is_not_stale() {
     on_each(&[1, 2], |_, far| {
-        let options = Options {
-            pending_bytes_max: 100_000,
-            ping_interval_ns: SECONDS,
-            ..Options::default()
-        };
+        let options =
+            Options { pending_bytes_max: 100_000, ping_interval_ns: SECONDS, ..Options::default() };
         let mut bus = Bus::with(far + 1, options);
         let (publisher, slow) = (bus.quiet(0), bus.quiet(far));
         bus.send(slow, "SUB a 1\r\nPING\r\n");
