@@ -1,13 +1,14 @@
 //! TLS beneath the protocol: what the operator decides about it, and what comes of that.
 //!
 //! `secure` stands between a shard's loop and its engine and translates; `session` is one
-//! connection's part of it. Neither knows of sockets.
+//! connection's part of it. Neither knows of sockets. `spare` keeps the buffers of records.
 
 mod certificates;
 mod identity;
 mod names;
 mod secure;
 mod session;
+mod spare;
 #[cfg(test)]
 mod tests;
 

@@ -16,7 +16,8 @@ use shard::limits::{MILLIS, SECONDS};
 use shard::{ConnId, Effects, Hangup, Input, Nanos, Peer, Secured};
 
 use super::Tls;
-use super::session::{Channel, Heard, in_words};
+use super::session::{Channel, Heard, in_words, sealed_bytes_max};
+use super::spare::Spare;
 use crate::engine::Engine;
 
 /// Connections whose keys are looked at in one turn, once other ones may be.
@@ -27,11 +28,6 @@ const SEALED_BYTES: usize = 64 * 1024;
 const REAP_NS: Nanos = 2 * SECONDS;
 /// Rejected handshakes are told of this often.
 const REPORT_NS: Nanos = SECONDS;
-/// Buffers of records kept for reuse, and where small ones end.
-const SPARE_SMALL_MAX: usize = 512;
-const SPARE_LARGE_MAX: usize = 8;
-const SMALL_BYTES: usize = 4096;
-const LARGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// An engine with TLS in front.
 pub(crate) struct Secure<E: Engine> {
@@ -143,6 +139,11 @@ impl<E: Engine> Secure<E> {
     #[cfg(test)]
     pub fn inner(&self) -> &E {
         &self.inner
+    }
+
+    #[cfg(test)]
+    pub fn inner_mut(&mut self) -> &mut E {
+        &mut self.inner
     }
 
     #[cfg(test)]
@@ -614,9 +615,10 @@ fn seal<E: Engine>(
     flight: &mut Flight,
 ) -> Option<Sealed<E::Chunk>> {
     let mut chunk = inner.take_chunk(conn)?;
-    let mut records = spare.take(chunk.as_ref().len());
-    let (mut plain, mut at) = (0, 0);
+    let (mut records, mut plain, mut at) = (Vec::new(), 0, 0);
     loop {
+        let until = at + sealed_bytes_max(chunk.as_ref().len());
+        records = spare.lengthen(records, at, until);
         let end = channel.seal(chunk.as_ref(), &mut records, at);
         plain += chunk.as_ref().len() as u64;
         inner.recycle(chunk);
@@ -636,33 +638,6 @@ fn seal<E: Engine>(
         return None;
     }
     Some(Sealed::Records(records, at))
-}
-
-/// Buffers for records, kept for reuse.
-#[derive(Default)]
-struct Spare {
-    small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
-}
-
-impl Spare {
-    fn take(&mut self, plain: usize) -> Vec<u8> {
-        let small = plain + 128 <= SMALL_BYTES;
-        if small {
-            self.small.pop().unwrap_or_else(|| vec![0; SMALL_BYTES])
-        } else {
-            self.large.pop().unwrap_or_default()
-        }
-    }
-
-    fn give(&mut self, buffer: Vec<u8>) {
-        let large = (SMALL_BYTES + 1..=LARGE_BYTES_MAX).contains(&buffer.len());
-        if large && self.large.len() < SPARE_LARGE_MAX {
-            self.large.push(buffer);
-        } else if buffer.len() == SMALL_BYTES && self.small.len() < SPARE_SMALL_MAX {
-            self.small.push(buffer);
-        }
-    }
 }
 
 // SAFETY: records are in a `Vec<u8>` on the heap that nobody else can reach, from `take_chunk`

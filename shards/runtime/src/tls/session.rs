@@ -145,8 +145,7 @@ impl Channel {
     /// Appends records that carry `plain` at `at` of `sealed`, which grows as needed; gives where
     /// they end. None if the keys are used up: the connection is over.
     pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>, mut at: usize) -> Option<usize> {
-        let records = plain.len().div_ceil(RECORD_BYTES_MAX);
-        let mut room = plain.len() + records * RECORD_OVERHEAD_MAX + ALERT_BYTES_MAX;
+        let mut room = sealed_bytes_max(plain.len());
         loop {
             if sealed.len() < at + room {
                 sealed.resize(at + room, 0);
@@ -212,6 +211,11 @@ impl Channel {
             names: chain.first().map(identity::names).unwrap_or_default(),
         }
     }
+}
+
+/// How many bytes of records so many plain ones need at most, with an alert in front.
+pub(super) fn sealed_bytes_max(plain: usize) -> usize {
+    plain + plain.div_ceil(RECORD_BYTES_MAX) * RECORD_OVERHEAD_MAX + ALERT_BYTES_MAX
 }
 
 /// Lets `encode` append to `out`, which grows as much as it asks for.

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use shard::limits::{MILLIS, SECONDS};
 use shard::{Close, CloseReason, ConnId, Effects, Hangup, Input, Name, Nanos, Peer, Secured};
 
-use super::secure::Secure;
+use super::secure::{Sealed, Secure};
 use super::session::HANDSHAKE_BYTES_MAX;
 use super::{CertificateFiles, Tls, TlsSettings};
 use crate::engine::Engine;
@@ -681,5 +681,44 @@ impl World {
         let tls = other.secure.tls().expect("it has TLS");
         let secure = Secure::new(Stub::default(), Some(tls), Arc::new(Rate::default()));
         World { secure, effects: Effects::new(1), now: 0, slots: 0 }
+    }
+}
+
+/// What a busy connection has used is not held by a few bytes for a slow one.
+#[test]
+fn a_large_buffer_is_for_whoever_has_much_waiting() {
+    let files = Files::new();
+    let mut world = World::new(&files.settings());
+    let mut client = files.client(VERSIONS[1], false);
+    let conn = world.open();
+    while world.told(conn).last().is_none_or(|told| !told.starts_with("established")) {
+        world.talk(conn, &mut client, 5000);
+    }
+    let mut send = |world: &mut World, lengths: &[usize]| {
+        let waiting = world.secure.inner_mut().out.entry(conn).or_default();
+        waiting.extend(lengths.iter().map(|length| vec![b'x'; *length]));
+        let chunk = world.secure.take_chunk(conn).expect("bytes");
+        client.hears(chunk.as_ref());
+        assert_eq!(client.read().len(), lengths.iter().sum::<usize>());
+        let Sealed::Records(buffer, _) = &chunk else { panic!("not sealed") };
+        let (held, at) = (buffer.capacity(), buffer.as_ptr());
+        (held, at, chunk)
+    };
+    let mut slow = Vec::new();
+    for lengths in
+        [&[1][..], &[4000], &[5000], &[40_000], &[200_000], &[10, 10, 5000], &[60_000; 2]]
+    {
+        let (held, much, chunk) = send(&mut world, &[1024 * 1024]);
+        assert!(held > 1024 * 1024);
+        world.secure.recycle(chunk);
+        let sum: usize = lengths.iter().sum();
+        for _ in 0..3 {
+            let (held, _, chunk) = send(&mut world, lengths);
+            assert!(held <= 9 * sum.max(2048), "{held} bytes are held for {sum}");
+            slow.push(chunk);
+        }
+        let (_, again, chunk) = send(&mut world, &[1024 * 1024]);
+        assert_eq!(again, much, "the large one is in use again");
+        world.secure.recycle(chunk);
     }
 }
