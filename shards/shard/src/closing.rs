@@ -15,7 +15,7 @@ use crate::shard::Shard;
 use crate::sid::SubId;
 use crate::tracing;
 
-/// Subscriptions of a closed connection that are still in the tables.
+/// Subscriptions of a closed connection that are still in the tables, the last of which goes first.
 pub(crate) struct Teardown {
     subs: Vec<SubId>,
     /// Where their ends are traced: the connection they were of.
@@ -84,7 +84,7 @@ impl Shard {
         self.outbound.close(conn, flush);
         self.relieve(conn, out);
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
-        let subs = subs.unwrap_or_default();
+        let mut subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);
         self.keep_count(conn, reason);
         self.stand_up(conn, out);
@@ -100,6 +100,10 @@ impl Shard {
         let held = client.claims.iter().filter(|held| held.is_held()).map(|held| held.shard);
         let held = held.chain(waiting);
         self.send_unclaims(conn, held, out);
+        if subs.len() > TEARDOWN_PER_TURN {
+            // The last is withdrawn first. What peers send a member meanwhile is lost to its group.
+            subs.sort_by_key(|sub| self.subs.peek(*sub).queue().is_some());
+        }
         if !subs.is_empty() {
             self.teardown.push_back(Teardown { subs, traced });
         }

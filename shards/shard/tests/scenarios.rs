@@ -4,8 +4,8 @@
 mod bus;
 
 use bus::{Bus, QUIET};
-use shard::Options;
 use shard::limits::{MILLIS, SECONDS};
+use shard::{Input, Options};
 
 fn on_each(shards: &[usize], scenario: impl Fn(Bus, usize)) {
     for n in shards {
@@ -426,6 +426,28 @@ fn closing_takes_interest_back_everywhere() {
     bus.assert_replicated();
     assert!(bus.shards[0].heard(shard::ShardId(2)).is_empty());
     assert_eq!(bus.shards[2].figures().subscriptions, 0);
+}
+
+/// What peers send it meanwhile is lost to its group.
+#[test]
+fn a_closed_member_is_not_counted_on_after_one_turn() {
+    let mut bus = Bus::new(2);
+    let client = bus.quiet(1);
+    bus.send(client, "SUB w.* q x\r\n");
+    let subs: String = (0..2000).map(|i| format!("SUB s.{i} {i}\r\n")).collect();
+    bus.send(client, &subs);
+    let members = |bus: &Bus| {
+        let heard = bus.shards[0].heard(shard::ShardId(1));
+        heard.iter().filter(|(_, queue, _)| queue.is_some()).count()
+    };
+    assert_eq!(members(&bus), 1);
+    bus.drop(client);
+    bus.step(1, Input::Turn);
+    while bus.pump(1, 0) | bus.drain(1, 0) {}
+    assert_eq!(members(&bus), 0);
+    assert!(bus.shards[1].has_work(), "the others go by and by");
+    bus.settle();
+    bus.assert_replicated();
 }
 
 #[test]

@@ -145,9 +145,14 @@ impl Bus {
     }
 
     pub fn hangup(&mut self, id: Id) {
+        self.drop(id);
+        self.settle();
+    }
+
+    /// As [`Bus::hangup`], but what follows from it has not happened yet.
+    pub fn drop(&mut self, id: Id) {
         let Client { shard, conn, .. } = self.clients[id];
         self.step(shard, Input::Hangup { conn, cause: Hangup::Closed });
-        self.settle();
     }
 
     /// The kernel took so many bytes for a client that reads nothing.
