@@ -160,7 +160,7 @@ impl Shard {
         let (traced, here_bytes_max) = (self.options.trace, self.cast_bytes_max);
         let mut msgs = 0;
         let found = self.simple_plan(conn, op, |plan| {
-            let bytes_max = if plan.crosses { out.bounds().batch } else { here_bytes_max };
+            let bytes_max = if plan.crosses { out.batch_bytes_max() } else { here_bytes_max };
             let full = plan.peers.iter().any(|to| out.congests(*to));
             if plan.is_apart && !full && !traced {
                 msgs = wire::alike(bytes, stride, payload_len, (bytes_max / stride).max(1));

@@ -11,7 +11,7 @@ use crate::access::Check;
 use crate::batch;
 use crate::frame::Frame;
 use crate::ids::{AccountId, ConnId, ShardId};
-use crate::limits::FlowBounds;
+use crate::limits::{BATCH_BYTES_MAX, FlowBounds};
 use crate::report::{News, Note, Report};
 
 /// What a shard wants done.
@@ -84,8 +84,8 @@ struct Lane {
     msgs: u64,
     /// A publication was paused for this lane since it last had room.
     congested: bool,
-    /// Something is staged that the peer must know soon.
-    urgent: bool,
+    /// Something is staged that the peer is to have soon.
+    due: bool,
 }
 
 impl Effects {
@@ -117,10 +117,15 @@ impl Effects {
         self.bounds
     }
 
-    /// Is it time to give this peer what is staged? There is a batch, or a publisher to be slowed.
+    /// Is it time to give this peer what is staged? There is a full batch, or a publisher to be
+    /// slowed.
     pub fn is_due(&self, to: ShardId) -> bool {
-        let lane = &self.lanes[to.index()];
-        lane.urgent || lane.bytes >= self.bounds.batch
+        self.lanes[to.index()].due
+    }
+
+    /// Length of a batch that is full.
+    pub(crate) fn batch_bytes_max(&self) -> usize {
+        BATCH_BYTES_MAX.min(self.bounds.batch)
     }
 
     /// The next frame for this peer's ring, if any. Call while the ring has room.
@@ -131,7 +136,7 @@ impl Effects {
         }
         let frame = lane.staged.pop_front()?;
         lane.bytes -= frame.weight();
-        lane.urgent &= !lane.staged.is_empty();
+        lane.due &= !lane.staged.is_empty();
         Some(frame)
     }
 
@@ -177,7 +182,7 @@ impl Effects {
         let lane = &mut self.lanes[to.index()];
         lane.seal();
         lane.bytes += frame.weight();
-        lane.urgent |= matches!(frame, Frame::Stall { .. });
+        lane.due |= matches!(frame, Frame::Stall { .. });
         lane.staged.push_back(frame);
     }
 
@@ -191,8 +196,10 @@ impl Effects {
         let lane = &mut self.lanes[to.index()];
         lane.bytes += weight;
         lane.msgs += 1;
-        if batch::weight(&lane.batch) >= self.bounds.batch {
+        let is_long = lane.batch.len() >= BATCH_BYTES_MAX;
+        if is_long || batch::weight(&lane.batch) >= self.bounds.batch {
             lane.seal();
+            lane.due = true;
         }
     }
 }

@@ -16,11 +16,11 @@ pub const SHARDS_MAX: usize = 256;
 /// With about this many bytes to be sent, they are sent before more input is taken, at most: a wide
 /// fan-out of a megabyte of input would leave no cache and little memory alone.
 pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A batch of deliveries for one peer is sealed when it has reached this many bytes, at most.
+/// A batch of deliveries for one peer is sealed when it is this long, at the latest.
 pub const BATCH_BYTES_MAX: usize = 32 * 1024;
 /// With this many bytes staged for a peer whose ring is full, publications that need it pause, at
 /// most.
-pub const LANE_STAGED_BYTES_MAX: usize = 128 * 1024;
+pub const LANE_STAGED_BYTES_MAX: usize = 256 * 1024;
 /// Frames a ring holds.
 pub const RING_FRAMES: usize = 64;
 /// Bytes of the frames on a ring, beyond which it takes no further one: at most, and at least.
@@ -134,7 +134,7 @@ pub struct FlowBounds {
     pub ring: usize,
     /// Of the frames that wait for one ring, when publications begin to.
     pub staged: usize,
-    /// Of one batch.
+    /// Of one batch, which is at most [`BATCH_BYTES_MAX`] long besides.
     pub batch: usize,
 }
 
@@ -145,7 +145,7 @@ impl FlowBounds {
             turn: turn.clamp(LANE_BYTES_MIN, TURN_BYTES_MAX),
             ring,
             staged: LANE_STAGED_BYTES_MAX.min(ring / 4),
-            batch: BATCH_BYTES_MAX.min(ring / 4),
+            batch: ring / 4,
         }
     }
 }
