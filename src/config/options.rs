@@ -14,7 +14,7 @@ use super::schema::{self, Stapling};
 use crate::cli;
 
 /// How long input from many connections gathers under load, unless the operator says otherwise.
-const GATHER_NS: i64 = 500_000;
+const GATHER_NS: i64 = 750_000;
 
 pub const PORT_DEFAULT: u16 = 4222;
 pub const HOST_DEFAULT: &str = "0.0.0.0";

@@ -349,7 +349,7 @@ fn write_timeout(field: &Field<'_>) -> Result<(), Fault> {
     }
 }
 
-/// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us", gather: "500us" }`.
+/// `shards: 4`, or `shards { count: 4, pin: true, spin: "50us", gather: "750us" }`.
 fn shards(raw: &mut Raw, field: &mut Field<'_>) -> Result<(), Fault> {
     let Data::Map(map) = &field.value.data else {
         raw.shards = Some(field.shard_count()?);
