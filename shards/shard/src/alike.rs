@@ -144,7 +144,9 @@ impl Shard {
     #[inline]
     fn may_run(&self, conn: ConnId) -> bool {
         let client = self.clients.get(conn.index()).and_then(Option::as_deref);
-        client.and_then(|client| client.last_plan.as_deref()).is_some_and(|plan| plan.is_apart)
+        let plan = client.and_then(|client| client.last_plan.as_ref());
+        // Where publishers wait for somebody, each publication may have to.
+        plan.is_some_and(|plan| plan.is_apart && (!self.stalls.any() || self.stalls.is_clear(plan)))
     }
 
     #[inline(never)]

@@ -197,6 +197,8 @@ impl Shard {
             }
             if pending_bytes > self.options.pending_bytes_max {
                 self.too_slow(conn, out);
+            } else if pending_bytes >= behind_bytes {
+                self.falls_behind(conn, &publishers, out);
             }
         }
         self.outbound.recycle_piece(piece);

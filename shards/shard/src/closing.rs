@@ -82,7 +82,7 @@ impl Shard {
         let pending = self.outbound.peek(conn).map_or(0, |receiver| receiver.pending_bytes);
         let flush = reason.flushes();
         self.outbound.close(conn, flush);
-        self.relieve(conn, out);
+        self.relieve(conn);
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
         let mut subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);

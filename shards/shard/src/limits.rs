@@ -117,6 +117,9 @@ pub(crate) const STALL_TOLD: Nanos = 5 * MILLIS;
 pub(crate) const FULL_TOLD_EVERY: Nanos = 2 * SECONDS;
 /// How often a receiver that stalls publishers is asked for progress.
 pub const PROBE_EVERY: Nanos = 20 * MILLIS;
+/// Publishers that go on in one step because nobody need wait for a receiver any more; each brings
+/// what it has sent meanwhile, about [`READ_AHEAD_BYTES_MAX`].
+pub const RELEASED_PER_STEP: usize = 16;
 
 /// Busiest subjects told if the operator does not say how many.
 pub const TOP_SUBJECTS: usize = 20;

@@ -83,6 +83,8 @@ pub(crate) struct Receiver {
     pub stuck: bool,
     /// Publishers wait for it.
     pub stalling: bool,
+    /// A timer is set to see whether it moves.
+    pub probing: bool,
     /// A write deadline is set.
     pub watched: bool,
     /// A casting owes it something.

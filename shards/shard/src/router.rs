@@ -98,6 +98,12 @@ impl Shard {
         out: &mut Effects,
     ) -> Flow {
         let conn = who.conn();
+        if self.stalls.any()
+            && let Some(plan) = self.plan_ahead(conn, op)
+            && self.waits_for_receiver(conn, &plan, out)
+        {
+            return Flow::Again;
+        }
         if let Some((plan, account)) = self.simple_plan(conn, op, |plan| plan.is_plain.into()) {
             return self.publish_plainly(conn, op, &plan.subject, &plan, account, out);
         }
@@ -105,6 +111,28 @@ impl Shard {
             return self.publish_plainly(conn, op, op.subject, &plan, account, out);
         }
         self.publish_other(conn, op, out)
+    }
+
+    /// The plan by which a publication will go, without counting it; none if something else than
+    /// its own subject has a say.
+    #[cold]
+    fn plan_ahead(&mut self, conn: ConnId, op: &Pub<'_>) -> Option<Rc<Plan>> {
+        let client = self.clients.get(conn.index())?.as_deref()?;
+        let account = &self.accounts[client.account.0 as usize];
+        if let Some(plan) = &client.last_plan
+            && account.is_current(plan)
+            && (*plan.subject == *op.subject
+                || client.tied.is_some() && client.maps(op.subject, self.options.trace))
+        {
+            return Some(plan.clone());
+        }
+        if self.is_reserved_for(conn, op.subject) || self.is_tied(conn, op.subject) {
+            return None;
+        }
+        if let Some(plan) = account.begun_plan(op.subject) {
+            return Some(plan.clone());
+        }
+        self.look_up(conn, op.subject).1
     }
 
     /// The plan of subjects that begin like this one, if the publication is owed nothing but its

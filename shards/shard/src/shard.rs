@@ -176,26 +176,33 @@ impl Shard {
         debug_assert!(now >= self.now, "shard {:?}: time went back", self.id);
         self.now = now;
         self.outbound.since = now;
+        let is_turn = matches!(input, Input::Turn);
         match input {
             Input::Bytes { conn, at, bytes } => self.bytes(conn, at, bytes, out),
             Input::Frame { from, frame } => self.frame(from, frame, out),
-            Input::Sent { conn, bytes } => self.sent(conn, bytes, out),
+            Input::Sent { conn, bytes } => self.sent(conn, bytes),
             Input::Secured { conn, what } => self.secured(conn, what, out),
             Input::Introduced { conn, what } => self.introduced(conn, what, out),
             Input::Open { conn, peer } => self.open(conn, &peer, out),
             Input::Hangup { conn, cause } => self.hangup(conn, cause, out),
-            Input::Unacknowledged { conn, bytes } => self.unacknowledged(conn, bytes, out),
+            Input::Unacknowledged { conn, bytes } => self.unacknowledged(conn, bytes),
             Input::Checked { conn, outcome } => self.checked(conn, outcome, out),
             Input::Room { to } => self.room(to),
             Input::Turn => self.turn(out),
             Input::Ask(ask) => self.asked(ask, out),
         }
+        let mut released = 0;
         loop {
-            match self.runnable.pop_front() {
-                Some(conn) => self.go_on(conn, out),
-                None if self.castings.is_empty() => break,
-                // May make connections runnable: a receiver that is closed keeps nobody waiting.
-                None => self.settle_castings(out),
+            if let Some(conn) = self.runnable.pop_front() {
+                self.go_on(conn, out);
+            } else if !self.castings.is_empty() {
+                self.settle_castings(out);
+            } else if self.may_release(released, is_turn, out) {
+                // Receivers have by now all that those before it have brought.
+                released += 1;
+                self.release(out);
+            } else {
+                break;
             }
         }
         if !self.ended.is_empty() {
@@ -453,7 +460,8 @@ impl Shard {
     pub fn has_work(&self) -> bool {
         let asked_for = !self.reports.is_empty() || self.telling.is_some();
         let speaks = self.system.as_ref().is_some_and(System::has_work);
-        !self.teardown.is_empty() || self.recheck.is_some() || asked_for || speaks
+        let releases = self.stalls.relieved().is_some();
+        !self.teardown.is_empty() || self.recheck.is_some() || asked_for || speaks || releases
     }
 
     /// Tells of the deliveries in chunks taken since the last call: when their publications came

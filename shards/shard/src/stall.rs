@@ -7,11 +7,15 @@
 //! [`PATIENCE_MIN`] and is then left to run into its limit, so that it costs the others next to
 //! nothing.
 
-use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use hashbrown::{HashMap, HashSet};
 
 use foldhash::fast::FixedState;
 
 use crate::ids::{ConnId, Nanos, ShardId};
+use crate::interest::Plan;
 use crate::limits::{PATIENCE_MAX, PATIENCE_MIN, PATIENCE_PROVEN};
 
 /// A publisher anywhere on this server.
@@ -24,10 +28,20 @@ pub(crate) struct Publisher {
 /// Receivers of this shard that publishers wait for.
 pub(crate) struct Stalls {
     behind: HashMap<ConnId, Behind, FixedState>,
+    /// Those that nobody need wait for any more. Whoever still does goes on one after the other:
+    /// what one of them brings may be too much for the next.
+    relieved: VecDeque<ConnId>,
+    /// Plans are looked at anew once another receiver has fallen behind.
+    fallen: u64,
+    /// The plan looked at last that reaches nobody who is behind.
+    clear: Option<(Rc<Plan>, u64)>,
 }
 
 struct Behind {
-    waiting: HashMap<Publisher, (), FixedState>,
+    /// Those who have waited longest come first.
+    waiting: VecDeque<Publisher>,
+    /// Who is in `waiting`.
+    known: HashSet<Publisher, FixedState>,
     /// As first asked after the wait began; none before.
     acked_bytes: Option<u64>,
     progress_at: Nanos,
@@ -36,28 +50,56 @@ struct Behind {
 
 impl Stalls {
     pub fn new(seed: u64) -> Stalls {
-        Stalls { behind: HashMap::with_hasher(FixedState::with_seed(seed)) }
+        Stalls {
+            behind: HashMap::with_hasher(FixedState::with_seed(seed)),
+            relieved: VecDeque::new(),
+            fallen: 0,
+            clear: None,
+        }
     }
 
-    /// The receiver has just become one that publishers wait for.
+    /// The receiver has just become one that publishers wait for, perhaps once more.
     pub fn begin(&mut self, receiver: ConnId, now: Nanos) {
-        self.behind.entry(receiver).or_insert_with(|| Behind {
-            waiting: HashMap::with_hasher(FixedState::default()),
+        self.fallen += 1;
+        self.relieved.retain(|relieved| *relieved != receiver);
+        let behind = self.behind.entry(receiver).or_insert_with(|| Behind {
+            waiting: VecDeque::new(),
+            known: HashSet::with_hasher(FixedState::default()),
             acked_bytes: None,
             progress_at: now,
             patience_ns: PATIENCE_MIN,
         });
+        behind.acked_bytes = None;
+        behind.progress_at = now;
+        behind.patience_ns = PATIENCE_MIN;
+    }
+
+    /// Is there a receiver that publishers wait for?
+    #[inline]
+    pub fn any(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Is it known that a plan reaches nobody who is behind?
+    pub fn is_clear(&self, plan: &Rc<Plan>) -> bool {
+        let of_now =
+            |(clear, fallen): &(Rc<Plan>, u64)| Rc::ptr_eq(clear, plan) && *fallen == self.fallen;
+        self.clear.as_ref().is_some_and(of_now)
+    }
+
+    /// A plan reaches nobody who is behind.
+    pub fn clears(&mut self, plan: &Rc<Plan>) {
+        self.clear = Some((plan.clone(), self.fallen));
     }
 
     /// A publisher waits for it. False if it did already.
     pub fn wait(&mut self, receiver: ConnId, publisher: Publisher) -> bool {
         let Some(behind) = self.behind.get_mut(&receiver) else { return false };
-        behind.waiting.insert(publisher, ()).is_none()
-    }
-
-    /// Is anybody waiting for it?
-    pub fn is_waited_for(&self, receiver: ConnId) -> bool {
-        self.behind.contains_key(&receiver)
+        let is_new = behind.known.insert(publisher);
+        if is_new {
+            behind.waiting.push_back(publisher);
+        }
+        is_new
     }
 
     /// The peer is known to have taken this many bytes since the connection began, of which so many
@@ -84,12 +126,38 @@ impl Stalls {
         idle < behind.patience_ns
     }
 
-    /// Nobody need wait for it any more. Gives who did, in order.
-    pub fn end(&mut self, receiver: ConnId) -> Vec<Publisher> {
-        let Some(behind) = self.behind.remove(&receiver) else { return Vec::new() };
-        let mut waiting: Vec<Publisher> = behind.waiting.into_keys().collect();
-        waiting.sort_unstable();
-        waiting
+    /// Nobody need wait for it any more: see [`Stalls::release`].
+    pub fn relieve(&mut self, receiver: ConnId) {
+        match self.behind.get(&receiver) {
+            Some(behind) if behind.waiting.is_empty() => self.forget(receiver),
+            Some(_) if !self.relieved.contains(&receiver) => self.relieved.push_back(receiver),
+            Some(_) | None => {}
+        }
+    }
+
+    /// The receiver whose publishers go on next.
+    #[inline]
+    pub fn relieved(&self) -> Option<ConnId> {
+        self.relieved.front().copied()
+    }
+
+    /// Whoever has waited longest for a receiver does so no longer.
+    pub fn release(&mut self, receiver: ConnId) -> Option<Publisher> {
+        let behind = self.behind.get_mut(&receiver)?;
+        let publisher = behind.waiting.pop_front()?;
+        behind.known.remove(&publisher);
+        if behind.waiting.is_empty() {
+            self.forget(receiver);
+        }
+        Some(publisher)
+    }
+
+    fn forget(&mut self, receiver: ConnId) {
+        self.behind.remove(&receiver);
+        self.relieved.retain(|relieved| *relieved != receiver);
+        if self.behind.is_empty() {
+            self.clear = None;
+        }
     }
 }
 
@@ -133,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_waits_once() {
+    fn a_publisher_waits_once_and_goes_on_when_those_before_it_have() {
         let mut stalls = Stalls::new(1);
         let publisher =
             |slot| Publisher { shard: ShardId(0), conn: ConnId { slot, generation: 1 } };
@@ -141,7 +209,25 @@ mod tests {
         assert!(stalls.wait(SLOW, publisher(4)));
         assert!(stalls.wait(SLOW, publisher(2)));
         assert!(!stalls.wait(SLOW, publisher(4)));
-        assert_eq!(stalls.end(SLOW), [publisher(2), publisher(4)]);
-        assert!(stalls.end(SLOW).is_empty() && !stalls.is_waited_for(SLOW));
+        stalls.relieve(SLOW);
+        stalls.relieve(SLOW);
+        assert_eq!((stalls.relieved(), stalls.release(SLOW)), (Some(SLOW), Some(publisher(4))));
+        // What that one brought was too much: it waits behind the other.
+        stalls.begin(SLOW, 0);
+        assert!(stalls.wait(SLOW, publisher(4)) && stalls.relieved().is_none());
+        stalls.relieve(SLOW);
+        assert_eq!(stalls.release(SLOW), Some(publisher(2)));
+        assert_eq!((stalls.relieved(), stalls.any()), (Some(SLOW), true));
+        assert_eq!(stalls.release(SLOW), Some(publisher(4)));
+        assert_eq!((stalls.relieved(), stalls.any()), (None, false));
+    }
+
+    #[test]
+    fn nobody_goes_on_where_nobody_waits() {
+        let mut stalls = Stalls::new(1);
+        stalls.begin(SLOW, 0);
+        assert!(stalls.any());
+        stalls.relieve(SLOW);
+        assert_eq!((stalls.relieved(), stalls.any()), (None, false));
     }
 }

@@ -4,8 +4,8 @@
 mod bus;
 
 use bus::{Bus, QUIET};
-use shard::limits::{MILLIS, SECONDS};
-use shard::{Input, Options};
+use shard::limits::{MILLIS, RELEASED_PER_STEP, SECONDS};
+use shard::{ConnId, Hangup, Input, Options};
 
 fn on_each(shards: &[usize], scenario: impl Fn(Bus, usize)) {
     for n in shards {
@@ -351,6 +351,124 @@ fn a_receiver_that_drains_may_pause() {
         assert_eq!(bus.shards[0].figures().in_msgs, 450);
         assert!(bus.is_closed(receiver));
     });
+
+/// What publisher `who` says: so many numbered messages of `bytes` bytes.
+fn numbered(who: usize, msgs: usize, bytes: usize) -> String {
+    (0..msgs).map(|n| format!("PUB a {bytes}\r\n{:<bytes$}\r\n", format!("{who} {n}"))).collect()
+}
+
+/// How many messages there are, each publisher's in order and none twice.
+fn assert_numbered(got: &str) -> usize {
+    let mut next = std::collections::HashMap::new();
+    let bodies = got.lines().filter(|line| !line.starts_with("MSG "));
+    bodies
+        .map(|body| {
+            let (who, n) = body.trim_end().split_once(' ').expect("two numbers");
+            let next = next.entry(who.to_owned()).or_insert(0);
+            assert_eq!(n.parse(), Ok(*next), "of publisher {who}");
+            *next += 1;
+        })
+        .count()
+}
+
+#[test]
+fn those_who_waited_for_a_receiver_of_many_do_not_close_it_when_they_go_on() {
+    for bytes in [1000, 10_000, 60_000] {
+        let options = Options { pending_bytes_max: 400_000, ..Options::default() };
+        let mut bus = Bus::with(1, options);
+        let (slow, healthy) = (bus.quiet(0), bus.quiet(0));
+        for subscriber in [slow, healthy] {
+            bus.send(subscriber, "SUB a 1\r\n");
+        }
+        let publishers: Vec<_> = (0..40).map(|_| bus.quiet(0)).collect();
+        bus.stick(slow, true);
+        for publisher in &publishers {
+            bus.post(*publisher, numbered(*publisher, 60_000 / bytes, bytes).as_bytes());
+        }
+        assert!(!bus.is_closed(slow), "messages of {bytes}: closed before it went on");
+        bus.stick(slow, false);
+        for subscriber in [slow, healthy] {
+            assert!(!bus.is_closed(subscriber), "messages of {bytes}");
+            assert_eq!(assert_numbered(&bus.take(subscriber)), 40 * 60_000 / bytes);
+        }
+        assert!(!bus.shards[0].has_work());
+    }
+}
+
+#[test]
+fn a_crowd_of_publishers_does_not_close_the_receiver_they_wait_for() {
+    let options = Options { pending_bytes_max: 100_000, ..Options::default() };
+    let mut bus = Bus::with(1, options);
+    let slow = bus.quiet(0);
+    bus.send(slow, "SUB a 1\r\n");
+    let publishers: Vec<_> = (0..300).map(|_| bus.quiet(0)).collect();
+    bus.stick(slow, true);
+    for publisher in &publishers {
+        bus.post(*publisher, numbered(*publisher, 1, 1000).as_bytes());
+    }
+    bus.stick(slow, false);
+    assert!(!bus.is_closed(slow));
+    assert_eq!(assert_numbered(&bus.take(slow)), 300);
+    assert!(bus.shards[0].figures().stalled_clients > 200, "{:?}", bus.shards[0].figures());
+}
+
+/// What a step does for those who have waited is bounded by their number, and by what they bring.
+#[test]
+fn those_who_waited_go_on_a_few_at_a_time() {
+    for (msgs, publishers_per_step) in [(1, RELEASED_PER_STEP), (60, 1)] {
+        let options = Options { pending_bytes_max: 400_000, ..Options::default() };
+        let mut bus = Bus::with(1, options);
+        let (gone, healthy) = (bus.quiet(0), bus.quiet(0));
+        for (sid, subscriber) in [gone, healthy].into_iter().enumerate() {
+            bus.send(subscriber, &format!("SUB a {sid}\r\n"));
+        }
+        let publishers: Vec<_> = (0..100).map(|_| bus.quiet(0)).collect();
+        bus.stick(gone, true);
+        bus.post(publishers[0], numbered(publishers[0], 300, 1000).as_bytes());
+        for publisher in &publishers[1..] {
+            bus.post(*publisher, numbered(*publisher, msgs, 1000).as_bytes());
+        }
+        // Its being sent something would be a step of its own.
+        bus.stick(healthy, true);
+        let conn = ConnId { slot: gone as u32, generation: 1 };
+        let mut before = bus.shards[0].figures().in_msgs;
+        for input in [Input::Hangup { conn, cause: Hangup::Closed }, Input::Turn, Input::Turn] {
+            bus.step(0, input);
+            let after = bus.shards[0].figures().in_msgs;
+            let about = (msgs * publishers_per_step) as u64;
+            assert!(
+                (about - about / 10..=about + 20).contains(&(after - before)),
+                "{msgs}: {before} to {after}"
+            );
+            assert!(bus.shards[0].has_work());
+            before = after;
+        }
+        bus.stick(healthy, false);
+        assert_eq!(assert_numbered(&bus.take(healthy)), 300 + 99 * msgs);
+    }
+}
+
+#[test]
+fn a_receiver_that_stalls_again_and_again_is_asked_about_once_at_a_time() {
+    let options = Options { pending_bytes_max: 10_000, ..Options::default() };
+    let mut bus = Bus::with(1, options);
+    let (publisher, slow) = (bus.quiet(0), bus.quiet(0));
+    bus.send(slow, "SUB a 1\r\n");
+    let stall = |bus: &mut Bus| {
+        bus.stick(slow, true);
+        bus.send(publisher, &numbered(0, 9, 1000));
+    };
+    for _ in 0..100 {
+        stall(&mut bus);
+        bus.stick(slow, false);
+    }
+    stall(&mut bus);
+    assert!(bus.shards[0].figures().stalled_clients > 100);
+    assert_eq!(bus.probes, 0);
+    bus.pass(20 * MILLIS);
+    assert_eq!(bus.probes, 1);
+    bus.pass(20 * MILLIS);
+    assert_eq!(bus.probes, 2);
 }
 
 #[test]

@@ -92,7 +92,9 @@ impl Shard {
     ) -> Flow {
         let holds_claims = self.holds_claims(conn);
         for leg in legs.iter() {
-            if (leg.plan.crosses || holds_claims) && self.lacks_room(conn, &leg.plan, out) {
+            if (leg.plan.crosses || holds_claims) && self.lacks_room(conn, &leg.plan, out)
+                || self.stalls.any() && self.waits_for_receiver(conn, &leg.plan, out)
+            {
                 return Flow::Again;
             }
         }

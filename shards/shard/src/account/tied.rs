@@ -65,6 +65,12 @@ impl Shard {
                 let to = self.still(account, to, &plan)?;
                 let right = self.right_by(conn, &to);
                 self.recall(conn, &plan, Some(&to).filter(|_| right == Right::Always));
+                if self.stalls.any()
+                    && right != Right::Never
+                    && self.waits_for_receiver(conn, &to, out)
+                {
+                    return Some(Flow::Again);
+                }
                 Some(self.publish_by(conn, op, (right, &to.subject), &to, out))
             }
             Tied::Drawn(all) => {

@@ -23,6 +23,8 @@ pub struct Bus {
     pub seats: Vec<Seat>,
     /// What shards have told the server of.
     pub news: Vec<News>,
+    /// How often the kernel was to be asked about a connection.
+    pub probes: usize,
     /// What the latest client was greeted with.
     pub info: String,
     pub now: Nanos,
@@ -55,15 +57,21 @@ impl Bus {
             let id = ShardId(id as u16);
             Shard::new(id, shards, options.clone(), ServerInfo::default(), 42 + id.0 as u64, 0)
         };
+        let effects = |_| {
+            let mut effects = Effects::new(shards);
+            effects.bound(options.flow_bounds(shards));
+            effects
+        };
         Bus {
             shards: (0..shards).map(shard).collect(),
-            effects: (0..shards).map(|_| Effects::new(shards)).collect(),
+            effects: (0..shards).map(effects).collect(),
             lanes: (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect(),
             clients: Vec::new(),
             checks: VecDeque::new(),
             holds_checks: false,
             seats: Vec::new(),
             news: Vec::new(),
+            probes: 0,
             info: String::new(),
             now: 1,
             lane_frames: usize::MAX,
@@ -249,7 +257,10 @@ impl Bus {
         for conn in std::mem::take(&mut self.effects[shard].dirty) {
             self.collect(conn.slot as usize);
         }
+        // A turn of the driver ends with what was written in it.
+        self.effects[shard].copied_bytes = 0;
         for conn in std::mem::take(&mut self.effects[shard].probes) {
+            self.probes += 1;
             self.step(shard, Input::Unacknowledged { conn, bytes: 0 });
         }
     }

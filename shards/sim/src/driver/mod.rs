@@ -259,6 +259,7 @@ impl<B: Bus> Driver<B> {
     /// Carries out a shard's effects, but for frames.
     fn settle(&mut self, at: usize, links: &mut [Link]) -> Result<(), String> {
         let effects = self.bus.effects(at);
+        effects.copied_bytes = 0;
         let dirty = std::mem::take(&mut effects.dirty);
         let reads = std::mem::take(&mut effects.reads);
         let closes = std::mem::take(&mut effects.closes);
