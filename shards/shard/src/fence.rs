@@ -25,6 +25,9 @@ pub(crate) enum Why {
     Limit(SubId),
     /// Peers have what was held for the connection and is not needed.
     GivenBack,
+    /// Publishers of peers that need not wait for this receiver any more have gone on, and what
+    /// they had for it is here.
+    Released,
     /// Everybody has what the server itself has said, and knows of its services.
     Settled,
 }

@@ -426,30 +426,31 @@ impl Account {
     }
 
     /// The plan of a subject that need not be looked at as a whole: it begins like others, is no
-    /// pattern, and nothing is to be decided. It is none that is kept by its subject.
-    #[inline]
-    pub fn begun_plan(&self, subject: &[u8]) -> Option<&Rc<Plan>> {
-        if !self.shared_plans.knows_begun() {
-            return None;
-        }
-        let begin = subject::before_last_token(subject)?;
-        let plan = self.shared_plans.find_begun(self.plans.hasher(), begin)?;
-        (!self.table.has_literal(subject)).then_some(plan)
-    }
-
-    /// As [`Account::begun_plan`], and counts it. Only if it `is_right`, which is asked last.
+    /// pattern, and nothing is to be decided. It is none that is kept by its subject. Only if it
+    /// `is_right`, which is asked last.
     #[inline]
     pub fn plan_as_begun(
         &mut self,
         subject: &[u8],
         is_right: impl FnOnce() -> bool,
     ) -> Option<Rc<Plan>> {
-        let plan = self.begun_plan(subject)?.clone();
-        if !is_right() {
+        if !self.shared_plans.knows_begun() {
+            return None;
+        }
+        let begin = subject::before_last_token(subject)?;
+        let plan = self.shared_plans.find_begun(self.plans.hasher(), begin)?;
+        if self.table.has_literal(subject) || !is_right() {
             return None;
         }
         self.figures.matches = self.figures.matches.wrapping_add(1);
-        Some(plan)
+        Some(plan.clone())
+    }
+
+    /// As [`Account::plan_as_begun`], whoever asks, and without counting it.
+    pub fn peek_plan_as_begun(&self, subject: &[u8]) -> Option<&Rc<Plan>> {
+        let begin = subject::before_last_token(subject)?;
+        let plan = self.shared_plans.find_begun(self.plans.hasher(), begin)?;
+        (!self.table.has_literal(subject)).then_some(plan)
     }
 
     fn own_plan(

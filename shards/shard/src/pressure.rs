@@ -5,10 +5,11 @@ use std::rc::Rc;
 use wire::CloseReason;
 
 use crate::effect::Effects;
+use crate::fence::Why;
 use crate::frame::Frame;
 use crate::ids::{ConnId, ShardId};
 use crate::interest::Plan;
-use crate::limits::{PROBE_EVERY, RELEASED_PER_STEP, STALL_TOLD};
+use crate::limits::{PROBE_EVERY, READ_AHEAD_BYTES_MAX, RELEASED_PER_STEP, STALL_TOLD};
 use crate::report::Event;
 use crate::shard::Shard;
 use crate::stall::Publisher;
@@ -190,9 +191,29 @@ impl Shard {
         }
         let Some(publisher) = self.stalls.release(receiver) else { return };
         if publisher.shard == self.id {
-            self.unstall(publisher.conn, out);
-        } else {
-            out.forward(publisher.shard, Frame::Unstall { conn: publisher.conn });
+            return self.unstall(publisher.conn, out);
+        }
+        out.forward(publisher.shard, Frame::Unstall { conn: publisher.conn });
+        self.fences.forwarded(publisher.shard);
+        if !self.stalls.goes_away(receiver, self.released_at_once(receiver)) {
+            self.fences.wait(receiver, Why::Released, out);
+        }
+    }
+
+    /// How many publishers of peers may go on before what they have for a receiver is here.
+    fn released_at_once(&self, conn: ConnId) -> usize {
+        let receiver = self.outbound.peek(conn).filter(|it| it.open && !it.stuck);
+        receiver.map_or(RELEASED_PER_STEP, |it| {
+            let room = self.stall_bytes.saturating_sub(it.pending_bytes);
+            let publishers = room / READ_AHEAD_BYTES_MAX as u64;
+            publishers.clamp(1, RELEASED_PER_STEP as u64) as usize
+        })
+    }
+
+    /// What publishers of peers had for a receiver is here: the next ones may go on.
+    pub(crate) fn resume_release(&mut self, conn: ConnId) {
+        if self.outbound.peek(conn).is_none_or(|receiver| !receiver.stalling) {
+            self.stalls.resume(conn);
         }
     }
 

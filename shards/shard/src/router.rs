@@ -98,10 +98,7 @@ impl Shard {
         out: &mut Effects,
     ) -> Flow {
         let conn = who.conn();
-        if self.stalls.any()
-            && let Some(plan) = self.plan_ahead(conn, op)
-            && self.waits_for_receiver(conn, &plan, out)
-        {
+        if self.stalls.any() && self.must_wait(conn, op, out) {
             return Flow::Again;
         }
         if let Some((plan, account)) = self.simple_plan(conn, op, |plan| plan.is_plain.into()) {
@@ -113,9 +110,16 @@ impl Shard {
         self.publish_other(conn, op, out)
     }
 
+    /// Would it reach somebody here whom publishers wait for?
+    #[cold]
+    #[inline(never)]
+    fn must_wait(&mut self, conn: ConnId, op: &Pub<'_>, out: &mut Effects) -> bool {
+        let plan = self.plan_ahead(conn, op);
+        plan.is_some_and(|plan| self.waits_for_receiver(conn, &plan, out))
+    }
+
     /// The plan by which a publication will go, without counting it; none if something else than
     /// its own subject has a say.
-    #[cold]
     fn plan_ahead(&mut self, conn: ConnId, op: &Pub<'_>) -> Option<Rc<Plan>> {
         let client = self.clients.get(conn.index())?.as_deref()?;
         let account = &self.accounts[client.account.0 as usize];
@@ -129,10 +133,11 @@ impl Shard {
         if self.is_reserved_for(conn, op.subject) || self.is_tied(conn, op.subject) {
             return None;
         }
-        if let Some(plan) = account.begun_plan(op.subject) {
+        if let Some(plan) = account.peek_plan_as_begun(op.subject) {
             return Some(plan.clone());
         }
-        self.look_up(conn, op.subject).1
+        let listeners = Listeners { subs: &self.subs, clients: &self.clients };
+        Some(self.accounts[client.account.0 as usize].plan(op.subject, listeners))
     }
 
     /// The plan of subjects that begin like this one, if the publication is owed nothing but its

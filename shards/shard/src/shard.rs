@@ -273,6 +273,10 @@ impl Shard {
             Why::Limit(sub) => self.limited(sub, conn, out),
             Why::Ping => self.send_pong(conn, out),
             Why::GivenBack => {}
+            Why::Released => {
+                self.resume_release(conn);
+                return;
+            }
             Why::Settled => {
                 out.news.push(News::Settled);
                 return;

@@ -42,6 +42,8 @@ struct Behind {
     waiting: VecDeque<Publisher>,
     /// Who is in `waiting`.
     known: HashSet<Publisher, FixedState>,
+    /// Publishers of peers that have gone on, and may not have said yet what they had to.
+    away: usize,
     /// As first asked after the wait began; none before.
     acked_bytes: Option<u64>,
     progress_at: Nanos,
@@ -65,6 +67,7 @@ impl Stalls {
         let behind = self.behind.entry(receiver).or_insert_with(|| Behind {
             waiting: VecDeque::new(),
             known: HashSet::with_hasher(FixedState::default()),
+            away: 0,
             acked_bytes: None,
             progress_at: now,
             patience_ns: PATIENCE_MIN,
@@ -150,6 +153,26 @@ impl Stalls {
             self.forget(receiver);
         }
         Some(publisher)
+    }
+
+    /// A publisher of a peer goes on, and so may others of `at_once`. False if they are all gone:
+    /// nobody else does until [`Stalls::resume`].
+    pub fn goes_away(&mut self, receiver: ConnId, at_once: usize) -> bool {
+        let Some(behind) = self.behind.get_mut(&receiver) else { return true };
+        behind.away += 1;
+        let full = behind.away >= at_once;
+        if full {
+            self.relieved.retain(|relieved| *relieved != receiver);
+        }
+        !full
+    }
+
+    /// What publishers of peers had to say is here: the next ones may go on.
+    pub fn resume(&mut self, receiver: ConnId) {
+        if let Some(behind) = self.behind.get_mut(&receiver) {
+            behind.away = 0;
+            self.relieve(receiver);
+        }
     }
 
     fn forget(&mut self, receiver: ConnId) {

@@ -351,6 +351,7 @@ fn a_receiver_that_drains_may_pause() {
         assert_eq!(bus.shards[0].figures().in_msgs, 450);
         assert!(bus.is_closed(receiver));
     });
+}
 
 /// What publisher `who` says: so many numbered messages of `bytes` bytes.
 fn numbered(who: usize, msgs: usize, bytes: usize) -> String {
@@ -446,6 +447,41 @@ fn those_who_waited_go_on_a_few_at_a_time() {
         bus.stick(healthy, false);
         assert_eq!(assert_numbered(&bus.take(healthy)), 300 + 99 * msgs);
     }
+}
+
+/// What they bring is known only once it is here.
+#[test]
+fn publishers_of_a_peer_go_on_as_long_as_there_is_room_for_what_they_bring() {
+    let options = Options { pending_bytes_max: 4_000_000, ..Options::default() };
+    let mut bus = Bus::with(2, options);
+    let slow = bus.quiet(1);
+    bus.send(slow, "SUB a 1\r\nPING\r\n");
+    bus.take(slow);
+    let publishers: Vec<_> = (0..60).map(|_| bus.quiet(0)).collect();
+    bus.stick(slow, true);
+    let first = bus.quiet(0);
+    bus.send(first, &numbered(first, 3000, 1000));
+    for publisher in &publishers {
+        let all = numbered(*publisher, 61, 1000);
+        let (one, more) = all.split_at(all.len() / 61);
+        bus.send(*publisher, one);
+        bus.send(*publisher, more);
+    }
+    let said = bus.shards[0].figures().in_msgs;
+    assert!(said < 3100, "they wait with the rest: {said}");
+    let conn = ConnId { slot: slow as u32, generation: 1 };
+    let mut got = String::new();
+    for _ in 0..2 {
+        let chunk = bus.shards[1].take_chunk(conn).expect("much waits");
+        got.push_str(std::str::from_utf8(chunk.as_ref()).expect("text"));
+        bus.step(1, Input::Sent { conn, bytes: chunk.as_ref().len() as u64 });
+    }
+    bus.settle();
+    assert!(!bus.is_closed(slow), "what they have is more than there is room for");
+    assert!(bus.shards[0].figures().in_msgs > said + 1000, "but there is some");
+    bus.stick(slow, false);
+    got.push_str(&bus.take(slow));
+    assert_eq!(assert_numbered(&got), 3000 + 60 * 61);
 }
 
 #[test]
