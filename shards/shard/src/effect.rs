@@ -78,6 +78,7 @@ struct Lane {
     staged: VecDeque<Frame>,
     /// The batch being filled; comes after everything staged.
     batch: Vec<u8>,
+    batch_weight: usize,
     /// What all of it weighs.
     bytes: usize,
     /// Publications ever put into it.
@@ -195,9 +196,9 @@ impl Effects {
     pub(crate) fn carried(&mut self, to: ShardId, weight: usize) {
         let lane = &mut self.lanes[to.index()];
         lane.bytes += weight;
+        lane.batch_weight += weight;
         lane.msgs += 1;
-        let is_long = lane.batch.len() >= BATCH_BYTES_MAX;
-        if is_long || batch::weight(&lane.batch) >= self.bounds.batch {
+        if lane.batch.len() >= BATCH_BYTES_MAX || lane.batch_weight >= self.bounds.batch {
             lane.seal();
             lane.due = true;
         }
@@ -207,6 +208,7 @@ impl Effects {
 impl Lane {
     fn seal(&mut self) {
         if !self.batch.is_empty() {
+            batch::weigh(&mut self.batch, std::mem::take(&mut self.batch_weight));
             self.staged.push_back(Frame::Deliver(std::mem::take(&mut self.batch)));
         }
     }
