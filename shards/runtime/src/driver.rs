@@ -83,6 +83,8 @@ pub(crate) struct Driver<E: Engine> {
     frames: VecDeque<(ShardId, Frame)>,
     /// Frames the engine was given in this turn.
     frames_taken: usize,
+    /// Bytes copied in this turn at which it is given no more of them.
+    frames_until_bytes: usize,
     /// Connections whose passwords or signatures are looked at elsewhere.
     proving: Vec<ConnId>,
     /// Bytes of input given to the engine since the last flush.
@@ -177,6 +179,7 @@ impl<E: Engine> Driver<E> {
             starved: VecDeque::new(),
             frames: VecDeque::new(),
             frames_taken: 0,
+            frames_until_bytes: 0,
             proving: Vec::new(),
             taken_bytes: 0,
             slice_bytes: BUFFER_BYTES_MAX,
@@ -206,6 +209,7 @@ impl<E: Engine> Driver<E> {
         self.take_completions(now);
         self.take_messages(now);
         self.take_time(now);
+        self.frames_until_bytes = self.effects.copied_bytes + self.effects.bounds().turn / 2;
         self.take_frames(now);
         self.take_received(now);
         self.take_ends(now);
@@ -502,8 +506,9 @@ impl<E: Engine> Driver<E> {
     /// Half of a turn is for what peers send, however much that is: the shard's own clients have
     /// the rest.
     fn take_frames(&mut self, now: Nanos) {
-        let copied_max = self.effects.bounds().turn / 2;
-        while self.effects.copied_bytes < copied_max && self.frames_taken < FRAMES_PER_TURN {
+        while self.effects.copied_bytes < self.frames_until_bytes
+            && self.frames_taken < FRAMES_PER_TURN
+        {
             if self.frames.is_empty() {
                 let frames = &mut self.frames;
                 self.inbound.drain(FRAMES_AT_ONCE, |from, frame| frames.push_back((from, frame)));

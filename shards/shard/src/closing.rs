@@ -13,6 +13,7 @@ use crate::reporting::add_traffic;
 use crate::session::client::Wait;
 use crate::shard::Shard;
 use crate::sid::SubId;
+use crate::stall::Publisher;
 use crate::tracing;
 
 /// Subscriptions of a closed connection that are still in the tables, the last of which goes first.
@@ -93,6 +94,9 @@ impl Shard {
             self.aliases.remove(&conn);
         }
         self.figures.connections -= 1;
+        if client.stalled_by > 0 {
+            self.stalls.withdraw(Publisher { shard: self.id, conn });
+        }
         let waiting = match client.wait {
             Wait::Claim(shard) => Some(shard),
             _ => None,

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     /// That, no group, and its subject is not a reserved one.
     pub is_apart: bool,
     pub stale: Cell<bool>,
+    /// It reaches nobody that publishers wait for, as [`crate::stall::Stalls`] counts those.
+    pub clear_since: Cell<u64>,
     account: AccountId,
     pub generation: u64,
     /// Plain subscriptions of this shard, by matching pattern.
@@ -83,6 +85,7 @@ impl Plan {
         groups.clear();
         self.tied.take();
         self.stale.set(false);
+        self.clear_since.set(0);
     }
 
     /// There is nobody to deliver to, here or elsewhere.
@@ -319,6 +322,18 @@ impl Account {
     pub fn plan(&mut self, subject: &[u8], listeners: Listeners<'_>) -> Rc<Plan> {
         let hash = self.hash(subject);
         self.known_plan(hash, subject).unwrap_or_else(|| self.new_plan(hash, subject, listeners))
+    }
+
+    /// The plan for a subject, before it is looked up: this counts as nothing.
+    pub fn plan_ahead(&mut self, subject: &[u8], listeners: Listeners<'_>) -> Rc<Plan> {
+        if let Some(plan) = self.peek_plan(subject) {
+            return plan.clone();
+        }
+        let (hash, figures) = (self.hash(subject), self.figures);
+        let plan = self.new_plan(hash, subject, listeners);
+        self.figures = figures;
+        self.plans.forget_sight(hash);
+        plan
     }
 
     /// What the table of plans knows a subject by.

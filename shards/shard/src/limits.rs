@@ -252,7 +252,7 @@ impl Options {
         let peers = shards.saturating_sub(1).max(1) as u64;
         let share =
             |part: u64| usize::try_from(self.pending_bytes_max / part).unwrap_or(usize::MAX);
-        FlowBounds::of(share(4), share(16 * peers))
+        FlowBounds::of(share(4), share(24 * peers))
     }
 }
 
@@ -270,7 +270,8 @@ mod tests {
             let options = Options { pending_bytes_max, ..Options::default() };
             let bounds = options.flow_bounds(shards);
             let slice = SLICE_BYTES_MAX.min(bounds.ring / 4);
-            let lane = bounds.ring + bounds.staged + bounds.batch + slice;
+            // What is taken off a ring and waits for the next turn makes room for as much.
+            let lane = 2 * bounds.ring + bounds.staged + bounds.batch + slice;
             let rest = pending_bytes_max - options.stall_bytes();
             // Twice, since what a client subscribes to twice comes twice.
             assert!(2 * lane * (shards - 1) <= rest as usize, "{mib} MiB, {shards} shards");

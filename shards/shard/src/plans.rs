@@ -155,6 +155,13 @@ impl Plans {
         std::mem::replace(&mut self.seen[hash as usize % PLANS_SEEN], mark) == mark
     }
 
+    /// A subject has not come after all.
+    pub fn forget_sight(&mut self, hash: u64) {
+        if let Some(mark) = self.seen.get_mut(hash as usize % PLANS_SEEN) {
+            *mark = 0;
+        }
+    }
+
     /// Takes out the plans that are void already; all of them, if that is too few.
     #[cold]
     fn make_room(&mut self) {

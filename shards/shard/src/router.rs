@@ -137,7 +137,7 @@ impl Shard {
             return Some(plan.clone());
         }
         let listeners = Listeners { subs: &self.subs, clients: &self.clients };
-        Some(self.accounts[client.account.0 as usize].plan(op.subject, listeners))
+        Some(self.accounts[client.account.0 as usize].plan_ahead(op.subject, listeners))
     }
 
     /// The plan of subjects that begin like this one, if the publication is owed nothing but its

@@ -8,7 +8,6 @@
 //! nothing.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -33,8 +32,6 @@ pub(crate) struct Stalls {
     relieved: VecDeque<ConnId>,
     /// Plans are looked at anew once another receiver has fallen behind.
     fallen: u64,
-    /// The plan looked at last that reaches nobody who is behind.
-    clear: Option<(Rc<Plan>, u64)>,
 }
 
 struct Behind {
@@ -56,7 +53,6 @@ impl Stalls {
             behind: HashMap::with_hasher(FixedState::with_seed(seed)),
             relieved: VecDeque::new(),
             fallen: 0,
-            clear: None,
         }
     }
 
@@ -84,15 +80,13 @@ impl Stalls {
     }
 
     /// Is it known that a plan reaches nobody who is behind?
-    pub fn is_clear(&self, plan: &Rc<Plan>) -> bool {
-        let of_now =
-            |(clear, fallen): &(Rc<Plan>, u64)| Rc::ptr_eq(clear, plan) && *fallen == self.fallen;
-        self.clear.as_ref().is_some_and(of_now)
+    pub fn is_clear(&self, plan: &Plan) -> bool {
+        plan.clear_since.get() == self.fallen
     }
 
     /// A plan reaches nobody who is behind.
-    pub fn clears(&mut self, plan: &Rc<Plan>) {
-        self.clear = Some((plan.clone(), self.fallen));
+    pub fn clears(&self, plan: &Plan) {
+        plan.clear_since.set(self.fallen);
     }
 
     /// A publisher waits for it. False if it did already.
@@ -178,8 +172,22 @@ impl Stalls {
     fn forget(&mut self, receiver: ConnId) {
         self.behind.remove(&receiver);
         self.relieved.retain(|relieved| *relieved != receiver);
-        if self.behind.is_empty() {
-            self.clear = None;
+    }
+
+    /// A publisher of this shard is gone.
+    pub fn withdraw(&mut self, publisher: Publisher) {
+        let knows = |behind: &mut Behind| behind.known.remove(&publisher);
+        let receivers: Vec<ConnId> = self
+            .behind
+            .iter_mut()
+            .filter_map(|(receiver, behind)| knows(behind).then_some(*receiver))
+            .collect();
+        for receiver in receivers {
+            let Some(behind) = self.behind.get_mut(&receiver) else { continue };
+            behind.waiting.retain(|waiting| *waiting != publisher);
+            if behind.waiting.is_empty() && self.relieved.contains(&receiver) {
+                self.forget(receiver);
+            }
         }
     }
 }
@@ -252,5 +260,19 @@ mod tests {
         assert!(stalls.any());
         stalls.relieve(SLOW);
         assert_eq!((stalls.relieved(), stalls.any()), (None, false));
+    }
+
+    #[test]
+    fn a_publisher_that_is_gone_waits_for_nobody() {
+        let mut stalls = Stalls::new(1);
+        let publisher =
+            |slot| Publisher { shard: ShardId(0), conn: ConnId { slot, generation: 1 } };
+        stalls.begin(SLOW, 0);
+        assert!(stalls.wait(SLOW, publisher(2)) && stalls.wait(SLOW, publisher(4)));
+        stalls.withdraw(publisher(2));
+        stalls.relieve(SLOW);
+        assert_eq!(stalls.relieved(), Some(SLOW), "there is another");
+        stalls.withdraw(publisher(4));
+        assert!(stalls.relieved().is_none() && !stalls.any());
     }
 }

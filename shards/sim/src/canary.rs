@@ -10,9 +10,9 @@ use crate::bus::Bus;
 use crate::prng::Prng;
 use crate::walls::Gap;
 
-/// Where a batch, which begins with when its bytes were read, has the number of its first message's
-/// account.
-const ACCOUNT_AT: usize = 12;
+/// Where a batch, which begins with when its bytes were read and with its weight, has the number of
+/// its first message's account: behind the length of the record.
+const ACCOUNT_AT: usize = 16;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

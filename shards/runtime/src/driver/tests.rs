@@ -46,8 +46,8 @@ unsafe impl Engine for Flooded {
     fn handed_over(&mut self, _: impl FnMut(Nanos, u64)) {}
 }
 
-/// Frames that are taken in one turn while there are always more.
-fn taken_of_a_flood(copied_bytes: usize) -> usize {
+/// Frames that are taken in one turn while there are always more, after so much was copied already.
+fn taken_of_a_flood(before_bytes: usize, copied_bytes: usize) -> usize {
     let mut ends = lanes::lanes(2).into_iter();
     let (own, mut peer) = (ends.next().unwrap(), ends.next().unwrap().outbound);
     for upto in 0..40 {
@@ -65,6 +65,7 @@ fn taken_of_a_flood(copied_bytes: usize) -> usize {
     };
     let ring = Ring::new().unwrap();
     let mut driver = Driver::new(parts, Arc::new(Vec::new()), engine, ring);
+    driver.effects.copied_bytes = before_bytes;
     assert_eq!(driver.turn().unwrap(), After::Again, "there is more");
     let taken = driver.engine.taken;
     driver.end().unwrap();
@@ -73,6 +74,7 @@ fn taken_of_a_flood(copied_bytes: usize) -> usize {
 
 #[test]
 fn a_flood_from_peers_leaves_room_for_others() {
-    assert_eq!(taken_of_a_flood(0), FRAMES_PER_TURN, "what makes nothing to be sent ends too");
-    assert_eq!(taken_of_a_flood(1024 * 1024), 4, "half of what a turn may send");
+    assert_eq!(taken_of_a_flood(0, 0), FRAMES_PER_TURN, "what makes nothing to be sent ends too");
+    assert_eq!(taken_of_a_flood(0, 1 << 20), 4, "half of what a turn may send");
+    assert_eq!(taken_of_a_flood(8 << 20, 1 << 20), 4, "whatever others have taken of it");
 }
