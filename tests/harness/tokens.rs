@@ -114,6 +114,8 @@ pub struct World {
     pub operator: KeyPair,
     pub operator_nats: Value,
     pub system: Account,
+    /// When the operator's token was made, in Unix seconds: it is the same one in every file.
+    made_unix_s: i64,
 }
 
 impl World {
@@ -122,6 +124,7 @@ impl World {
             operator: KeyPair::new_operator(),
             operator_nats: json!({}),
             system: Account::new("SYS", json!({})),
+            made_unix_s: now_s(),
         }
     }
 
@@ -135,7 +138,8 @@ impl World {
         let subject = self.operator.public_key();
         let mut nats = json!({ "system_account": self.system.id() });
         merge(&mut nats, self.operator_nats.clone());
-        let token = sign(&self.operator, "operator", &subject, json!({ "name": "O" }), nats);
+        let claims = json!({ "name": "O", "iat": self.made_unix_s });
+        let token = sign(&self.operator, "operator", &subject, claims, nats);
         vec![format!("operator: {token}"), format!("system_account: {}", self.system.id())]
     }
 
