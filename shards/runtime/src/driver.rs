@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use shard::limits::{FlowBounds, SECONDS};
+use shard::limits::{FlowBounds, SECONDS, SLICE_BYTES_MIN};
 use shard::report::{Ask, DriverFigures};
 use shard::{ConnId, Effects, Frame, Input, Nanos, Reads, ShardId};
 
-use crate::buffers::{BUFFER_BYTES_MAX, Filled};
+use crate::buffers::Filled;
 use crate::conn::{self, Phase, Sockets};
 use crate::control::{Commons, Message, Peers};
 use crate::engine::Engine;
@@ -34,8 +34,6 @@ const MESSAGES_PER_TURN: usize = 64;
 const FRAMES_AT_ONCE: usize = 16;
 /// Frames given to the engine in one turn, however little comes of them.
 const FRAMES_PER_TURN: usize = 512;
-/// The least input given to the engine at once, whatever comes of it.
-const SLICE_BYTES_MIN: usize = 16 * 1024;
 /// Input of so many bytes in a turn is worth its sends: whoever sends that is not kept waiting.
 const BULK_BYTES: u64 = 64 * 1024;
 /// For so long after such a turn, or after somebody has come, what there is to do is done at once.
@@ -182,7 +180,7 @@ impl<E: Engine> Driver<E> {
             frames_until_bytes: 0,
             proving: Vec::new(),
             taken_bytes: 0,
-            slice_bytes: BUFFER_BYTES_MAX,
+            slice_bytes: parts.bounds.slice,
             stop_at: None,
             lame_duck_look_at: None,
             turns: 0,
@@ -655,8 +653,7 @@ impl<E: Engine> Driver<E> {
         if taken > 0 {
             let bounds = self.effects.bounds();
             let slice = bounds.turn.saturating_mul(taken) / copied;
-            let slice_max = BUFFER_BYTES_MAX.min(bounds.ring / 4).max(SLICE_BYTES_MIN);
-            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, slice_max);
+            self.slice_bytes = slice.clamp(SLICE_BYTES_MIN, bounds.slice);
         }
     }
 

@@ -27,6 +27,10 @@ pub const RING_FRAMES: usize = 64;
 pub const LANE_BYTES_MAX: usize = RING_FRAMES * BATCH_BYTES_MAX;
 /// See [`LANE_BYTES_MAX`].
 pub const LANE_BYTES_MIN: usize = 16 * 1024;
+/// Input given to a shard at once: at most, and at least, whatever comes of it.
+pub const SLICE_BYTES_MAX: usize = 64 * 1024;
+/// See [`SLICE_BYTES_MAX`].
+pub const SLICE_BYTES_MIN: usize = 16 * 1024;
 
 /// Bytes of one outbound chunk, which goes to the kernel in one write: as many as a turn reads, so
 /// that all that one connection is sent leaves in the turn in which it came, and nothing queues up
@@ -139,6 +143,8 @@ pub struct FlowBounds {
     pub staged: usize,
     /// Of one batch, which is at most [`BATCH_BYTES_MAX`] long besides.
     pub batch: usize,
+    /// Of the input given to a shard at once, at most.
+    pub slice: usize,
 }
 
 impl FlowBounds {
@@ -149,6 +155,7 @@ impl FlowBounds {
             ring,
             staged: LANE_STAGED_BYTES_MAX.min(ring / 4),
             batch: ring / 4,
+            slice: (ring / 4).clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX),
         }
     }
 }
@@ -252,7 +259,7 @@ impl Options {
         let peers = shards.saturating_sub(1).max(1) as u64;
         let share =
             |part: u64| usize::try_from(self.pending_bytes_max / part).unwrap_or(usize::MAX);
-        FlowBounds::of(share(4), share(24 * peers))
+        FlowBounds::of(share(4), share(32 * peers))
     }
 }
 
@@ -260,18 +267,14 @@ impl Options {
 mod tests {
     use super::*;
 
-    /// Bytes given to the engine at once, of one buffer of the runtime's.
-    const SLICE_BYTES_MAX: usize = 64 * 1024;
-
     #[test]
     fn what_all_peers_have_under_way_fits_between_behind_and_too_slow() {
         for (mib, shards) in [(1, 2), (4, 2), (4, 8), (64, 2), (64, 16), (64, 64), (512, 256)] {
             let pending_bytes_max = mib * 1024 * 1024;
             let options = Options { pending_bytes_max, ..Options::default() };
             let bounds = options.flow_bounds(shards);
-            let slice = SLICE_BYTES_MAX.min(bounds.ring / 4);
             // What is taken off a ring and waits for the next turn makes room for as much.
-            let lane = 2 * bounds.ring + bounds.staged + bounds.batch + slice;
+            let lane = 2 * bounds.ring + bounds.staged + bounds.batch + bounds.slice;
             let rest = pending_bytes_max - options.stall_bytes();
             // Twice, since what a client subscribes to twice comes twice.
             assert!(2 * lane * (shards - 1) <= rest as usize, "{mib} MiB, {shards} shards");
