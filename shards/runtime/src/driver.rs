@@ -515,6 +515,7 @@ impl<E: Engine> Driver<E> {
             self.frames_taken += 1;
             let bytes = frame.weight();
             self.engine.step(now, Input::Frame { from, frame }, &mut self.effects);
+            self.outbound.give_back(from, &mut self.effects);
             self.took_in(bytes, now);
         }
     }

@@ -13,6 +13,9 @@ use shard::{Effects, Frame, Nanos, ShardId};
 
 use crate::ring::Ring;
 
+/// Emptied buffers on their way back from one shard to another. What is too much is freed.
+const EMPTIED_MAX: usize = 16;
+
 /// The way to wake a shard, from any thread.
 #[derive(Clone)]
 pub(crate) struct Bell {
@@ -100,6 +103,10 @@ pub(crate) struct Outbound {
 /// One ring, and what is on it.
 struct Lane {
     ring: mesh::Sender<Frame>,
+    /// Buffers that come back from the peer, and those that go back to it: memory is freed by the
+    /// core that has allocated it, and used again while it is in that core's cache.
+    come_back: mesh::Receiver<Vec<u8>>,
+    go_back: mesh::Sender<Vec<u8>>,
     /// What each frame counts for that is on the ring, and those that the peer has taken off since
     /// it was last looked at.
     sizes: VecDeque<usize>,
@@ -107,9 +114,13 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(ring: mesh::Sender<Frame>) -> Lane {
+    fn new(
+        ring: mesh::Sender<Frame>,
+        come_back: mesh::Receiver<Vec<u8>>,
+        go_back: mesh::Sender<Vec<u8>>,
+    ) -> Lane {
         let sizes = VecDeque::with_capacity(ring.capacity());
-        Lane { ring, sizes, bytes: 0 }
+        Lane { ring, come_back, go_back, sizes, bytes: 0 }
     }
 
     /// Frames on the ring now.
@@ -174,11 +185,16 @@ pub(crate) fn lanes(shards: usize) -> Vec<Ends> {
             },
         })
         .collect();
-    for from in 0..shards {
-        for to in (0..shards).filter(|to| *to != from) {
-            let (sender, receiver) = mesh::ring(RING_FRAMES);
-            ends[from].outbound.lanes[to] = Some(Lane::new(sender));
-            ends[to].inbound.0[from] = Some(receiver);
+    for one in 0..shards {
+        for other in one + 1..shards {
+            let [there, back] = [(); 2].map(|()| mesh::ring(RING_FRAMES));
+            let [emptied_there, emptied_here] = [(); 2].map(|()| mesh::ring(EMPTIED_MAX));
+            let lane = Lane::new(there.0, emptied_there.1, emptied_here.0);
+            ends[one].outbound.lanes[other] = Some(lane);
+            let lane = Lane::new(back.0, emptied_here.1, emptied_there.0);
+            ends[other].outbound.lanes[one] = Some(lane);
+            ends[other].inbound.0[one] = Some(there.1);
+            ends[one].inbound.0[other] = Some(back.1);
         }
     }
     ends
@@ -215,6 +231,7 @@ impl Outbound {
         if effects.is_clear(to) {
             return;
         }
+        lane.come_back.drain(EMPTIED_MAX, |emptied| effects.restock(emptied));
         let before = lane.look();
         let bytes_max = effects.bounds().ring;
         while lane.has_room(bytes_max) {
@@ -227,6 +244,16 @@ impl Outbound {
         let load = &mut self.loads[to.index()];
         load.frames += (used - before) as u64;
         load.pushed(used, now);
+    }
+
+    /// Gives a peer the buffer back that its last batch came in.
+    pub fn give_back(&mut self, peer: ShardId, effects: &mut Effects) {
+        if let Some(emptied) = effects.emptied.take()
+            && let Some(lane) = &mut self.lanes[peer.index()]
+        {
+            // If it has enough of them on their way, this one is freed.
+            let _ = lane.go_back.push(emptied);
+        }
     }
 
     /// Puts one frame on a ring.
@@ -339,7 +366,8 @@ mod tests {
     #[test]
     fn a_ring_takes_no_more_than_its_bytes_but_always_one_frame() {
         let (sender, mut receiver) = mesh::ring(RING_FRAMES);
-        let mut lane = Lane::new(sender);
+        let (go_back, come_back) = mesh::ring(EMPTIED_MAX);
+        let mut lane = Lane::new(sender, come_back, go_back);
         let small = Frame::Unclaim { conn: shard::ConnId { slot: 1, generation: 1 } };
         let size = small.weight();
         assert!(lane.has_room(1), "however large it is");
@@ -353,6 +381,27 @@ mod tests {
         assert!(!lane.has_room(4 * size), "not looked at yet");
         assert_eq!((lane.look(), lane.bytes), (3, 3 * size));
         assert!(lane.has_room(4 * size));
+    }
+
+    #[test]
+    fn an_emptied_buffer_goes_back_to_the_shard_that_filled_it() {
+        let shards = [0, 1, 2].map(ShardId);
+        let mut ends = lanes(shards.len());
+        let mut effects = Effects::new(shards.len());
+        for from in shards {
+            for to in shards.into_iter().filter(|to| *to != from) {
+                let buffers: Vec<Vec<u8>> = (0..20).map(|_| Vec::with_capacity(100)).collect();
+                let filled: Vec<_> = buffers.iter().map(Vec::as_ptr).collect();
+                for buffer in buffers {
+                    effects.emptied = Some(buffer);
+                    ends[to.index()].outbound.give_back(from, &mut effects);
+                }
+                let lane = ends[from.index()].outbound.lanes[to.index()].as_mut().unwrap();
+                let mut back = Vec::new();
+                lane.come_back.drain(usize::MAX, |emptied| back.push(emptied.as_ptr()));
+                assert_eq!(back, filled[..EMPTIED_MAX], "and others are freed");
+            }
+        }
     }
 
     #[test]

@@ -117,9 +117,7 @@ pub(crate) fn write_alike(
     begin(out, since, len);
     out.extend_from_slice(&head(first, origin, true, 0, msgs));
     out.extend_from_slice(subject);
-    for message in messages.chunks_exact(stride) {
-        out.extend_from_slice(&message[stride - tail_len..]);
-    }
+    wire::emit::tails(out, messages, stride, tail_len);
     msgs * (HEAD_LEN + subject.len() + tail_len)
 }
 

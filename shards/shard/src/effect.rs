@@ -11,7 +11,7 @@ use crate::access::Check;
 use crate::batch;
 use crate::frame::Frame;
 use crate::ids::{AccountId, ConnId, ShardId};
-use crate::limits::{BATCH_BYTES_MAX, FlowBounds};
+use crate::limits::{BATCH_BYTES_MAX, FlowBounds, SPARE_BATCH_BYTES_MAX, SPARE_BATCHES_MAX};
 use crate::report::{News, Note, Report};
 
 /// What a shard wants done.
@@ -41,6 +41,11 @@ pub struct Effects {
     /// Bytes written to receivers' buffers since the driver last set it to 0: what sending soon
     /// keeps small.
     pub copied_bytes: usize,
+    /// The buffer of the batch that came last, empty: best given back to the shard that filled it,
+    /// for [`Effects::restock`].
+    pub emptied: Option<Vec<u8>>,
+    /// For batches to come.
+    spare: Vec<Vec<u8>>,
 }
 
 /// May the socket be read?
@@ -105,6 +110,8 @@ impl Effects {
             reports: Vec::new(),
             news: Vec::new(),
             copied_bytes: 0,
+            emptied: None,
+            spare: Vec::new(),
         }
     }
 
@@ -187,9 +194,28 @@ impl Effects {
         lane.staged.push_back(frame);
     }
 
+    /// Takes a buffer that a peer has emptied, unless there are enough.
+    pub fn restock(&mut self, emptied: Vec<u8>) {
+        if self.spare.len() < SPARE_BATCHES_MAX {
+            self.spare.push(emptied);
+        }
+    }
+
+    /// A peer's batch has been read.
+    pub(crate) fn emptied(&mut self, mut batch: Vec<u8>) {
+        batch.clear();
+        self.emptied = (batch.capacity() <= SPARE_BATCH_BYTES_MAX).then_some(batch);
+    }
+
     /// The batch to append a publication to; give its weight to [`Effects::carried`].
     pub(crate) fn batch(&mut self, to: ShardId) -> &mut Vec<u8> {
-        &mut self.lanes[to.index()].batch
+        let batch = &mut self.lanes[to.index()].batch;
+        if batch.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            *batch = spare;
+        }
+        batch
     }
 
     /// Accounts for what was appended to [`Effects::batch`].
@@ -219,6 +245,25 @@ mod tests {
     use super::*;
 
     const PEER: ShardId = ShardId(1);
+
+    #[test]
+    fn a_batch_is_written_where_one_has_been_read() {
+        let mut effects = Effects::new(2);
+        effects.emptied(vec![1; SPARE_BATCH_BYTES_MAX + 1]);
+        assert_eq!(effects.emptied, None, "one large message would be held on to for ever");
+        effects.emptied(vec![1; 100]);
+        let emptied = effects.emptied.take().expect("to be given back");
+        assert!(emptied.is_empty());
+        let at = emptied.as_ptr();
+        effects.restock(emptied);
+        let batch = effects.batch(PEER);
+        assert_eq!(batch.as_ptr(), at);
+        batch.push(1);
+        effects.restock(Vec::with_capacity(100));
+        assert_eq!(effects.batch(PEER), &[1], "what is in it stays");
+        (0..2 * SPARE_BATCHES_MAX).for_each(|_| effects.restock(Vec::with_capacity(100)));
+        assert_eq!(effects.spare.len(), SPARE_BATCHES_MAX);
+    }
 
     #[test]
     fn a_publisher_to_be_slowed_hears_of_it_at_once() {

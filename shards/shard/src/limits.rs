@@ -21,6 +21,10 @@ pub const BATCH_BYTES_MAX: usize = 32 * 1024;
 /// With this many bytes staged for a peer whose ring is full, publications that need it pause, at
 /// most.
 pub const LANE_STAGED_BYTES_MAX: usize = 256 * 1024;
+/// Emptied buffers of batches that a shard keeps to fill them again, and how long each may be.
+pub const SPARE_BATCHES_MAX: usize = 32;
+/// See [`SPARE_BATCHES_MAX`].
+pub const SPARE_BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 /// Frames a ring holds.
 pub const RING_FRAMES: usize = 64;
 /// Bytes of the frames on a ring, beyond which it takes no further one: at most, and at least.

@@ -215,7 +215,10 @@ impl Shard {
     fn frame(&mut self, from: ShardId, frame: Frame, out: &mut Effects) {
         debug_assert_ne!(from, self.id);
         match frame {
-            Frame::Deliver(batch) => self.delivered_by(from, &batch, out),
+            Frame::Deliver(batch) => {
+                self.delivered_by(from, &batch, out);
+                out.emptied(batch);
+            }
             Frame::Interest(interest) => self.hear(from, &interest),
             Frame::Fence { upto } => {
                 self.announce(out);

@@ -2,6 +2,7 @@
 
 use crate::headers;
 use crate::info::ServerInfo;
+use crate::short;
 
 const CRLF: &[u8] = b"\r\n";
 
@@ -66,6 +67,11 @@ pub fn message(
     out.extend_from_slice(tail);
 }
 
+/// Tails up to this long are written over those of copied deliveries.
+const SHORT_TAIL_MAX: usize = 64;
+/// Deliveries copied at once for that: not so many that they leave the nearest cache.
+const COPIED_AT_ONCE: usize = 64;
+
 /// Appends deliveries of publications that are `stride` bytes long each and differ in their
 /// payloads alone; the last `tail_len` bytes of each are its [`Pub::tail`](crate::Pub::tail).
 #[inline]
@@ -77,6 +83,9 @@ pub fn messages(
     stride: usize,
     tail_len: usize,
 ) {
+    if tail_len <= SHORT_TAIL_MAX {
+        return short_messages(out, subject, sid, publications, stride, tail_len);
+    }
     let from = out.len();
     let head_len = subject.len() + sid.len() + 6;
     out.reserve((head_len + tail_len) * (publications.len() / stride));
@@ -87,6 +96,52 @@ pub fn messages(
     for tail in rest {
         out.extend_from_within(from..from + head_len);
         out.extend_from_slice(tail);
+    }
+}
+
+/// Copies whole deliveries, many at once, and writes the tails over.
+#[inline(never)]
+fn short_messages(
+    out: &mut Vec<u8>,
+    subject: &[u8],
+    sid: &[u8],
+    publications: &[u8],
+    stride: usize,
+    tail_len: usize,
+) {
+    let Some(first) = publications.get(stride - tail_len..stride) else { return };
+    let head_len = subject.len() + sid.len() + 6;
+    let (len, msgs) = (head_len + tail_len, publications.len() / stride);
+    out.reserve(len * msgs);
+    head(out, subject, sid, false);
+    out.extend_from_slice(first);
+    let mut done = 1;
+    while done < msgs {
+        let more = done.min(msgs - done).min(COPIED_AT_ONCE);
+        let at = out.len();
+        out.extend_from_within(at - more * len..);
+        let deliveries = out[at..].chunks_exact_mut(len);
+        let publications = publications[done * stride..].chunks_exact(stride);
+        for (delivery, publication) in deliveries.zip(publications) {
+            short::copy(&mut delivery[head_len..], &publication[stride - tail_len..]);
+        }
+        done += more;
+    }
+}
+
+/// Appends the tails of such publications alone.
+#[inline]
+pub fn tails(out: &mut Vec<u8>, publications: &[u8], stride: usize, tail_len: usize) {
+    let publications = publications.chunks_exact(stride);
+    if tail_len > SHORT_TAIL_MAX {
+        publications
+            .for_each(|publication| out.extend_from_slice(&publication[stride - tail_len..]));
+        return;
+    }
+    let from = out.len();
+    out.resize(from + publications.len() * tail_len, 0);
+    for (tail, publication) in out[from..].chunks_exact_mut(tail_len).zip(publications) {
+        short::copy(tail, &publication[stride - tail_len..]);
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::args::SIZE_DIGITS_MAX;
 use crate::client_op::Pub;
 use crate::framer::Limits;
+use crate::short;
 
 /// Reads the publication at the start of `bytes` and says how many bytes it takes.
 #[inline(always)]
@@ -89,7 +90,8 @@ fn with_header<'a>(bytes: &'a [u8], limits: &Limits) -> Option<(Pub<'a>, usize)>
 pub fn alike(bytes: &[u8], stride: usize, payload_len: usize, most: usize) -> usize {
     let Some(line_len) = stride.checked_sub(payload_len + 2) else { return 0 };
     let line = &bytes[..line_len];
-    let same = |message: &&[u8]| message[..line_len] == *line && message.ends_with(b"\r\n");
+    let same =
+        |message: &&[u8]| short::equal(&message[..line_len], line) && message.ends_with(b"\r\n");
     bytes.chunks_exact(stride).skip(1).take(most).take_while(same).count()
 }
 

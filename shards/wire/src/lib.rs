@@ -19,6 +19,7 @@ mod args;
 mod hot;
 mod json;
 mod quote;
+mod short;
 mod stamp;
 mod verb;
 

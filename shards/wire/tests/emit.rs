@@ -46,6 +46,31 @@ fn messages() {
     }
 }
 
+#[test]
+fn publications_that_are_alike_are_delivered_as_if_one_by_one() {
+    for payload_len in [0, 1, 2, 10, 11, 12, 27, 28, 29, 59, 60, 61, 128, 1000] {
+        for msgs in [1, 2, 3, 64, 65, 150_u8] {
+            let (mut publications, mut want, mut tails) = (Vec::new(), vec![b'x'], vec![b'x']);
+            for msg in 0..msgs {
+                let mut tail = format!("{payload_len}\r\n").into_bytes();
+                tail.resize(tail.len() + payload_len, msg);
+                tail.extend(b"\r\n");
+                publications.extend([b"PUB a.b ", &tail[..]].concat());
+                want.extend([b"MSG a.b 12 ", &tail[..]].concat());
+                tails.extend(&tail);
+            }
+            let stride = publications.len() / usize::from(msgs);
+            let (mut made, mut made_tails) = (vec![b'x'], vec![b'x']);
+            emit::messages(&mut made, b"a.b", b"12", &publications, stride, stride - 8);
+            emit::tails(&mut made_tails, &publications, stride, stride - 8);
+            assert!(made == want && made_tails == tails, "{msgs} of {payload_len}");
+            let alike = wire::alike(&publications, stride, payload_len, 1000);
+            assert_eq!(alike, usize::from(msgs) - 1);
+        }
+    }
+    emit::messages(&mut Vec::new(), b"a", b"1", b"", 10, 4);
+}
+
 /// As nats-server does, which sends the size on as it came.
 #[test]
 fn zeros_before_a_size_are_passed_on() {

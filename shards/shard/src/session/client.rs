@@ -3,22 +3,20 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, emit, error_text};
+use wire::{ClientOp, ClientParser, Connect, Fault, Limits, Next, error_text};
 
 use crate::account::{self, service::Begun};
 use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::Plan;
 use crate::limits::{
-    FULL_TOLD_EVERY, GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX,
-    WHOLE_BYTES_MAX, WHOLE_BYTES_MIN,
+    GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX, WHOLE_BYTES_MAX, WHOLE_BYTES_MIN,
 };
 use crate::report::Event;
 use crate::security::TlsOffer;
 use crate::session::guard::Guard;
 use crate::session::login::{Admitted, Identity, Standing};
-use crate::sid::{Sid, Sids, SubId};
-use crate::subscription::Subscription;
+use crate::sid::Sids;
 use crate::table;
 use crate::{AccountId, ConnId, Effects, Introduction, Nanos, Peer, Shard, ShardId};
 
@@ -28,7 +26,7 @@ pub(crate) struct Client {
     pub cid: u64,
     pub addr: SocketAddr,
     /// Whether INFO tells a client its address.
-    tells_address: bool,
+    pub(super) tells_address: bool,
     pub start_unix_ns: u64,
     pub start: Nanos,
     pub account: AccountId,
@@ -52,7 +50,7 @@ pub(crate) struct Client {
     pub told_invalid: bool,
     /// The operation that is looked at again is in the log already.
     pub is_traced: bool,
-    first_pong_sent: bool,
+    pub(super) first_pong_sent: bool,
     pub sids: Sids,
     pub last_plan: Option<Rc<Plan>>,
     pub wait: Wait,
@@ -519,7 +517,7 @@ impl Shard {
         of_account.into_iter().chain(of_user).min()
     }
 
-    fn payload_max(&self, conn: ConnId) -> usize {
+    pub(super) fn payload_max(&self, conn: ConnId) -> usize {
         let own = self.own_limits(conn, |limits| limits.payload_max);
         own.map_or(self.options.payload_max, |max| self.options.payload_max.min(max as usize))
     }
@@ -631,200 +629,6 @@ impl Shard {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        who: Admitted,
-        pattern: &[u8],
-        queue: Option<&[u8]>,
-        sid: &[u8],
-        out: &mut Effects,
-    ) -> Flow {
-        let conn = who.conn();
-        if self.must_wait_for_lanes(conn, out) {
-            return Flow::Again;
-        }
-        let (subscriptions_max, tokens_max) =
-            (self.subscriptions_max(conn), usize::from(self.options.sub_tokens_max));
-        let now = self.now;
-        let Some(client) = self.client(conn) else { return Flow::Done };
-        client.last_activity = now;
-        let account = client.account;
-        let permissions = client.guard.as_ref().map(|guard| &guard.permissions);
-        if queue == Some(b"_sys_".as_slice())
-            || permissions.is_some_and(|permissions| !permissions.may_subscribe(pattern, queue))
-        {
-            self.forbid_subscription(conn, pattern, queue, sid, out);
-            return Flow::Done;
-        }
-        if tokens_max > 0 && pattern.split(|b| *b == b'.').count() > tokens_max {
-            self.forbid_tokens(conn, pattern, sid, out);
-            return Flow::Done;
-        }
-        if subscriptions_max.is_some_and(|max| client.sids.len() as u64 >= u64::from(max)) {
-            self.note_full(conn, account, out);
-            self.send_err(conn, error_text::MAXIMUM_SUBSCRIPTIONS, out);
-            return Flow::Done;
-        }
-        if self.find_sid(conn, sid).is_none() {
-            let Some(client) = self.client(conn) else { return Flow::Done };
-            if !subject::well_formed(pattern) {
-                self.send_err(conn, error_text::INVALID_SUBJECT, out);
-                return Flow::Done;
-            }
-            let guard = client.guard.as_ref();
-            let watch = guard.map(|guard| guard.watch(pattern, queue)).unwrap_or_default();
-            let sid = Sid::new(sid);
-            let table = &mut self.accounts[account.0 as usize];
-            let id = table.intern(pattern);
-            let queue = queue.map(Rc::from);
-            let mut subscription = Subscription::new(conn, sid, account, id, queue);
-            (subscription.guarded, subscription.filtered) = (watch.guarded, watch.filtered);
-            let sub = self.subs.insert(subscription);
-            table.join(sub, &mut self.subs);
-            self.cast_shadows(sub);
-            if let Some(Some(client)) = self.clients.get_mut(conn.index()) {
-                client.sids.insert(sub, &self.subs);
-            }
-        }
-        self.acknowledge(conn, out);
-        Flow::Done
-    }
-
-    /// Tells the log that a client can have no more subscriptions: seldom for one account.
-    #[cold]
-    fn note_full(&mut self, conn: ConnId, account: AccountId, out: &mut Effects) {
-        let (now, table) = (self.now, &mut self.accounts[account.0 as usize]);
-        if table.full_told.is_none_or(|at| now - at >= FULL_TOLD_EVERY) {
-            table.full_told = Some(now);
-            let text = error_text::MAXIMUM_SUBSCRIPTIONS;
-            self.note(conn, Event::Fault(text.to_owned()), out);
-        }
-    }
-
-    #[cold]
-    fn forbid_tokens(&mut self, conn: ConnId, pattern: &[u8], sid: &[u8], out: &mut Effects) {
-        self.send_err(conn, &error_text::permissions_violation_tokens(pattern), out);
-        let (subject, sid) = (wire::quoted(pattern), String::from_utf8_lossy(sid));
-        let line = format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
-        self.note(conn, Event::Fault(line), out);
-    }
-
-    fn forbid_subscription(
-        &mut self,
-        conn: ConnId,
-        pattern: &[u8],
-        queue: Option<&[u8]>,
-        sid: &[u8],
-        out: &mut Effects,
-    ) {
-        let text = error_text::permissions_violation_subscribe(pattern, queue);
-        self.send_err(conn, &text, out);
-        let subject = wire::quoted(pattern);
-        let queue = queue.map(|queue| format!(", Queue: {}", wire::quoted(queue)));
-        let (queue, sid) = (queue.unwrap_or_default(), String::from_utf8_lossy(sid));
-        let line = format!("Subscription Violation - Subject {subject}{queue}, SID {sid}");
-        self.note(conn, Event::Fault(line), out);
-    }
-
-    fn unsubscribe(&mut self, who: Admitted, sid: &[u8], max: u64, out: &mut Effects) -> Flow {
-        let conn = who.conn();
-        if self.must_wait_for_lanes(conn, out) {
-            return Flow::Again;
-        }
-        let now = self.now;
-        let Some(client) = self.client(conn) else { return Flow::Done };
-        client.last_activity = now;
-        let Some(sub) = self.find_sid(conn, sid) else {
-            self.acknowledge(conn, out);
-            return Flow::Done;
-        };
-        self.settle_for(conn, out);
-        if self.client(conn).is_none() {
-            return Flow::Done;
-        }
-        let subscription = self.subs.of(sub);
-        if max > subscription.delivered {
-            subscription.max = max;
-            let is_member = subscription.queue().is_some();
-            let (account, pattern) = (subscription.account, subscription.pattern);
-            self.accounts[account.0 as usize].reweigh(pattern);
-            if is_member && self.park(conn, Why::Limit(sub), out) {
-                self.subs.of(sub).limit_open = true;
-            }
-            self.acknowledge(conn, out);
-            return Flow::Done;
-        }
-        self.forget_sid(conn, sid);
-        if self.options.trace {
-            self.trace_delsub(conn, sid, out);
-        }
-        self.drop_or_leave(sub, out);
-        self.acknowledge(conn, out);
-        Flow::Done
-    }
-
-    /// The client's subscription of that name.
-    fn find_sid(&self, conn: ConnId, sid: &[u8]) -> Option<SubId> {
-        let client = self.clients.get(conn.index())?.as_ref().filter(|c| c.conn == conn)?;
-        client.sids.find(sid, &self.subs)
-    }
-
-    /// The name is free again. The subscription must still be there.
-    pub(crate) fn forget_sid(&mut self, conn: ConnId, sid: &[u8]) {
-        let client = self.clients.get_mut(conn.index()).and_then(Option::as_mut);
-        if let Some(client) = client.filter(|client| client.conn == conn) {
-            client.sids.remove(sid, &self.subs);
-        }
-    }
-
-    /// A client that says CONNECT again begins anew.
-    fn drop_all_subscriptions(&mut self, conn: ConnId) {
-        let Some(client) = self.client(conn) else { return };
-        for sub in std::mem::take(&mut client.sids).in_order() {
-            self.drop_subscription(sub);
-        }
-    }
-
-    /// Ends a subscription its client has given up. A queue member stays to take what is under way.
-    pub(crate) fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
-        if self.subs.peek(sub).queue().is_none() {
-            return self.drop_subscription(sub);
-        }
-        for shadow in self.take_shadows(sub) {
-            self.end_shadow(shadow, out);
-        }
-        self.leave(sub, out);
-    }
-
-    pub(crate) fn leave(&mut self, sub: SubId, out: &mut Effects) {
-        let subscription = self.subs.peek(sub);
-        let (conn, account) = (subscription.conn, subscription.account);
-        self.accounts[account.0 as usize].leave(sub, &mut self.subs);
-        if self.park(conn, Why::Leave(sub), out) {
-            return;
-        }
-        if !self.left(sub)
-            && let Some(client) = self.client(conn)
-        {
-            client.wait = Wait::Fence;
-            client.fences += 1;
-        }
-    }
-
-    /// `+OK` if wanted, once peers know of what was asked.
-    fn acknowledge(&mut self, conn: ConnId, out: &mut Effects) {
-        let Some(client) = self.client(conn) else { return };
-        if !client.connect.verbose {
-            return;
-        }
-        if client.promised {
-            client.ok_due = true;
-            client.fences += 1;
-        } else if !self.park(conn, Why::Ok, out) {
-            self.send_ok(conn, out);
-        }
-    }
-
     fn ping(&mut self, who: Admitted, out: &mut Effects) {
         let conn = who.conn();
         if !self.park(conn, Why::Ping, out) {
@@ -853,75 +657,8 @@ impl Shard {
     }
 
     /// A lane is full: the connection must not add to it.
-    fn must_wait_for_lanes(&mut self, conn: ConnId, out: &mut Effects) -> bool {
+    pub(super) fn must_wait_for_lanes(&mut self, conn: ConnId, out: &mut Effects) -> bool {
         out.any_congests() && self.wait_for_lane(conn)
-    }
-
-    /// The first PONG after CONNECT brings a second INFO to clients that know of it.
-    pub(crate) fn send_pong(&mut self, conn: ConnId, out: &mut Effects) {
-        self.write(conn, out, emit::pong);
-        if self.options.trace {
-            self.trace_out(conn, "PONG", out);
-        }
-        let Some(client) = self.client(conn) else { return };
-        if client.connected && !client.first_pong_sent {
-            client.first_pong_sent = true;
-            if client.connect.protocol >= 1 {
-                let mut info = self.info_for(conn);
-                info.connect_info = true;
-                info.max_payload = self.payload_max(conn) as i32;
-                let (access, account) = (&self.options.access, self.account_of(conn));
-                info.remote_account = access.name_of(account).to_string();
-                info.acc_is_sys = access.system == Some(account);
-                self.write(conn, out, |bytes| emit::info(bytes, &info));
-            }
-        }
-    }
-
-    pub(crate) fn send_info(&mut self, conn: ConnId, out: &mut Effects) {
-        let info = self.info_for(conn);
-        self.write(conn, out, |bytes| emit::info(bytes, &info));
-    }
-
-    pub(crate) fn info_for(&self, conn: ConnId) -> wire::ServerInfo {
-        let mut info = self.info.clone();
-        if let Some(client) = &self.clients[conn.index()] {
-            info.client_id = client.cid;
-            if client.tells_address {
-                info.client_ip = client.addr.ip().to_string();
-            }
-            info.nonce = client.identity.nonce().to_string();
-            if let Some(offer) = client.offer {
-                // Where TLS comes first, who reads this has it.
-                info.tls_required = offer.required || offer.first;
-                info.tls_available = !offer.required;
-                info.tls_verify = offer.verify;
-            }
-        }
-        info
-    }
-
-    pub(crate) fn send_ok(&mut self, conn: ConnId, out: &mut Effects) {
-        self.write(conn, out, emit::ok);
-        if self.options.trace {
-            self.trace_out(conn, "OK", out);
-        }
-    }
-
-    pub(crate) fn send_err(&mut self, conn: ConnId, text: &str, out: &mut Effects) {
-        self.write(conn, out, |bytes| emit::err(bytes, text));
-        if self.options.trace {
-            self.trace_out(conn, &format!("-ERR {text}"), out);
-        }
-    }
-
-    /// The client has done something that ends its connection.
-    pub(crate) fn fault(&mut self, conn: ConnId, fault: &Fault, out: &mut Effects) {
-        self.note(conn, Event::Fault(fault.to_string()), out);
-        if let Some(text) = fault.error_text() {
-            self.send_err(conn, text, out);
-        }
-        self.close(conn, fault.reason(), out);
     }
 }
 

@@ -4,4 +4,6 @@ pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod login;
 pub(crate) mod recheck;
+pub(crate) mod subscriptions;
 pub(crate) mod system;
+pub(crate) mod told;
