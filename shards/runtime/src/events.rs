@@ -112,9 +112,11 @@ impl<E: Engine> Driver<E> {
             self.engine.step(now, Input::Sent { conn, bytes }, &mut self.effects);
         }
         match chunk {
+            // What waits for it meanwhile leaves with what this turn brings: sent by itself, it
+            // would always be a turn ahead of that.
             Some(chunk) => {
                 self.engine.recycle(chunk);
-                self.write_next(conn, now);
+                self.effects.dirty.push(conn);
             }
             // SAFETY: `Engine` promises that a chunk's bytes stay where they are.
             None => unsafe { self.sockets.write_on(&mut self.ring, conn) },
