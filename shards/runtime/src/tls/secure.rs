@@ -24,8 +24,6 @@ use crate::engine::Engine;
 const RECHECKED_PER_TURN: usize = 64;
 /// A chunk of records is not made longer than this by another piece.
 const SEALED_BYTES: usize = 64 * 1024;
-/// How long the state of a closed connection is kept for what is still to be written.
-const REAP_NS: Nanos = 2 * SECONDS;
 /// Rejected handshakes are told of this often.
 const REPORT_NS: Nanos = SECONDS;
 
@@ -522,13 +520,12 @@ impl<E: Engine> Secure<E> {
                 session.stage = Stage::Ended(Vec::new());
                 self.tell(now, conn, Secured::TimedOut, effects);
             }
-            Stage::Open(_) => {}
-            Stage::Closing(_) | Stage::Ended(_) => self.forget(conn),
+            Stage::Open(_) | Stage::Closing(_) | Stage::Ended(_) => {}
         }
     }
 
     /// The engine is done with a connection. True if there is something to say yet.
-    fn closed(&mut self, now: Nanos, conn: ConnId, flush: bool) -> bool {
+    fn closed(&mut self, conn: ConnId, flush: bool) -> bool {
         let Some(session) = self.session(conn) else { return flush };
         let stage = mem::replace(&mut session.stage, Stage::Ended(Vec::new()));
         let says = match stage {
@@ -547,9 +544,7 @@ impl<E: Engine> Secure<E> {
             }
             _ => false,
         };
-        if says {
-            self.set_deadline(conn, now + REAP_NS);
-        } else {
+        if !says {
             self.forget(conn);
         }
         // A flush with nothing to say is an orderly end all the same.
@@ -557,10 +552,10 @@ impl<E: Engine> Secure<E> {
     }
 
     #[cold]
-    fn after(&mut self, now: Nanos, from: usize, effects: &mut Effects) {
+    fn after(&mut self, from: usize, effects: &mut Effects) {
         for at in from..effects.closes.len() {
             let close = effects.closes[at];
-            effects.closes[at].flush = self.closed(now, close.conn, close.flush);
+            effects.closes[at].flush = self.closed(close.conn, close.flush);
         }
     }
 
@@ -674,7 +669,7 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             input => self.inner.step(now, input, effects),
         }
         if self.live > 0 && effects.closes.len() > closes {
-            self.after(now, closes, effects);
+            self.after(closes, effects);
         }
     }
 
@@ -692,6 +687,11 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             Sealed::Plain(chunk) => self.inner.recycle(chunk),
             Sealed::Records(buffer, _) => self.spare.give(buffer),
         }
+    }
+
+    fn flush_over(&mut self, conn: ConnId) {
+        self.forget(conn);
+        self.inner.flush_over(conn);
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -714,7 +714,7 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             self.shake(now, conn, effects);
         }
         if self.live > 0 && effects.closes.len() > closes {
-            self.after(now, closes, effects);
+            self.after(closes, effects);
         }
     }
 
