@@ -483,12 +483,12 @@ impl<E: Engine> Driver<E> {
             (0..accepts).for_each(|_| self.ring.accept(fd));
         }
         while let Some(conn) = self.sockets.pop_due(now) {
-            self.sockets.abandon(conn);
+            self.abandon(conn);
         }
         if self.stop_at.is_some_and(|at| at <= now) {
             self.stop_at = Some(now + STOP_NS_MAX);
             for conn in self.sockets.all_live() {
-                self.sockets.abandon(conn);
+                self.abandon(conn);
             }
         }
         if self.engine.has_work() || self.engine.deadline().is_some_and(|at| at <= now) {

@@ -25,6 +25,10 @@ pub unsafe trait Engine {
     /// Takes a chunk back, written or not.
     fn recycle(&mut self, chunk: Self::Chunk);
 
+    /// What a closed connection still had to say is written, or given up: nothing more is asked for
+    /// it. Once for each that was closed with a flush.
+    fn flush_over(&mut self, conn: ConnId);
+
     /// When [`Input::Turn`] is needed at the latest.
     fn deadline(&self) -> Option<Nanos>;
 
@@ -62,6 +66,10 @@ unsafe impl Engine for Shard {
 
     fn recycle(&mut self, chunk: shard::Chunk) {
         Shard::recycle(self, chunk);
+    }
+
+    fn flush_over(&mut self, conn: ConnId) {
+        Shard::flush_over(self, conn);
     }
 
     fn deadline(&self) -> Option<Nanos> {

@@ -78,10 +78,18 @@ impl<E: Engine> Driver<E> {
             return;
         }
         match self.sockets.phase(conn) {
-            Phase::Draining => self.sockets.abandon(conn),
-            Phase::Flushing if cause != Hangup::Closed => self.sockets.abandon(conn),
+            Phase::Draining => self.abandon(conn),
+            Phase::Flushing if cause != Hangup::Closed => self.abandon(conn),
             _ => {}
         }
+    }
+
+    /// Ends a connection as soon as the kernel lets go of it, whatever it still had to say.
+    pub(crate) fn abandon(&mut self, conn: ConnId) {
+        if self.sockets.phase(conn) == Phase::Flushing {
+            self.engine.flush_over(conn);
+        }
+        self.sockets.abandon(conn);
     }
 
     pub(crate) fn on_sent(&mut self, completion: &Completion, now: Nanos) {
@@ -132,6 +140,7 @@ impl<E: Engine> Driver<E> {
             // SAFETY: `Engine` promises that a chunk's bytes stay where they are.
             Some(chunk) => unsafe { self.sockets.write(&mut self.ring, conn, chunk) },
             None if self.sockets.phase(conn) == Phase::Flushing => {
+                self.engine.flush_over(conn);
                 self.sockets.flushed(&mut self.ring, conn, now);
             }
             None => {}

@@ -215,6 +215,10 @@ unsafe impl<E: Engine> Engine for Proxied<E> {
         self.inner.recycle(chunk);
     }
 
+    fn flush_over(&mut self, conn: ConnId) {
+        self.inner.flush_over(conn);
+    }
+
     fn deadline(&self) -> Option<Nanos> {
         let own = self.due.peek().filter(|_| !self.waiting.is_empty());
         [self.inner.deadline(), own.map(|Reverse((at, _))| *at)].into_iter().flatten().min()
@@ -263,6 +267,8 @@ mod tests {
         }
 
         fn recycle(&mut self, _chunk: Vec<u8>) {}
+
+        fn flush_over(&mut self, _conn: ConnId) {}
 
         fn deadline(&self) -> Option<Nanos> {
             None

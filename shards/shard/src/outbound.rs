@@ -217,7 +217,6 @@ impl Outbound {
             generation: conn.generation,
             open: true,
             progress_at: now,
-            full: std::mem::take(&mut receiver.full),
             ..Receiver::default()
         };
     }
@@ -419,6 +418,16 @@ impl Outbound {
             }
         }
     }
+
+    /// See [`crate::Shard::flush_over`].
+    pub fn flush_over(&mut self, conn: ConnId) {
+        if let Some(receiver) = self.receivers.get_mut(conn.index())
+            && receiver.generation == conn.generation
+            && !receiver.open
+        {
+            receiver.discard(&mut self.pool);
+        }
+    }
 }
 
 impl Receiver {
@@ -537,7 +546,7 @@ impl Receiver {
     }
 
     fn discard(&mut self, pool: &mut Pool) {
-        for full in self.full.drain(..) {
+        for full in std::mem::take(&mut self.full) {
             pool.take_back(full.piece);
         }
         pool.give(std::mem::take(&mut self.tail));
@@ -799,6 +808,33 @@ mod tests {
         let told = told(&mut outbound);
         assert_eq!(told.len(), ARRIVALS_MAX + 1);
         assert_eq!(told.iter().map(|(_, msgs)| msgs).sum::<u64>(), 100 + ARRIVALS_MAX as u64);
+    }
+
+    /// A slot may wait for its next connection for ever.
+    #[test]
+    fn a_closed_connection_holds_nothing_once_its_flush_is_over() {
+        let (mut outbound, mut out) = (opened(), Effects::new(1));
+        let shared = Bytes::from(vec![b'y'; 2 * SHORT_BYTES_MAX]);
+        for _ in 0..10 {
+            let piece = Piece::Shared(shared.clone());
+            outbound.give(CONN, 0, &piece, 1, 0, u64::MAX, &mut out);
+            let write = |tail: &mut Vec<u8>, _: bool| tail.resize(tail.len() + 100, b'x');
+            outbound.write(CONN, 0, &mut out.dirty, write);
+        }
+        let under_way = outbound.take_chunk(CONN).expect("bytes");
+        outbound.flush_over(CONN);
+        let receiver = outbound.peek(CONN).expect("it is there");
+        assert!(receiver.open && receiver.pending_bytes > 0, "nobody has closed it");
+        outbound.close(CONN, true);
+        outbound.flush_over(ConnId { generation: 6, ..CONN });
+        assert!(!outbound.peek(CONN).expect("it is there").full.is_empty(), "not its flush");
+        outbound.flush_over(CONN);
+        outbound.recycle(under_way);
+        let receiver = outbound.peek(CONN).expect("it is there");
+        let held = (receiver.pending_bytes, receiver.full.capacity(), receiver.tail.capacity());
+        assert_eq!(held, (0, 0, 0), "bytes that wait, and room for some");
+        assert!(shared.is_unique(), "others' blocks are let go of");
+        assert!(outbound.pool.small.bytes > 0, "its buffers are there for others");
     }
 
     #[test]

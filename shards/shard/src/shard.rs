@@ -457,6 +457,12 @@ impl Shard {
         self.outbound.recycle(chunk);
     }
 
+    /// Nothing more is written for a connection that closed with a flush: what is left of it, if
+    /// the driver has given it up, can go.
+    pub fn flush_over(&mut self, conn: ConnId) {
+        self.outbound.flush_over(conn);
+    }
+
     /// When [`Input::Turn`] is needed at the latest.
     pub fn deadline(&self) -> Option<Nanos> {
         let due = [self.timers.next(), self.leaving_due(), self.responses.next()];

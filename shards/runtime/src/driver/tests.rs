@@ -1,10 +1,15 @@
-use std::io::Write;
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use shard::{Close, CloseReason};
 
 use super::*;
 use crate::control::Accepted;
 use crate::lanes;
 use crate::listener::tests::commons;
+
+mod writes;
 
 #[test]
 fn toil_gives_way_to_those_who_speak_once_at_a_time() {
@@ -38,6 +43,8 @@ unsafe impl Engine for Flooded {
     }
 
     fn recycle(&mut self, _: Vec<u8>) {}
+
+    fn flush_over(&mut self, _: ConnId) {}
 
     fn deadline(&self) -> Option<Nanos> {
         None
@@ -83,40 +90,39 @@ fn a_flood_from_peers_leaves_room_for_others() {
     assert_eq!(taken_of_a_flood(8 << 20, 1 << 20), 4, "whatever others have taken of it");
 }
 
-/// Sends back what it is sent, and what the test puts there.
-#[derive(Default)]
-struct Echo {
-    conn: Option<ConnId>,
-    waiting: Vec<u8>,
-    driven: bool,
-    taken: Vec<Vec<u8>>,
+/// Has so many chunks for whoever comes, and is done with it.
+struct Parting {
+    waiting: usize,
+    /// Chunks that the driver has.
+    out: usize,
+    /// How many chunks were waiting when each flush was over.
+    over: Vec<(ConnId, usize)>,
 }
 
-// SAFETY: the bytes of a `Vec` are on the heap, and nobody changes those of one given away.
-unsafe impl Engine for Echo {
+// SAFETY: a `Vec`'s bytes stay where they are, and nobody else has it.
+unsafe impl Engine for Parting {
     type Chunk = Vec<u8>;
 
     fn step(&mut self, _: Nanos, input: Input<'_>, effects: &mut Effects) {
-        match input {
-            Input::Open { conn, .. } => self.conn = Some(conn),
-            Input::Bytes { conn, bytes, .. } => {
-                self.waiting.extend(bytes);
-                if !std::mem::replace(&mut self.driven, true) {
-                    effects.dirty.push(conn);
-                }
-            }
-            _ => {}
+        if let Input::Open { conn, .. } = input {
+            let reason = CloseReason::ServerShutdown;
+            effects.closes.push(Close { conn, reason, flush: true });
         }
     }
 
     fn take_chunk(&mut self, _: ConnId) -> Option<Vec<u8>> {
-        self.driven = !self.waiting.is_empty();
-        let chunk = self.driven.then(|| std::mem::take(&mut self.waiting));
-        self.taken.extend(chunk.clone());
-        chunk
+        self.waiting = self.waiting.checked_sub(1)?;
+        self.out += 1;
+        Some(vec![b'x'; 1 << 20])
     }
 
-    fn recycle(&mut self, _: Vec<u8>) {}
+    fn recycle(&mut self, _: Vec<u8>) {
+        self.out -= 1;
+    }
+
+    fn flush_over(&mut self, conn: ConnId) {
+        self.over.push((conn, self.waiting));
+    }
 
     fn deadline(&self) -> Option<Nanos> {
         None
@@ -129,10 +135,13 @@ unsafe impl Engine for Echo {
     fn handed_over(&mut self, _: impl FnMut(Nanos, u64)) {}
 }
 
-#[test]
-fn what_waited_for_a_write_leaves_with_what_the_turn_brings() {
-    let mut ends = lanes::lanes(1).into_iter();
-    let own = ends.next().unwrap();
+/// How many chunks of `waiting` are left when a flush is over. `peer` gives back its socket if it
+/// stays.
+fn left_by_a_flush(
+    waiting: usize,
+    peer: impl FnOnce(TcpStream) -> Option<TcpStream> + Send + 'static,
+) -> usize {
+    let own = lanes::lanes(1).into_iter().next().unwrap();
     let (_messages, receiver) = crossbeam_channel::bounded(1);
     let parts = Parts {
         id: ShardId(0),
@@ -142,26 +151,41 @@ fn what_waited_for_a_write_leaves_with_what_the_turn_brings() {
         commons: Arc::new(commons(&[1])),
         bounds: FlowBounds::default(),
     };
-    let ring = Ring::new().unwrap();
-    let mut driver = Driver::new(parts, Arc::new(Vec::new()), Echo::default(), ring);
+    let engine = Parting { waiting, out: 0, over: Vec::new() };
+    let mut driver = Driver::new(parts, Arc::new(Vec::new()), engine, Ring::new().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
-    let own_end = stream.try_clone().unwrap();
-    let now = driver.commons.now();
-    driver.open(Accepted { stream, cid: 1, start_unix_ns: 0, refused: false }, now);
-    driver.turn().unwrap();
-    let mut comes = |driver: &mut Driver<Echo>, bytes: &[u8]| {
-        peer.write_all(bytes).unwrap();
-        own_end.peek(&mut [0]).unwrap();
-        driver.ring.submit().unwrap();
-        driver.turn().unwrap();
-    };
-    comes(&mut driver, b"a");
-    assert_eq!(driver.engine.taken, [b"a"]);
-    // It came while `a` was being written.
-    driver.engine.waiting.push(b'b');
-    comes(&mut driver, b"c");
-    assert_eq!(driver.engine.taken, [&b"a"[..], b"bc"]);
+    driver.open(Accepted { stream, cid: 1, start_unix_ns: 0, refused: false }, 0);
+    let peer = thread::spawn(move || peer(client));
+    while driver.sockets.live() > 0 {
+        assert!(driver.commons.now() < 20 * SECONDS, "the connection does not end");
+        if driver.turn().unwrap() == After::Rest && driver.sockets.live() > 0 {
+            driver.rest().unwrap();
+        }
+    }
+    drop(peer.join().unwrap());
+    assert_eq!(driver.engine.out, 0, "every chunk is taken back");
+    let over = std::mem::take(&mut driver.engine.over);
     driver.end().unwrap();
+    assert_eq!(over.len(), 1, "the engine hears of it once");
+    over[0].1
+}
+
+#[test]
+fn the_engine_hears_when_a_flush_is_over() {
+    let all = left_by_a_flush(3, |mut client| {
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), 3 << 20);
+        None
+    });
+    assert_eq!(all, 0, "all is written");
+    let reset = left_by_a_flush(64, |mut client| {
+        client.read_exact(&mut [0; 1]).unwrap();
+        None
+    });
+    assert!(reset > 0, "the peer has gone without reading it");
+    let late = left_by_a_flush(64, Some);
+    assert!(late > 0, "the peer has not read it in time");
 }

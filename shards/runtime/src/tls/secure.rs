@@ -24,8 +24,6 @@ use crate::engine::Engine;
 const RECHECKED_PER_TURN: usize = 64;
 /// A chunk of records is not made longer than this by another piece.
 const SEALED_BYTES: usize = 64 * 1024;
-/// How long the state of a closed connection is kept for what is still to be written.
-const REAP_NS: Nanos = 2 * SECONDS;
 /// Rejected handshakes are told of this often.
 const REPORT_NS: Nanos = SECONDS;
 
@@ -40,6 +38,8 @@ pub(crate) struct Secure<E: Engine> {
     live: usize,
     /// Connections with a step of a handshake to do, in the order they came.
     steps: VecDeque<ConnId>,
+    /// Open connections whose keys are used up, of which the engine has not heard.
+    used_up: Vec<ConnId>,
     /// Slots of those whose keys are still to be compared with those that may be now.
     unchecked: Vec<usize>,
     due: BinaryHeap<Reverse<(Nanos, ConnId)>>,
@@ -127,6 +127,7 @@ impl<E: Engine> Secure<E> {
             sessions: Vec::new(),
             live: 0,
             steps: VecDeque::new(),
+            used_up: Vec::new(),
             unchecked: Vec::new(),
             due: BinaryHeap::new(),
             scratch: Vec::new(),
@@ -405,6 +406,16 @@ impl<E: Engine> Secure<E> {
         }
     }
 
+    /// Nothing more can be written to a connection.
+    #[cold]
+    fn cut_off(&mut self, now: Nanos, conn: ConnId, effects: &mut Effects) {
+        let session = self.session(conn);
+        if session.is_some_and(|session| matches!(session.stage, Stage::Open(_))) {
+            log::warn!("TLS 1.2 of {conn:?} has used up its keys: the connection is closed");
+            self.hang_up(now, conn, Hangup::WriteError, effects);
+        }
+    }
+
     /// Records for a connection whose handshake is done.
     fn take_in(
         &mut self,
@@ -478,7 +489,7 @@ impl<E: Engine> Secure<E> {
     }
 
     fn has_own_work(&self) -> bool {
-        !self.steps.is_empty() || !self.unchecked.is_empty()
+        !self.steps.is_empty() || !self.unchecked.is_empty() || !self.used_up.is_empty()
     }
 
     /// What is due.
@@ -488,6 +499,9 @@ impl<E: Engine> Secure<E> {
             if self.session(conn).is_some_and(|session| session.deadline == at) {
                 self.overdue(now, conn, effects);
             }
+        }
+        while let Some(conn) = self.used_up.pop() {
+            self.cut_off(now, conn, effects);
         }
         if !self.unchecked.is_empty() {
             self.recheck(now, effects);
@@ -522,16 +536,21 @@ impl<E: Engine> Secure<E> {
                 session.stage = Stage::Ended(Vec::new());
                 self.tell(now, conn, Secured::TimedOut, effects);
             }
-            Stage::Open(_) => {}
-            Stage::Closing(_) | Stage::Ended(_) => self.forget(conn),
+            Stage::Open(_) | Stage::Closing(_) | Stage::Ended(_) => {}
         }
     }
 
     /// The engine is done with a connection. True if there is something to say yet.
-    fn closed(&mut self, now: Nanos, conn: ConnId, flush: bool) -> bool {
+    fn closed(&mut self, conn: ConnId, flush: bool) -> bool {
         let Some(session) = self.session(conn) else { return flush };
         let stage = mem::replace(&mut session.stage, Stage::Ended(Vec::new()));
         let says = match stage {
+            Stage::Open(mut channel) if channel.is_used_up => {
+                channel.say_goodbye();
+                let says = !channel.outgoing.is_empty();
+                session.stage = Stage::Ended(channel.outgoing);
+                says
+            }
             Stage::Open(channel) if flush => {
                 session.stage = Stage::Closing(channel);
                 true
@@ -547,9 +566,7 @@ impl<E: Engine> Secure<E> {
             }
             _ => false,
         };
-        if says {
-            self.set_deadline(conn, now + REAP_NS);
-        } else {
+        if !says {
             self.forget(conn);
         }
         // A flush with nothing to say is an orderly end all the same.
@@ -557,16 +574,16 @@ impl<E: Engine> Secure<E> {
     }
 
     #[cold]
-    fn after(&mut self, now: Nanos, from: usize, effects: &mut Effects) {
+    fn after(&mut self, from: usize, effects: &mut Effects) {
         for at in from..effects.closes.len() {
             let close = effects.closes[at];
-            effects.closes[at].flush = self.closed(now, close.conn, close.flush);
+            effects.closes[at].flush = self.closed(close.conn, close.flush);
         }
     }
 
     /// The next bytes for a connection that has a session.
     fn take_records(&mut self, conn: ConnId) -> Option<Sealed<E::Chunk>> {
-        let Secure { inner, sessions, spare, .. } = self;
+        let Secure { inner, sessions, spare, used_up, .. } = self;
         let session = sessions.get_mut(conn.index())?.as_deref_mut()?;
         if session.conn != conn {
             return None;
@@ -579,6 +596,8 @@ impl<E: Engine> Secure<E> {
                 *flight = Flight { plain, records: plain, ..Flight::default() };
                 return Some(Sealed::Plain(chunk));
             }
+            // The goodbye goes out once the engine has heard of it.
+            Stage::Open(channel) if channel.is_used_up => return None,
             Stage::Shaking { channel, .. } | Stage::Open(channel) => (&mut channel.outgoing, false),
             Stage::Closing(channel) => (&mut channel.outgoing, true),
             Stage::Ended(last) => (last, false),
@@ -593,9 +612,14 @@ impl<E: Engine> Secure<E> {
             Stage::Open(channel) | Stage::Closing(channel) => channel,
             _ => return None,
         };
-        let sealed = seal(inner, channel, spare, conn, flight);
-        if sealed.is_some() || !closing {
-            return sealed;
+        if !channel.is_used_up {
+            let sealed = seal(inner, channel, spare, conn, flight);
+            if channel.is_used_up && !closing {
+                used_up.push(conn);
+            }
+            if sealed.is_some() || !closing {
+                return sealed;
+            }
         }
         channel.say_goodbye();
         let goodbye = mem::take(&mut channel.outgoing);
@@ -622,7 +646,7 @@ fn seal<E: Engine>(
         let end = channel.seal(chunk.as_ref(), &mut records, at);
         plain += chunk.as_ref().len() as u64;
         inner.recycle(chunk);
-        // Without keys nothing can be sent: the write deadline ends the connection.
+        channel.is_used_up = end.is_none();
         at = end.unwrap_or(at);
         if at >= SEALED_BYTES || end.is_none() {
             break;
@@ -674,7 +698,7 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             input => self.inner.step(now, input, effects),
         }
         if self.live > 0 && effects.closes.len() > closes {
-            self.after(now, closes, effects);
+            self.after(closes, effects);
         }
     }
 
@@ -692,6 +716,11 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             Sealed::Plain(chunk) => self.inner.recycle(chunk),
             Sealed::Records(buffer, _) => self.spare.give(buffer),
         }
+    }
+
+    fn flush_over(&mut self, conn: ConnId) {
+        self.forget(conn);
+        self.inner.flush_over(conn);
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -714,7 +743,7 @@ unsafe impl<E: Engine> Engine for Secure<E> {
             self.shake(now, conn, effects);
         }
         if self.live > 0 && effects.closes.len() > closes {
-            self.after(now, closes, effects);
+            self.after(closes, effects);
         }
     }
 

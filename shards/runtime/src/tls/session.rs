@@ -30,6 +30,9 @@ pub(super) struct Channel {
     pub outgoing: Vec<u8>,
     /// The first flight is answered: what is left to do is little.
     pub answered: bool,
+    /// Its keys have sealed as much as they may: all that can be said yet is a goodbye. With rustls
+    /// that is so after 2^24 records of TLS 1.2 with AES-GCM; TLS 1.3 gets new keys.
+    pub is_used_up: bool,
 }
 
 /// What the peer has left to say.
@@ -45,7 +48,8 @@ impl Channel {
     /// For a client that has said nothing yet. `first` goes out, unprotected, before all else.
     pub fn new(config: &Arc<ServerConfig>, first: Vec<u8>) -> Result<Channel, Error> {
         let tls = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Channel { tls, incoming: Vec::new(), outgoing: first, answered: false })
+        let (incoming, outgoing) = (Vec::new(), first);
+        Ok(Channel { tls, incoming, outgoing, answered: false, is_used_up: false })
     }
 
     /// Plain bytes may be exchanged.

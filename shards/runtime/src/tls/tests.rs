@@ -8,9 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mesh::Rate;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{
+    CipherSuiteCommon, ClientConfig, ClientConnection, RootCertStore, ServerConfig,
+    SupportedCipherSuite, Tls12CipherSuite,
+};
 use shard::limits::{MILLIS, SECONDS};
 use shard::{Close, CloseReason, ConnId, Effects, Hangup, Input, Name, Nanos, Peer, Secured};
 
@@ -79,6 +83,11 @@ unsafe impl Engine for Stub {
     }
 
     fn recycle(&mut self, _: Vec<u8>) {}
+
+    fn flush_over(&mut self, conn: ConnId) {
+        self.out.remove(&conn);
+        self.told.push((conn, "flush over".to_owned()));
+    }
 
     fn deadline(&self) -> Option<Nanos> {
         None
@@ -581,8 +590,9 @@ fn ends_are_said() {
         assert_eq!(world.told(conn).last(), Some(&"hangup Closed"));
         assert_eq!(client.read(), b"last words", "and ours come before our goodbye");
         assert!(client.tls.process_new_packets().unwrap().peer_has_closed());
-        world.wait(5 * SECONDS);
+        world.secure.flush_over(conn);
         assert_eq!(world.secure.live(), 0);
+        assert_eq!(world.told(conn).last(), Some(&"flush over"), "the engine hears of it too");
         // Without one.
         let mut world = World::new(&files.settings());
         let conn = world.open();
@@ -682,6 +692,88 @@ impl World {
         let secure = Secure::new(Stub::default(), Some(tls), Arc::new(Rate::default()));
         World { secure, effects: Effects::new(1), now: 0, slots: 0 }
     }
+}
+
+impl Files {
+    /// A server of TLS 1.2 whose keys are good for so many records.
+    fn short_lived(&self, records: u64) -> World {
+        let suite = ring::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+        let SupportedCipherSuite::Tls12(suite) = suite else { panic!("not of TLS 1.2") };
+        let Tls12CipherSuite { common, prf_provider, kx, sign, aead_alg } = suite;
+        let CipherSuiteCommon { suite, hash_provider, .. } = common;
+        let common = CipherSuiteCommon {
+            suite: *suite,
+            hash_provider: *hash_provider,
+            confidentiality_limit: records,
+        };
+        let (prf_provider, kx, sign, aead_alg) = (*prf_provider, *kx, *sign, *aead_alg);
+        let suite = Tls12CipherSuite { common, prf_provider, kx, sign, aead_alg };
+        let suite = SupportedCipherSuite::Tls12(Box::leak(Box::new(suite)));
+        let provider = CryptoProvider { cipher_suites: vec![suite], ..ring::default_provider() };
+        let chain = vec![CertificateDer::from_pem_file(&self.server.cert_file).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&self.server.key_file).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let tls = Tls { clients: Arc::new(config), ..self.settings().load().unwrap() };
+        let secure = Secure::new(Stub::default(), Some(Arc::new(tls)), Arc::new(Rate::default()));
+        World { secure, effects: Effects::new(1), now: 0, slots: 0 }
+    }
+}
+
+/// A client behind a server whose keys are good for ten records, its own last words of the
+/// handshake among them.
+fn short_lived(files: &Files) -> (World, ConnId, Client) {
+    let mut world = files.short_lived(10);
+    let mut client = files.client(&rustls::version::TLS12, false);
+    let conn = world.open();
+    world.talk(conn, &mut client, 1 << 20);
+    assert!(world.told(conn).last().unwrap().starts_with("established 1.2"));
+    (world, conn, client)
+}
+
+#[test]
+fn a_connection_whose_keys_are_used_up_ends_at_once() {
+    let files = Files::new();
+    for lengths in [&[1; 20][..], &[200_000], &[1, 200_000, 1]] {
+        let (mut world, conn, mut client) = short_lived(&files);
+        let waiting = world.secure.inner_mut().out.entry(conn).or_default();
+        waiting.extend(lengths.iter().map(|length| vec![b'x'; *length]));
+        let output = world.output(conn);
+        client.hears(&output);
+        assert!(world.secure.has_work(), "it is pressing");
+        world.turns();
+        assert_eq!(world.told(conn).last(), Some(&"hangup WriteError"));
+        assert_eq!(world.effects.closes.len(), 1);
+        assert!(world.effects.closes[0].flush, "a goodbye goes out");
+        let goodbye = world.output(conn);
+        client.hears(&goodbye);
+        let sealed = lengths.iter().take_while(|length| **length == 1).count().min(9);
+        assert_eq!(client.read().len(), sealed, "what the keys were good for");
+        assert!(client.tls.process_new_packets().unwrap().peer_has_closed());
+        world.secure.flush_over(conn);
+        assert!(world.secure.live() == 0 && !world.secure.has_work());
+    }
+}
+
+#[test]
+fn keys_that_are_used_up_by_last_words_leave_a_goodbye() {
+    let files = Files::new();
+    let (mut world, conn, mut client) = short_lived(&files);
+    let waiting = world.secure.inner_mut().out.entry(conn).or_default();
+    waiting.extend(vec![vec![b'x']; 20]);
+    client.tls.send_close_notify();
+    let said = client.says();
+    world.step(Input::Bytes { conn, at: 0, bytes: &said });
+    assert!(world.effects.closes[0].flush);
+    let output = world.output(conn);
+    client.hears(&output);
+    assert_eq!(client.read().len(), 9, "what the keys were good for");
+    assert!(client.tls.process_new_packets().unwrap().peer_has_closed());
+    assert!(!world.secure.has_work(), "it is closed already");
 }
 
 /// What a busy connection has used is not held by a few bytes for a slow one.

@@ -165,6 +165,8 @@ unsafe impl Engine for Toy {
 
     fn recycle(&mut self, _chunk: Bytes) {}
 
+    fn flush_over(&mut self, _conn: ConnId) {}
+
     fn deadline(&self) -> Option<Nanos> {
         self.resume.iter().map(|(at, _)| *at).min()
     }

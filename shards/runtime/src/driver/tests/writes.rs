@@ -1,0 +1,89 @@
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+
+use super::*;
+
+/// Sends back what it is sent, and what the test puts there.
+#[derive(Default)]
+struct Echo {
+    conn: Option<ConnId>,
+    waiting: Vec<u8>,
+    driven: bool,
+    taken: Vec<Vec<u8>>,
+}
+
+// SAFETY: the bytes of a `Vec` are on the heap, and nobody changes those of one given away.
+unsafe impl Engine for Echo {
+    type Chunk = Vec<u8>;
+
+    fn step(&mut self, _: Nanos, input: Input<'_>, effects: &mut Effects) {
+        match input {
+            Input::Open { conn, .. } => self.conn = Some(conn),
+            Input::Bytes { conn, bytes, .. } => {
+                self.waiting.extend(bytes);
+                if !std::mem::replace(&mut self.driven, true) {
+                    effects.dirty.push(conn);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_chunk(&mut self, _: ConnId) -> Option<Vec<u8>> {
+        self.driven = !self.waiting.is_empty();
+        let chunk = self.driven.then(|| std::mem::take(&mut self.waiting));
+        self.taken.extend(chunk.clone());
+        chunk
+    }
+
+    fn recycle(&mut self, _: Vec<u8>) {}
+
+    fn flush_over(&mut self, _: ConnId) {}
+
+    fn deadline(&self) -> Option<Nanos> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn handed_over(&mut self, _: impl FnMut(Nanos, u64)) {}
+}
+
+#[test]
+fn what_waited_for_a_write_leaves_with_what_the_turn_brings() {
+    let mut ends = lanes::lanes(1).into_iter();
+    let own = ends.next().unwrap();
+    let (_messages, receiver) = crossbeam_channel::bounded(1);
+    let parts = Parts {
+        id: ShardId(0),
+        inbound: own.inbound,
+        outbound: own.outbound,
+        messages: receiver,
+        commons: Arc::new(commons(&[1])),
+        bounds: FlowBounds::default(),
+    };
+    let ring = Ring::new().unwrap();
+    let mut driver = Driver::new(parts, Arc::new(Vec::new()), Echo::default(), ring);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let own_end = stream.try_clone().unwrap();
+    let now = driver.commons.now();
+    driver.open(Accepted { stream, cid: 1, start_unix_ns: 0, refused: false }, now);
+    driver.turn().unwrap();
+    let mut comes = |driver: &mut Driver<Echo>, bytes: &[u8]| {
+        peer.write_all(bytes).unwrap();
+        own_end.peek(&mut [0]).unwrap();
+        driver.ring.submit().unwrap();
+        driver.turn().unwrap();
+    };
+    comes(&mut driver, b"a");
+    assert_eq!(driver.engine.taken, [b"a"]);
+    // It came while `a` was being written.
+    driver.engine.waiting.push(b'b');
+    comes(&mut driver, b"c");
+    assert_eq!(driver.engine.taken, [&b"a"[..], b"bc"]);
+    driver.end().unwrap();
+}
