@@ -77,6 +77,8 @@ pub(crate) struct Driver<E: Engine> {
     ends: VecDeque<Completion>,
     /// Connections that found no buffer to be received into.
     pub(crate) starved: VecDeque<ConnId>,
+    /// How many of them, in front, have had their turn meanwhile and found none either.
+    pub(crate) starved_again: usize,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
     /// Frames the engine was given in this turn.
@@ -175,6 +177,7 @@ impl<E: Engine> Driver<E> {
             received: VecDeque::new(),
             ends: VecDeque::new(),
             starved: VecDeque::new(),
+            starved_again: 0,
             frames: VecDeque::new(),
             frames_taken: 0,
             frames_until_bytes: 0,

@@ -33,10 +33,8 @@ impl<E: Engine> Driver<E> {
         }
         match -completion.result {
             0 => self.input_ended(conn, Hangup::Closed, now),
-            // To ask again at once would fail again: after those that wait already, when there are
-            // buffers.
             libc::ENOBUFS => {
-                self.starved.push_back(conn);
+                self.starve(conn);
                 return self.sockets.release(conn);
             }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
@@ -47,13 +45,25 @@ impl<E: Engine> Driver<E> {
         self.sockets.release(conn);
     }
 
+    /// To ask again at once would fail again: after those that wait already, when there are
+    /// buffers. Whoever is asked first may take all of them. So those that had their turn, and got
+    /// nothing, keep their places; or whoever took all would be the first for ever.
+    fn starve(&mut self, conn: ConnId) {
+        if self.sockets.starved(conn) {
+            let place = self.starved_again.min(self.starved.len());
+            self.starved.insert(place, conn);
+            self.starved_again += 1;
+        } else {
+            self.starved.push_back(conn);
+        }
+    }
+
     /// Reads again from those that found no buffer, in turn, as many as there are buffers for.
     pub(crate) fn feed_starved(&mut self) {
+        self.starved_again = 0;
         for _ in 0..self.ring.free_buffers() {
             let Some(conn) = self.starved.pop_front() else { return };
-            if self.sockets.phase(conn) != Phase::Free {
-                self.sockets.read(&mut self.ring, conn);
-            }
+            self.sockets.feed(&mut self.ring, conn);
         }
     }
 

@@ -1,4 +1,8 @@
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
 use super::*;
+use crate::control::Accepted;
 use crate::lanes;
 use crate::listener::tests::commons;
 
@@ -7,6 +11,22 @@ fn toil_gives_way_to_those_who_speak_once_at_a_time() {
     let mut toil = Toil::default();
     let next = [false, true, true, true, false, true, false, false].map(|it| toil.is_next(it));
     assert_eq!(next, [true, false, true, false, true, false, true, true]);
+}
+
+/// Shard 0 of two, without the other one's thread.
+fn driver<E: Engine>(engine: E, ends: lanes::Ends) -> Driver<E> {
+    let parts = Parts {
+        id: ShardId(0),
+        inbound: ends.inbound,
+        outbound: ends.outbound,
+        messages: crossbeam_channel::never(),
+        commons: Arc::new(commons(&[0, 0])),
+        bounds: FlowBounds::default(),
+    };
+    let ring = Ring::new().unwrap();
+    let peer = || lanes::Peer { bell: Bell::new().unwrap(), address: ring.address().unwrap() };
+    let peers = Arc::new(vec![peer(), peer()]);
+    Driver::new(parts, peers, engine, ring)
 }
 
 /// For each frame it takes in, its peer has sent another.
@@ -53,18 +73,7 @@ fn taken_of_a_flood(before_bytes: usize, copied_bytes: usize) -> usize {
     for upto in 0..40 {
         peer.throw(ShardId(0), Frame::Fenced { upto });
     }
-    let engine = Flooded { peer, copied_bytes, taken: 0 };
-    let (_messages, receiver) = crossbeam_channel::bounded(1);
-    let parts = Parts {
-        id: ShardId(0),
-        inbound: own.inbound,
-        outbound: own.outbound,
-        messages: receiver,
-        commons: Arc::new(commons(&[0, 0])),
-        bounds: FlowBounds::default(),
-    };
-    let ring = Ring::new().unwrap();
-    let mut driver = Driver::new(parts, Arc::new(Vec::new()), engine, ring);
+    let mut driver = driver(Flooded { peer, copied_bytes, taken: 0 }, own);
     driver.effects.copied_bytes = before_bytes;
     assert_eq!(driver.turn().unwrap(), After::Again, "there is more");
     let taken = driver.engine.taken;
@@ -77,4 +86,101 @@ fn a_flood_from_peers_leaves_room_for_others() {
     assert_eq!(taken_of_a_flood(0, 0), FRAMES_PER_TURN, "what makes nothing to be sent ends too");
     assert_eq!(taken_of_a_flood(0, 1 << 20), 4, "half of what a turn may send");
     assert_eq!(taken_of_a_flood(8 << 20, 1 << 20), 4, "whatever others have taken of it");
+}
+
+/// Notes what each connection says, by slot, and who has gone.
+#[derive(Default)]
+struct Listening {
+    taken_bytes: Vec<usize>,
+    gone: Vec<ConnId>,
+    /// What is written to receivers for each byte.
+    copied: usize,
+    /// Most of that in one turn.
+    copied_most: usize,
+}
+
+// SAFETY: it has no chunks.
+unsafe impl Engine for Listening {
+    type Chunk = Vec<u8>;
+
+    fn step(&mut self, _: Nanos, input: Input<'_>, effects: &mut Effects) {
+        match input {
+            Input::Open { .. } => self.taken_bytes.push(0),
+            Input::Bytes { conn, bytes, .. } => {
+                assert!(!self.gone.contains(&conn), "{conn:?} speaks after its end");
+                self.taken_bytes[conn.index()] += bytes.len();
+                effects.copied_bytes += bytes.len() * self.copied;
+                self.copied_most = self.copied_most.max(effects.copied_bytes);
+            }
+            Input::Hangup { conn, .. } => self.gone.push(conn),
+            _ => {}
+        }
+    }
+
+    fn take_chunk(&mut self, _: ConnId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn recycle(&mut self, _: Vec<u8>) {}
+
+    fn deadline(&self) -> Option<Nanos> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn handed_over(&mut self, _: impl FnMut(Nanos, u64)) {}
+}
+
+/// A driver that listens, and its clients, which are not open yet: both ends of each.
+fn listening(clients: usize, copied: usize) -> (Driver<Listening>, Vec<(TcpStream, TcpStream)>) {
+    let engine = Listening { copied, ..Listening::default() };
+    let driver = driver(engine, lanes::lanes(2).swap_remove(0));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let pair = |_| (TcpStream::connect(addr).unwrap(), listener.accept().unwrap().0);
+    (driver, (0..clients).map(pair).collect())
+}
+
+fn open<E: Engine>(driver: &mut Driver<E>, stream: TcpStream) {
+    let accepted = Accepted { stream, cid: 1, start_unix_ns: 0, refused: false };
+    driver.open(accepted, 0);
+}
+
+/// Sends as much as the kernel takes.
+fn fill_up(mut client: &TcpStream) {
+    let bytes = [b'x'; 64 * 1024];
+    while client.write(&bytes).is_ok() {}
+}
+
+/// Bytes that each of some clients has been heard to say when it was `bytes` altogether. All have
+/// always more to say than all buffers hold.
+fn heard_of_each(clients: usize, bytes: usize) -> Vec<usize> {
+    let (mut driver, pairs) = listening(clients, 0);
+    let mut clients = Vec::new();
+    for (client, stream) in pairs {
+        client.set_nonblocking(true).unwrap();
+        open(&mut driver, stream);
+        clients.push(client);
+    }
+    while driver.engine.taken_bytes.iter().sum::<usize>() < bytes {
+        clients.iter().for_each(fill_up);
+        if driver.turn().unwrap() == After::Rest {
+            driver.rest().unwrap();
+        }
+    }
+    let heard = std::mem::take(&mut driver.engine.taken_bytes);
+    driver.end().unwrap();
+    heard
+}
+
+#[test]
+fn those_who_send_more_than_all_buffers_hold_take_turns() {
+    // Among the last ones are more than there are large buffers.
+    for clients in [2, 3, 20] {
+        let heard = heard_of_each(clients, clients * (16 << 20));
+        assert!(heard.iter().all(|bytes| *bytes >= 4 << 20), "{heard:?}");
+    }
 }
