@@ -28,6 +28,8 @@ const COMPLETIONS_PER_TURN: usize = 512;
 /// Connections whose end is seen to in one turn. Each takes some microseconds, and when a thousand
 /// go at once, those who stay are heard in between.
 const ENDS_PER_TURN: usize = 4;
+/// Ends looked at for those, past ends of connections that have said what is not taken in yet.
+const ENDS_LOOKED_AT: usize = 16;
 /// Messages of the control plane taken in one turn.
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
@@ -548,11 +550,22 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Sees to some of those who have gone, behind what everybody has said.
+    /// Sees to some of those who have gone. Whoever has said something that is not taken in yet is
+    /// passed over: the turns to come take it in as they take what others say, and its end then.
     fn take_ends(&mut self, now: Nanos) {
-        for _ in 0..ENDS_PER_TURN {
+        let mut seen_to = 0;
+        for _ in 0..self.ends.len().min(ENDS_LOOKED_AT) {
             let Some(completion) = self.ends.pop_front() else { return };
+            let conn = self.sockets.conn(completion.tag);
+            if self.received.iter().any(|it| Some(it.conn) == conn) {
+                self.ends.push_back(completion);
+                continue;
+            }
             self.on_received(completion, now);
+            seen_to += 1;
+            if seen_to == ENDS_PER_TURN {
+                return;
+            }
         }
     }
 

@@ -32,13 +32,13 @@ impl<E: Engine> Driver<E> {
             self.sockets.reading_ended(conn);
         }
         match -completion.result {
-            0 => self.input_ended(conn, Hangup::Closed, now),
+            0 => self.hang_up(conn, Hangup::Closed, now),
             libc::ENOBUFS => {
                 self.starve(conn);
                 return self.sockets.release(conn);
             }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            errno if errno > 0 => self.input_ended(conn, Hangup::ReadError, now),
+            errno if errno > 0 => self.hang_up(conn, Hangup::ReadError, now),
             _ => {}
         }
         self.sockets.read(&mut self.ring, conn);
@@ -67,21 +67,7 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Reading is over. What was received before is taken in first.
-    fn input_ended(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
-        while let Some(place) = self.received.iter().position(|it| it.conn == conn) {
-            let Some(Received { at, filled, done, .. }) = self.received.remove(place) else {
-                break;
-            };
-            if self.sockets.phase(conn) == Phase::Open {
-                let bytes = &self.ring.contents(&filled)[done..];
-                self.engine.step(now, Input::Bytes { conn, at, bytes }, &mut self.effects);
-            }
-            self.ring.give_back(filled);
-        }
-        self.hang_up(conn, cause, now);
-    }
-
+    /// Reading is over, and all that was received is taken in; or writing has failed.
     fn hang_up(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
         if self.sockets.input_ended(conn) {
             self.engine.step(now, Input::Hangup { conn, cause }, &mut self.effects);

@@ -1,5 +1,6 @@
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 
 use super::*;
 use crate::control::Accepted;
@@ -183,4 +184,43 @@ fn those_who_send_more_than_all_buffers_hold_take_turns() {
         let heard = heard_of_each(clients, clients * (16 << 20));
         assert!(heard.iter().all(|bytes| *bytes >= 4 << 20), "{heard:?}");
     }
+}
+
+/// Waits until the kernel has all that the peer of this socket has said, and its end.
+fn await_end(stream: &TcpStream) {
+    let mut ended = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one descriptor is looked at.
+    assert_eq!(unsafe { libc::poll(&raw mut ended, 1, 60_000) }, 1);
+}
+
+#[test]
+fn what_was_said_before_an_end_is_taken_in_by_and_by() {
+    const SAID_BYTES: usize = 32 * 1024;
+    const COPIED: usize = 1_000;
+    let (mut driver, pairs) = listening(ENDS_PER_TURN + 3, COPIED);
+    let speakers = pairs.len() - 1;
+    for (number, (mut client, stream)) in pairs.into_iter().enumerate() {
+        if number < speakers {
+            client.write_all(&[b'x'; SAID_BYTES]).unwrap();
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        await_end(&stream);
+        open(&mut driver, stream);
+    }
+    driver.ring.submit().unwrap();
+    let mut turns = 0;
+    while driver.engine.gone.len() <= speakers {
+        let after = driver.turn().unwrap();
+        turns += 1;
+        assert!(turns < 1_000, "{:?}", driver.engine.gone);
+        if after == After::Rest && driver.engine.gone.len() <= speakers {
+            assert!(driver.received.is_empty() && driver.ends.is_empty());
+            driver.rest().unwrap();
+        }
+    }
+    let engine = &driver.engine;
+    assert!(engine.copied_most < FlowBounds::default().turn + SLICE_BYTES_MIN * COPIED);
+    assert_eq!(engine.taken_bytes[..speakers], vec![SAID_BYTES; speakers]);
+    assert!(turns >= SAID_BYTES * speakers * COPIED / engine.copied_most, "{turns} turns");
+    driver.end().unwrap();
 }
