@@ -243,6 +243,7 @@ impl<E: Engine> Driver<E> {
             || (self.engine.has_work() && !self.is_congested())
             || self.engine.has_toil()
             || !self.inbound.is_empty()
+            || self.outbound.peers().any(|to| self.effects.is_relieved(to))
     }
 
     /// Whether more input is to gather before the next turn, though there is something to do.
@@ -581,8 +582,9 @@ impl<E: Engine> Driver<E> {
 
     fn push_frames(&mut self, to: ShardId, now: Nanos) {
         self.outbound.push(to, &mut self.effects, now);
-        // Whoever waited may fill the lane again at once, and the ring may take that too.
-        while self.effects.relieved(to) {
+        // Whoever waited may fill the lane again at once, and the ring may take that too; who waits
+        // then goes on the next time, or a turn would last while the peer keeps up.
+        if self.effects.relieved(to) {
             self.engine.step(now, Input::Room { to }, &mut self.effects);
             self.outbound.push(to, &mut self.effects, now);
         }

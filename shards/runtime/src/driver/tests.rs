@@ -2,6 +2,8 @@ use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
+use shard::{Options, Peer, ServerInfo, Shard};
+
 use super::*;
 use crate::control::Accepted;
 use crate::lanes;
@@ -222,5 +224,91 @@ fn what_was_said_before_an_end_is_taken_in_by_and_by() {
     assert!(engine.copied_most < FlowBounds::default().turn + SLICE_BYTES_MIN * COPIED);
     assert_eq!(engine.taken_bytes[..speakers], vec![SAID_BYTES; speakers]);
     assert!(turns >= SAID_BYTES * speakers * COPIED / engine.copied_most, "{turns} turns");
+    driver.end().unwrap();
+}
+
+/// A shard whose peer takes all frames there are whenever a lane has room again.
+struct Relieved {
+    shard: Shard,
+    peer: lanes::Inbound,
+    times: usize,
+}
+
+// SAFETY: its chunks are the shard's.
+unsafe impl Engine for Relieved {
+    type Chunk = shard::Chunk;
+
+    fn step(&mut self, now: Nanos, input: Input<'_>, effects: &mut Effects) {
+        if matches!(input, Input::Room { .. }) {
+            self.times += 1;
+            self.peer.drain(usize::MAX, |_, _| ());
+        }
+        self.shard.step(now, input, effects);
+    }
+
+    fn take_chunk(&mut self, conn: ConnId) -> Option<shard::Chunk> {
+        self.shard.take_chunk(conn)
+    }
+
+    fn recycle(&mut self, chunk: shard::Chunk) {
+        self.shard.recycle(chunk);
+    }
+
+    fn deadline(&self) -> Option<Nanos> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        self.shard.has_work()
+    }
+
+    fn handed_over(&mut self, _: impl FnMut(Nanos, u64)) {}
+}
+
+fn shard_of_two(id: u16) -> Shard {
+    Shard::new(ShardId(id), 2, Options::default(), ServerInfo::default(), 42, 0)
+}
+
+/// A client comes and says this.
+fn says(engine: &mut impl Engine, now: Nanos, effects: &mut Effects, slot: u32, text: &str) {
+    let (tls, proxied, refused) = (None, false, false);
+    let addr = (Ipv4Addr::LOCALHOST, 1).into();
+    let conn = ConnId { slot, generation: 1 };
+    let peer = Peer { cid: 1, addr, start_unix_ns: 0, refused, tls, proxied };
+    engine.step(now, Input::Open { conn, peer }, effects);
+    engine.step(now, Input::Bytes { conn, at: now, bytes: b"CONNECT {}\r\n" }, effects);
+    engine.step(now, Input::Bytes { conn, at: now, bytes: text.as_bytes() }, effects);
+}
+
+#[test]
+fn those_who_waited_for_a_peer_that_keeps_up_do_not_make_a_turn_endless() {
+    const CLIENTS: u32 = 100;
+    const MSGS: usize = 60;
+    let mut ends = lanes::lanes(2).into_iter();
+    let (own, mut peer) = (ends.next().unwrap(), ends.next().unwrap());
+    let mut effects = Effects::new(2);
+    says(&mut shard_of_two(1), 0, &mut effects, 0, "SUB a 1\r\n");
+    while let Some(frame) = effects.pull(ShardId(0)) {
+        peer.outbound.throw(ShardId(0), frame);
+    }
+    let engine = Relieved { shard: shard_of_two(0), peer: peer.inbound, times: 0 };
+    let mut driver = driver(engine, own);
+    driver.turn().unwrap();
+    let text = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000)).repeat(MSGS);
+    let now = driver.commons.now();
+    for slot in 0..CLIENTS {
+        says(&mut driver.engine, now, &mut driver.effects, slot, &text);
+    }
+    let mut most = 0;
+    loop {
+        driver.engine.times = 0;
+        let after = driver.turn().unwrap();
+        most = most.max(driver.engine.times);
+        if after == After::Rest {
+            break;
+        }
+    }
+    assert_eq!(driver.effects.carried_msgs(ShardId(1)), u64::from(CLIENTS) * MSGS as u64);
+    assert_eq!(most, 1, "what comes of it is bounded by what may be staged");
     driver.end().unwrap();
 }
