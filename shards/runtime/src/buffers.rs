@@ -13,7 +13,7 @@ use io_uring::{Submitter, types::BufRingEntry};
 
 /// A group of buffers of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u8)]
 pub(crate) enum Size {
     Small = 0,
     Large = 1,

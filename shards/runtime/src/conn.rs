@@ -29,6 +29,8 @@ struct Socket<C> {
     generation: u32,
     phase: Phase,
     reading: Reading,
+    /// It has found no buffer, and has had nothing since.
+    hungry: bool,
     /// Buffers of the request under way, or of the next.
     size: Size,
     /// How many short reads in a row it takes before large buffers are wasted on it.
@@ -75,6 +77,8 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Idle,
+    /// Waits for its turn to ask for buffers again: there was none.
+    Starved,
     Armed,
     Cancelling,
 }
@@ -182,6 +186,26 @@ impl<C: AsRef<[u8]>> Sockets<C> {
         }
     }
 
+    /// A receive request found no buffer: nothing is read before [`Sockets::feed`]. True if it has
+    /// had nothing since the last time.
+    pub fn starved(&mut self, conn: ConnId) -> bool {
+        let socket = &mut self.slots[conn.index()];
+        socket.reading = Reading::Starved;
+        std::mem::replace(&mut socket.hungry, true)
+    }
+
+    /// Reads again from one that found no buffer, as [`Sockets::read`] does.
+    pub fn feed(&mut self, ring: &mut Ring, conn: ConnId) {
+        if self.phase(conn) == Phase::Free {
+            return;
+        }
+        let reading = &mut self.slots[conn.index()].reading;
+        if *reading == Reading::Starved {
+            *reading = Reading::Idle;
+            self.read(ring, conn);
+        }
+    }
+
     /// The engine has had enough, or wants more.
     pub fn set_wanted(&mut self, ring: &mut Ring, conn: ConnId, wanted: bool) {
         if self.phase(conn) != Phase::Open {
@@ -210,6 +234,7 @@ impl<C: AsRef<[u8]>> Sockets<C> {
     #[inline]
     pub fn has_filled(&mut self, ring: &mut Ring, conn: ConnId, bytes: usize) {
         let socket = &mut self.slots[conn.index()];
+        socket.hungry = false;
         if bytes < Size::Small.bytes() {
             socket.bulk = socket.bulk.saturating_sub(1);
             return;
@@ -386,6 +411,7 @@ impl<C> Socket<C> {
             generation,
             phase: Phase::Free,
             reading: Reading::Idle,
+            hungry: false,
             size: Size::Small,
             bulk: 0,
             wanted: true,
@@ -396,7 +422,7 @@ impl<C> Socket<C> {
     }
 
     fn is_idle(&self) -> bool {
-        self.reading == Reading::Idle && self.write.is_none()
+        matches!(self.reading, Reading::Idle | Reading::Starved) && self.write.is_none()
     }
 }
 

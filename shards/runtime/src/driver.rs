@@ -28,6 +28,8 @@ const COMPLETIONS_PER_TURN: usize = 512;
 /// Connections whose end is seen to in one turn. Each takes some microseconds, and when a thousand
 /// go at once, those who stay are heard in between.
 const ENDS_PER_TURN: usize = 4;
+/// Ends looked at for those, past ends of connections that have said what is not taken in yet.
+const ENDS_LOOKED_AT: usize = 16;
 /// Messages of the control plane taken in one turn.
 const MESSAGES_PER_TURN: usize = 64;
 /// Frames taken off the rings at once.
@@ -77,6 +79,8 @@ pub(crate) struct Driver<E: Engine> {
     ends: VecDeque<Completion>,
     /// Connections that found no buffer to be received into.
     pub(crate) starved: VecDeque<ConnId>,
+    /// How many of them, in front, have had their turn meanwhile and found none either.
+    pub(crate) starved_again: usize,
     /// Off the rings, and not yet given to the engine.
     frames: VecDeque<(ShardId, Frame)>,
     /// Frames the engine was given in this turn.
@@ -175,6 +179,7 @@ impl<E: Engine> Driver<E> {
             received: VecDeque::new(),
             ends: VecDeque::new(),
             starved: VecDeque::new(),
+            starved_again: 0,
             frames: VecDeque::new(),
             frames_taken: 0,
             frames_until_bytes: 0,
@@ -238,6 +243,7 @@ impl<E: Engine> Driver<E> {
             || (self.engine.has_work() && !self.is_congested())
             || self.engine.has_toil()
             || !self.inbound.is_empty()
+            || self.outbound.peers().any(|to| self.effects.is_relieved(to))
     }
 
     /// Whether more input is to gather before the next turn, though there is something to do.
@@ -545,11 +551,22 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Sees to some of those who have gone, behind what everybody has said.
+    /// Sees to some of those who have gone. Whoever has said something that is not taken in yet is
+    /// passed over: the turns to come take it in as they take what others say, and its end then.
     fn take_ends(&mut self, now: Nanos) {
-        for _ in 0..ENDS_PER_TURN {
+        let mut seen_to = 0;
+        for _ in 0..self.ends.len().min(ENDS_LOOKED_AT) {
             let Some(completion) = self.ends.pop_front() else { return };
+            let conn = self.sockets.conn(completion.tag);
+            if self.received.iter().any(|it| Some(it.conn) == conn) {
+                self.ends.push_back(completion);
+                continue;
+            }
             self.on_received(completion, now);
+            seen_to += 1;
+            if seen_to == ENDS_PER_TURN {
+                return;
+            }
         }
     }
 
@@ -565,8 +582,9 @@ impl<E: Engine> Driver<E> {
 
     fn push_frames(&mut self, to: ShardId, now: Nanos) {
         self.outbound.push(to, &mut self.effects, now);
-        // Whoever waited may fill the lane again at once, and the ring may take that too.
-        while self.effects.relieved(to) {
+        // Whoever waited may fill the lane again at once, and the ring may take that too; who waits
+        // then goes on the next time, or a turn would last while the peer keeps up.
+        if self.effects.relieved(to) {
             self.engine.step(now, Input::Room { to }, &mut self.effects);
             self.outbound.push(to, &mut self.effects, now);
         }

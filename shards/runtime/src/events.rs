@@ -32,46 +32,42 @@ impl<E: Engine> Driver<E> {
             self.sockets.reading_ended(conn);
         }
         match -completion.result {
-            0 => self.input_ended(conn, Hangup::Closed, now),
-            // To ask again at once would fail again: after those that wait already, when there are
-            // buffers.
+            0 => self.hang_up(conn, Hangup::Closed, now),
             libc::ENOBUFS => {
-                self.starved.push_back(conn);
+                self.starve(conn);
                 return self.sockets.release(conn);
             }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            errno if errno > 0 => self.input_ended(conn, Hangup::ReadError, now),
+            errno if errno > 0 => self.hang_up(conn, Hangup::ReadError, now),
             _ => {}
         }
         self.sockets.read(&mut self.ring, conn);
         self.sockets.release(conn);
     }
 
+    /// To ask again at once would fail again: after those that wait already, when there are
+    /// buffers. Whoever is asked first may take all of them. So those that had their turn, and got
+    /// nothing, keep their places; or whoever took all would be the first for ever.
+    fn starve(&mut self, conn: ConnId) {
+        if self.sockets.starved(conn) {
+            let place = self.starved_again.min(self.starved.len());
+            self.starved.insert(place, conn);
+            self.starved_again += 1;
+        } else {
+            self.starved.push_back(conn);
+        }
+    }
+
     /// Reads again from those that found no buffer, in turn, as many as there are buffers for.
     pub(crate) fn feed_starved(&mut self) {
+        self.starved_again = 0;
         for _ in 0..self.ring.free_buffers() {
             let Some(conn) = self.starved.pop_front() else { return };
-            if self.sockets.phase(conn) != Phase::Free {
-                self.sockets.read(&mut self.ring, conn);
-            }
+            self.sockets.feed(&mut self.ring, conn);
         }
     }
 
-    /// Reading is over. What was received before is taken in first.
-    fn input_ended(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
-        while let Some(place) = self.received.iter().position(|it| it.conn == conn) {
-            let Some(Received { at, filled, done, .. }) = self.received.remove(place) else {
-                break;
-            };
-            if self.sockets.phase(conn) == Phase::Open {
-                let bytes = &self.ring.contents(&filled)[done..];
-                self.engine.step(now, Input::Bytes { conn, at, bytes }, &mut self.effects);
-            }
-            self.ring.give_back(filled);
-        }
-        self.hang_up(conn, cause, now);
-    }
-
+    /// Reading is over, and all that was received is taken in; or writing has failed.
     fn hang_up(&mut self, conn: ConnId, cause: Hangup, now: Nanos) {
         if self.sockets.input_ended(conn) {
             self.engine.step(now, Input::Hangup { conn, cause }, &mut self.effects);

@@ -111,7 +111,7 @@ impl Completion {
     /// Of a receive: nothing more will come from there.
     pub fn is_end(&self) -> bool {
         let passing = [libc::ENOBUFS, libc::ECANCELED, libc::EINTR, libc::EAGAIN];
-        self.filled.is_none() && self.result <= 0 && !passing.contains(&-self.result)
+        self.result <= 0 && !passing.contains(&-self.result)
     }
 }
 

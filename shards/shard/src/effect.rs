@@ -156,9 +156,14 @@ impl Effects {
 
     /// True once after a congested lane has emptied: step with [`crate::Input::Room`] then.
     pub fn relieved(&mut self, to: ShardId) -> bool {
-        let clear = self.is_clear(to);
-        let lane = &mut self.lanes[to.index()];
-        clear && std::mem::take(&mut lane.congested)
+        let relieved = self.is_relieved(to);
+        self.lanes[to.index()].congested &= !relieved;
+        relieved
+    }
+
+    /// Would [`Effects::relieved`] be true now?
+    pub fn is_relieved(&self, to: ShardId) -> bool {
+        self.lanes[to.index()].congested && self.is_clear(to)
     }
 
     /// Bytes waiting for this peer, as they would reach one receiver.

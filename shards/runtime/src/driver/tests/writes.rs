@@ -1,6 +1,3 @@
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
-
 use super::*;
 
 /// Sends back what it is sent, and what the test puts there.
@@ -53,25 +50,12 @@ unsafe impl Engine for Echo {
 
 #[test]
 fn what_waited_for_a_write_leaves_with_what_the_turn_brings() {
-    let mut ends = lanes::lanes(1).into_iter();
-    let own = ends.next().unwrap();
-    let (_messages, receiver) = crossbeam_channel::bounded(1);
-    let parts = Parts {
-        id: ShardId(0),
-        inbound: own.inbound,
-        outbound: own.outbound,
-        messages: receiver,
-        commons: Arc::new(commons(&[1])),
-        bounds: FlowBounds::default(),
-    };
-    let ring = Ring::new().unwrap();
-    let mut driver = Driver::new(parts, Arc::new(Vec::new()), Echo::default(), ring);
+    let mut driver = driver(Echo::default(), lanes::lanes(2).swap_remove(0));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
     let own_end = stream.try_clone().unwrap();
-    let now = driver.commons.now();
-    driver.open(Accepted { stream, cid: 1, start_unix_ns: 0, refused: false }, now);
+    open(&mut driver, stream);
     driver.turn().unwrap();
     let mut comes = |driver: &mut Driver<Echo>, bytes: &[u8]| {
         peer.write_all(bytes).unwrap();
