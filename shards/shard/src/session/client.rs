@@ -302,6 +302,7 @@ impl Shard {
             self.close(conn, wire::CloseReason::MaximumConnectionsExceeded, out);
             return;
         }
+        self.let_go(conn);
         if peer.tls.is_none() && !peer.proxied {
             self.begin(conn);
         }
