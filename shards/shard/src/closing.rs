@@ -8,6 +8,7 @@ use crate::effect::{Close, Effects};
 use crate::ids::{ConnId, Nanos};
 use crate::input::Hangup;
 use crate::limits::{CLOSED_SUBSCRIPTIONS_MAX, TEARDOWN_PER_TURN, TOLD_AT_ONCE};
+use crate::outbound::Door;
 use crate::report::{Connection, Event, Note};
 use crate::reporting::add_traffic;
 use crate::session::client::Wait;
@@ -89,7 +90,7 @@ impl Shard {
         self.outbound.close(conn, flush);
         self.relieve(conn);
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
-        let mut subs = subs.unwrap_or_default();
+        let subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);
         self.keep_count(conn, reason);
         self.stand_up(conn, out);
@@ -108,14 +109,8 @@ impl Shard {
         let held = client.claims.iter().filter(|held| held.is_held()).map(|held| held.shard);
         let held = held.chain(waiting);
         self.send_unclaims(conn, held, out);
-        if subs.len() > TOLD_AT_ONCE {
-            // The last is withdrawn first. What peers send a member meanwhile is lost to its group.
-            let (plain, members): (Vec<SubId>, _) =
-                subs.into_iter().partition(|sub| self.subs.peek(*sub).queue().is_none());
-            subs = plain;
-            subs.extend::<Vec<SubId>>(members);
-        }
         if !subs.is_empty() {
+            let subs = self.members_last(subs);
             self.teardown.push_back(Teardown { conn, anew: false, subs, traced });
         }
         out.closes.push(Close { conn, reason, flush });
@@ -137,9 +132,18 @@ impl Shard {
         }
     }
 
-    /// A client that says CONNECT again begins anew. True if it has to wait for that: what it was
-    /// subscribed to may still come meanwhile, as if its CONNECT were under way.
+    /// The last is withdrawn first. What peers send a member meanwhile is lost to its group.
+    fn members_last(&self, subs: Vec<SubId>) -> Vec<SubId> {
+        let is_plain = |sub: &SubId| self.subs.peek(*sub).queue().is_none();
+        let (mut subs, members): (Vec<SubId>, Vec<SubId>) = subs.into_iter().partition(is_plain);
+        subs.extend(members);
+        subs
+    }
+
+    /// A client that says CONNECT again begins anew: from now on nothing comes for what it was
+    /// subscribed to. True if it has to wait until that is out of the tables.
     pub(crate) fn begins_anew(&mut self, conn: ConnId, out: &mut Effects) -> bool {
+        self.settle_for(conn, out);
         let begun = self.teardown.iter().any(|teardown| teardown.anew && teardown.conn == conn);
         let Some(client) = self.client(conn) else { return false };
         if begun {
@@ -151,6 +155,10 @@ impl Shard {
         }
         client.wait = Wait::Anew;
         let subs = client.sids.in_order();
+        let subs = self.members_last(subs);
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.door = Door::Ajar;
+        }
         self.teardown.push_back(Teardown { conn, anew: true, subs, traced: None });
         if self.teardown.len() == 1 {
             self.tear_down(out);
@@ -168,7 +176,7 @@ impl Shard {
             let subs = teardown.subs.split_off(teardown.subs.len() - piece);
             match teardown.anew {
                 false => self.drop_closed(&subs, teardown.traced.as_deref(), out),
-                true if self.drop_anew(teardown.conn, &subs, out) => {}
+                true if self.drop_anew(teardown.conn, &subs) => {}
                 // It has closed, which is another teardown.
                 true => continue,
             }
@@ -193,8 +201,7 @@ impl Shard {
     }
 
     /// False if the connection has closed.
-    fn drop_anew(&mut self, conn: ConnId, subs: &[SubId], out: &mut Effects) -> bool {
-        self.settle_for(conn, out);
+    fn drop_anew(&mut self, conn: ConnId, subs: &[SubId]) -> bool {
         if self.client(conn).is_none() {
             return false;
         }
@@ -216,6 +223,9 @@ impl Shard {
         if client.wait == Wait::Anew {
             client.wait = Wait::Nothing;
             self.runnable.push_back(conn);
+        }
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.door = Door::Open;
         }
     }
 
