@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use shard::limits::{FlowBounds, SECONDS, SLICE_BYTES_MIN};
-use shard::report::{Ask, DriverFigures};
+use shard::report::{Ask, DriverFigures, LameDuck};
 use shard::{ConnId, Effects, Frame, Input, Nanos, Reads, ShardId};
 
 use crate::buffers::Filled;
@@ -44,6 +44,9 @@ const BRISK_NS: Nanos = 5_000_000;
 const FULL_RING_RETRY_NS: Nanos = 50_000;
 /// How often a lame duck looks whether anybody is left.
 const LAME_DUCK_LOOK_NS: Nanos = 50_000_000;
+/// How long after its time a lame duck ends whoever is left: shards that have much to do close
+/// their clients a little late.
+const LAME_DUCK_SLACK_NS: Nanos = SECONDS;
 /// How long connections may take to close when the server shuts down.
 const STOP_NS_MAX: Nanos = 3 * SECONDS;
 
@@ -94,8 +97,8 @@ pub(crate) struct Driver<E: Engine> {
     /// Input given to the engine at once.
     slice_bytes: usize,
     pub(crate) stop_at: Option<Nanos>,
-    /// On the accepting shard of a lame duck: when to look whether anybody is left.
-    lame_duck_look_at: Option<Nanos>,
+    /// On the accepting shard of a lame duck.
+    lame_duck: Option<Watch>,
     /// Times round the loop, sleeps, and time with nothing to do.
     turns: u64,
     wakes: u64,
@@ -130,6 +133,15 @@ impl Toil {
         self.gave_way = somebody_speaks && !self.gave_way;
         !self.gave_way
     }
+}
+
+/// What a lame duck waits for.
+#[derive(Clone, Copy)]
+struct Watch {
+    /// When to look whether anybody is left.
+    look_at: Nanos,
+    /// It is over by then, whoever is left.
+    over_at: Nanos,
 }
 
 /// A buffer of one connection's bytes.
@@ -187,7 +199,7 @@ impl<E: Engine> Driver<E> {
             taken_bytes: 0,
             slice_bytes: parts.bounds.slice,
             stop_at: None,
-            lame_duck_look_at: None,
+            lame_duck: None,
             turns: 0,
             wakes: 0,
             idle_ns: 0,
@@ -355,7 +367,7 @@ impl<E: Engine> Driver<E> {
 
     fn next_due(&mut self) -> Option<Nanos> {
         let retry = self.listener.as_ref().and_then(Listener::next_due);
-        let look = self.lame_duck_look_at;
+        let look = self.lame_duck.map(|watch| watch.look_at);
         let dues = [self.engine.deadline(), self.sockets.next_due(), retry, self.stop_at, look];
         dues.into_iter().flatten().min()
     }
@@ -406,7 +418,7 @@ impl<E: Engine> Driver<E> {
                 Ok(Message::Ask(ask)) => {
                     match ask {
                         Ask::Shutdown => self.stop(now),
-                        Ask::LameDuck(_) => self.begin_lame_duck(now),
+                        Ask::LameDuck(how) => self.begin_lame_duck(how, now),
                         _ => {}
                     }
                     self.engine.step(now, Input::Ask(ask), &mut self.effects);
@@ -450,27 +462,28 @@ impl<E: Engine> Driver<E> {
     }
 
     /// No new clients; the accepting shard looks out for the last one to go.
-    fn begin_lame_duck(&mut self, now: Nanos) {
+    fn begin_lame_duck(&mut self, how: LameDuck, now: Nanos) {
         if self.listener.is_some() {
-            self.lame_duck_look_at = Some(now);
+            let time = how.grace_ns.saturating_add(how.duration_ns);
+            let over_at = now.saturating_add(time).saturating_add(LAME_DUCK_SLACK_NS);
+            self.lame_duck.get_or_insert(Watch { look_at: now, over_at });
         }
         self.stop_accepting();
     }
 
-    /// A lame duck without clients has nothing left to do.
+    /// A lame duck has nothing left to do without clients, nor when its time is over.
     fn look_for_last(&mut self, now: Nanos) {
-        if self.lame_duck_look_at.is_none_or(|at| now < at) {
+        let Some(watch) = self.lame_duck.filter(|watch| watch.look_at <= now) else { return };
+        let again = Some(Watch { look_at: now + LAME_DUCK_LOOK_NS, ..watch });
+        if now < watch.over_at && self.commons.open.iter().any(|open| open.value() > 0) {
+            self.lame_duck = again;
             return;
         }
-        if self.commons.open.iter().any(|open| open.value() > 0) {
-            self.lame_duck_look_at = Some(now + LAME_DUCK_LOOK_NS);
-            return;
-        }
-        self.lame_duck_look_at = None;
+        self.lame_duck = None;
         for mailbox in &self.commons.mailboxes {
             if mailbox.try_post(Message::Ask(Ask::Shutdown)).is_err() {
                 // Its mailbox is full: again later. To shut down twice is no harm.
-                self.lame_duck_look_at = Some(now + LAME_DUCK_LOOK_NS);
+                self.lame_duck = again;
             }
         }
     }

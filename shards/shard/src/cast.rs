@@ -105,7 +105,7 @@ impl Shard {
         let (mut headers, mut reaches) = (true, false);
         for target in &cast.targets {
             if let Some(receiver) = self.outbound.receiver(target.conn)
-                && receiver.open
+                && receiver.takes()
             {
                 receiver.casting = true;
                 headers &= receiver.headers;

@@ -7,17 +7,22 @@ use wire::CloseReason;
 use crate::effect::{Close, Effects};
 use crate::ids::{ConnId, Nanos};
 use crate::input::Hangup;
-use crate::limits::{CLOSED_SUBSCRIPTIONS_MAX, TEARDOWN_PER_TURN};
+use crate::limits::{CLOSED_SUBSCRIPTIONS_MAX, TEARDOWN_PER_TURN, TOLD_AT_ONCE};
+use crate::outbound::Door;
 use crate::report::{Connection, Event, Note};
 use crate::reporting::add_traffic;
 use crate::session::client::Wait;
 use crate::shard::Shard;
-use crate::sid::SubId;
+use crate::sid::{Sids, SubId};
 use crate::stall::Publisher;
 use crate::tracing;
 
-/// Subscriptions of a closed connection that are still in the tables, the last of which goes first.
+/// Subscriptions that are still in the tables, the last of which goes first.
 pub(crate) struct Teardown {
+    /// Whose.
+    conn: ConnId,
+    /// It is open, and begins anew. Some may be gone when their turn comes.
+    anew: bool,
     subs: Vec<SubId>,
     /// Where their ends are traced: the connection they were of.
     traced: Option<Box<Note>>,
@@ -85,7 +90,7 @@ impl Shard {
         self.outbound.close(conn, flush);
         self.relieve(conn);
         let subs = self.clients[conn.index()].as_ref().map(|client| client.sids.in_order());
-        let mut subs = subs.unwrap_or_default();
+        let subs = subs.unwrap_or_default();
         self.remember(conn, reason, pending, &subs);
         self.keep_count(conn, reason);
         self.stand_up(conn, out);
@@ -104,12 +109,9 @@ impl Shard {
         let held = client.claims.iter().filter(|held| held.is_held()).map(|held| held.shard);
         let held = held.chain(waiting);
         self.send_unclaims(conn, held, out);
-        if subs.len() > TEARDOWN_PER_TURN {
-            // The last is withdrawn first. What peers send a member meanwhile is lost to its group.
-            subs.sort_by_key(|sub| self.subs.peek(*sub).queue().is_some());
-        }
         if !subs.is_empty() {
-            self.teardown.push_back(Teardown { subs, traced });
+            let subs = self.members_last(subs);
+            self.teardown.push_back(Teardown { conn, anew: false, subs, traced });
         }
         out.closes.push(Close { conn, reason, flush });
     }
@@ -130,26 +132,100 @@ impl Shard {
         }
     }
 
-    /// Takes a budget of closed connections' subscriptions out of the tables, while rings have room
-    /// for the news.
+    /// The last is withdrawn first. What peers send a member meanwhile is lost to its group.
+    fn members_last(&self, subs: Vec<SubId>) -> Vec<SubId> {
+        let is_plain = |sub: &SubId| self.subs.peek(*sub).queue().is_none();
+        let (mut subs, members): (Vec<SubId>, Vec<SubId>) = subs.into_iter().partition(is_plain);
+        subs.extend(members);
+        subs
+    }
+
+    /// A client that says CONNECT again begins anew: from now on nothing comes for what it was
+    /// subscribed to. True if it has to wait until that is out of the tables.
+    pub(crate) fn begins_anew(&mut self, conn: ConnId, out: &mut Effects) -> bool {
+        self.settle_for(conn, out);
+        let begun = self.teardown.iter().any(|teardown| teardown.anew && teardown.conn == conn);
+        let Some(client) = self.client(conn) else { return false };
+        if begun {
+            client.wait = Wait::Anew;
+            return true;
+        }
+        if client.sids.len() == 0 {
+            return false;
+        }
+        client.wait = Wait::Anew;
+        let subs = client.sids.in_order();
+        let subs = self.members_last(subs);
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.door = Door::Ajar;
+        }
+        self.teardown.push_back(Teardown { conn, anew: true, subs, traced: None });
+        if self.teardown.len() == 1 {
+            self.tear_down(out);
+        }
+        true
+    }
+
+    /// Takes a budget of subscriptions out of the tables, while rings have room for the news.
     pub(crate) fn tear_down(&mut self, out: &mut Effects) {
         let mut budget = TEARDOWN_PER_TURN;
-        while budget > 0 && !self.teardown.is_empty() && !out.any_congests() {
+        while budget > 0 && !out.any_congests() {
             let Some(mut teardown) = self.teardown.pop_front() else { return };
-            let keep = teardown.subs.len().saturating_sub(budget);
-            for sub in teardown.subs.split_off(keep) {
-                budget -= 1;
-                if let Some(note) = &teardown.traced {
-                    let sid = self.subs.peek(sub).sid.as_bytes();
-                    let what = Event::TraceDelete(tracing::line("DELSUB", sid));
-                    out.notes.push(Note { what, ..Note::clone(note) });
-                }
-                self.drop_subscription(sub);
-            }
-            if !teardown.subs.is_empty() {
-                self.teardown.push_front(teardown);
+            let piece = budget.min(TOLD_AT_ONCE).min(teardown.subs.len());
+            budget -= piece;
+            let subs = teardown.subs.split_off(teardown.subs.len() - piece);
+            match teardown.anew {
+                false => self.drop_closed(&subs, teardown.traced.as_deref(), out),
+                true if self.drop_anew(teardown.conn, &subs) => {}
+                // It has closed, which is another teardown.
+                true => continue,
             }
             self.announce(out);
+            if !teardown.subs.is_empty() {
+                self.teardown.push_front(teardown);
+            } else if teardown.anew {
+                self.has_begun_anew(teardown.conn);
+            }
+        }
+    }
+
+    fn drop_closed(&mut self, subs: &[SubId], traced: Option<&Note>, out: &mut Effects) {
+        for sub in subs {
+            if let Some(note) = traced {
+                let sid = self.subs.peek(*sub).sid.as_bytes();
+                let what = Event::TraceDelete(tracing::line("DELSUB", sid));
+                out.notes.push(Note { what, ..Note::clone(note) });
+            }
+            self.drop_subscription(*sub);
+        }
+    }
+
+    /// False if the connection has closed.
+    fn drop_anew(&mut self, conn: ConnId, subs: &[SubId]) -> bool {
+        if self.client(conn).is_none() {
+            return false;
+        }
+        for sub in subs {
+            let found = self.subs.find(*sub, conn);
+            // A shadow of another may have its place.
+            let Some(found) = found.filter(|found| found.import().is_none()) else { continue };
+            let sid = found.sid.clone();
+            self.forget_sid(conn, sid.as_bytes());
+            self.drop_subscription(*sub);
+        }
+        true
+    }
+
+    fn has_begun_anew(&mut self, conn: ConnId) {
+        let Some(client) = self.client(conn) else { return };
+        debug_assert_eq!(client.sids.len(), 0);
+        client.sids = Sids::default();
+        if client.wait == Wait::Anew {
+            client.wait = Wait::Nothing;
+            self.runnable.push_back(conn);
+        }
+        if let Some(receiver) = self.outbound.receiver(conn) {
+            receiver.door = Door::Open;
         }
     }
 

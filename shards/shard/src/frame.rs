@@ -52,7 +52,7 @@ pub enum Frame {
     },
 }
 
-/// What a frame that carries no batch counts for in a lane, bytes.
+/// What a frame that carries no batch counts for in a lane, bytes, besides what it names.
 const SMALL_FRAME_BYTES: usize = 64;
 
 impl Frame {
@@ -60,6 +60,10 @@ impl Frame {
     pub fn weight(&self) -> usize {
         match self {
             Frame::Deliver(batch) => batch::weight(batch),
+            Frame::Interest(interest) => {
+                let queue = interest.queue.as_ref().map_or(0, |queue| queue.len());
+                SMALL_FRAME_BYTES + interest.pattern.len() + queue
+            }
             _ => SMALL_FRAME_BYTES,
         }
     }

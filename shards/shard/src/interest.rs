@@ -289,6 +289,11 @@ impl Account {
         self.forget_plans();
     }
 
+    /// Patterns of which peers may have to hear.
+    pub fn unannounced(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Tells what peers must hear since the last call, and drops entries nobody is interested in.
     pub fn announce(&mut self, subs: &Subscriptions, tell: &mut dyn FnMut(Change)) {
         for pattern in std::mem::take(&mut self.dirty) {

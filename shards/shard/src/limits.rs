@@ -81,8 +81,11 @@ pub const REPLIES_MAX: usize = 4096;
 /// Connections and subscriptions looked at in one turn after access has changed.
 pub const RECHECKED_PER_TURN: usize = 512;
 
-/// Subscriptions of closed connections that are taken back in one turn.
+/// Subscriptions of closed connections, or of those that begin anew, that are taken back in one
+/// turn.
 pub const TEARDOWN_PER_TURN: usize = 512;
+/// Patterns of which peers are told at once, before it is seen whether lanes have room for more.
+pub const TOLD_AT_ONCE: usize = 16;
 /// A closed connection with more subscriptions than this is remembered without their list.
 pub const CLOSED_SUBSCRIPTIONS_MAX: usize = 1024;
 /// Connections told of news, or closed because the server goes away, in one turn.

@@ -17,7 +17,7 @@ pub(crate) struct Telling {
     since: Nanos,
 }
 
-/// Connections that are closed one after the other.
+/// Connections that are closed one after the other, and those who come meanwhile.
 pub(crate) struct Leaving {
     conns: Vec<ConnId>,
     next_at: Nanos,
@@ -88,6 +88,13 @@ impl Shard {
         self.leaving = Some(Leaving { conns, next_at: self.now + how.grace_ns, step_ns });
     }
 
+    /// Who is let in by a server that goes away, since it did not know of that, goes next.
+    pub(crate) fn let_go(&mut self, conn: ConnId) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.conns.push(conn);
+        }
+    }
+
     fn tell_all(&mut self) {
         self.telling = Some(Telling { slot: 0, since: self.now });
     }
@@ -105,10 +112,7 @@ impl Shard {
             if leaving.next_at > now {
                 return;
             }
-            let Some(conn) = leaving.conns.pop() else {
-                self.leaving = None;
-                return;
-            };
+            let Some(conn) = leaving.conns.pop() else { return };
             // Drawn in microseconds, for `below` takes no more than a usize.
             let half = leaving.step_ns / 2;
             let drawn = self.rng.below((half / 1_000) as usize + 1) as u64 * 1_000;
@@ -135,6 +139,7 @@ impl Shard {
 
     /// When the next connection is to be closed.
     pub(crate) fn leaving_due(&self) -> Option<Nanos> {
-        self.leaving.as_ref().map(|leaving| leaving.next_at)
+        let leaving = self.leaving.as_ref().filter(|leaving| !leaving.conns.is_empty());
+        leaving.map(|leaving| leaving.next_at)
     }
 }

@@ -67,13 +67,23 @@ impl Piece {
     }
 }
 
+/// What may be written for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Nothing: only what is already here may go out.
+    #[default]
+    Shut,
+    /// No messages.
+    Ajar,
+    Open,
+}
+
 /// The side of a connection that deliveries see. Kept apart from its session so that a fan-out
 /// touches little memory.
 #[derive(Default)]
 pub(crate) struct Receiver {
     generation: u32,
-    /// Takes deliveries. Once false, only what is already here may go out.
-    pub open: bool,
+    pub door: Door,
     /// Understands HMSG.
     pub headers: bool,
     /// In [`crate::Effects::dirty`], or the driver is not yet through with its chunks.
@@ -215,7 +225,7 @@ impl Outbound {
         receiver.discard(&mut self.pool);
         *receiver = Receiver {
             generation: conn.generation,
-            open: true,
+            door: Door::Open,
             progress_at: now,
             ..Receiver::default()
         };
@@ -245,7 +255,7 @@ impl Outbound {
         write: impl FnOnce(&mut Vec<u8>, bool),
     ) -> Option<u64> {
         let receiver = self.receivers.get_mut(conn.index())?;
-        if receiver.generation != conn.generation || !receiver.open {
+        if receiver.generation != conn.generation || !receiver.is_open() {
             return None;
         }
         Some(receiver.append(conn, now, self.since, &mut self.pool, dirty, write))
@@ -279,7 +289,7 @@ impl Outbound {
     #[inline(always)]
     pub fn taker(&mut self, conn: ConnId, behind_bytes: u64) -> Result<&mut Receiver, Taken> {
         let Some(receiver) = self.receivers.get_mut(conn.index()) else { return Err(Taken::No) };
-        if receiver.generation != conn.generation || !receiver.open {
+        if receiver.generation != conn.generation || !receiver.takes() {
             return Err(Taken::No);
         }
         if receiver.pending_bytes >= behind_bytes && !receiver.stuck {
@@ -318,7 +328,7 @@ impl Outbound {
         out: &mut Effects,
     ) -> Taken {
         let Some(receiver) = self.receivers.get_mut(conn.index()) else { return Taken::No };
-        if receiver.generation != conn.generation || !receiver.open {
+        if receiver.generation != conn.generation || !receiver.takes() {
             return Taken::No;
         }
         if receiver.pending_bytes >= behind_bytes && !receiver.stuck {
@@ -412,7 +422,7 @@ impl Outbound {
         if let Some(receiver) = self.receivers.get_mut(conn.index())
             && receiver.generation == conn.generation
         {
-            receiver.open = false;
+            receiver.door = Door::Shut;
             if !flush {
                 receiver.discard(&mut self.pool);
             }
@@ -431,6 +441,17 @@ impl Outbound {
 }
 
 impl Receiver {
+    #[inline(always)]
+    pub fn is_open(&self) -> bool {
+        self.door != Door::Shut
+    }
+
+    /// Are messages delivered to it?
+    #[inline(always)]
+    pub fn takes(&self) -> bool {
+        self.door == Door::Open
+    }
+
     /// There is something to append to.
     #[inline(always)]
     fn begin(&mut self, since: Nanos, pool: &mut Pool) {

@@ -77,7 +77,7 @@ impl Shard {
 
     /// Is too much waiting for it, though it is not stuck?
     fn is_behind(&self, conn: ConnId) -> bool {
-        let receiver = self.outbound.peek(conn).filter(|receiver| receiver.open);
+        let receiver = self.outbound.peek(conn).filter(|receiver| receiver.is_open());
         receiver.is_some_and(|it| !it.stuck && it.pending_bytes >= self.stall_bytes)
     }
 
@@ -202,7 +202,7 @@ impl Shard {
 
     /// How many publishers of peers may go on before what they have for a receiver is here.
     fn released_at_once(&self, conn: ConnId) -> usize {
-        let receiver = self.outbound.peek(conn).filter(|it| it.open && !it.stuck);
+        let receiver = self.outbound.peek(conn).filter(|it| it.is_open() && !it.stuck);
         receiver.map_or(RELEASED_PER_STEP, |it| {
             let room = self.stall_bytes.saturating_sub(it.pending_bytes);
             let publishers = room / READ_AHEAD_BYTES_MAX as u64;
@@ -265,7 +265,7 @@ impl Shard {
     pub(crate) fn write_due(&mut self, conn: ConnId, out: &mut Effects) {
         let (now, deadline_ns) = (self.now, self.options.write_deadline_ns);
         let Some(receiver) = self.outbound.receiver(conn) else { return };
-        if !receiver.open || receiver.pending_bytes == 0 {
+        if !receiver.is_open() || receiver.pending_bytes == 0 {
             receiver.watched = false;
             return;
         }

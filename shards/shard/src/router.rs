@@ -661,7 +661,7 @@ impl Shard {
         (echo || !own)
             && subscription.has_room()
             && !(from_service && subscription.import().is_some())
-            && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.open)
+            && self.outbound.peek(target.conn).is_some_and(|receiver| receiver.takes())
             && !(target.filtered && self.keeps(target, mail.subject))
     }
 

@@ -87,6 +87,28 @@ fn a_lame_duck_serves_until_the_end_and_greets_as_one() {
     assert_eq!(bus.take(subscriber), "MSG a 1 1\r\nx\r\n");
 }
 
+/// It was let in before the server began to go, and its shard hears of it after.
+#[test]
+fn whoever_comes_to_a_lame_duck_is_closed_with_the_others() {
+    let mut bus = Bus::new(2);
+    let first = modern(&mut bus, 0);
+    bus.ask(&Ask::LameDuck(LameDuck { grace_ns: 10 * SECONDS, duration_ns: 20 * SECONDS }));
+    let second = bus.connect(1);
+    assert!(bus.info.contains("\"ldm\":true"), "{}", bus.info);
+    bus.pass(10 * SECONDS - 1_000);
+    assert!(!bus.is_closed(first) && !bus.is_closed(second), "within the grace period");
+    for _ in 0..20 {
+        bus.pass(SECONDS);
+    }
+    assert!(bus.is_closed(first) && bus.is_closed(second));
+    for shard in 0..2 {
+        let third = bus.connect(shard);
+        assert!(bus.shards[shard].deadline().is_some_and(|due| due <= bus.now), "it is its turn");
+        bus.pass(1);
+        assert!(bus.is_closed(third), "all others have gone");
+    }
+}
+
 /// Two shards, the first of which holds a service of the server's.
 fn serving(options: Options) -> Bus {
     let mut access = Access::default();

@@ -7,7 +7,9 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtime::{Server, Settings, start_with};
+use crossbeam_channel::RecvTimeoutError;
+use runtime::{LameDuck, Server, Settings, start_with};
+use shard::limits::MILLIS;
 
 use crate::client::{Client, PATIENCE, end, settings};
 use crate::toy::{BIG_BYTES, Toy};
@@ -326,4 +328,22 @@ fn a_core_that_does_not_exist_is_an_error() {
     let mut none = crate::client::settings(1);
     none.cores = Vec::new();
     assert!(start_with(none, Toy::new).map(end).is_err());
+}
+
+/// As nats-server calls its end after the last of its list, whoever else is there.
+#[test]
+fn a_lame_duck_ends_when_its_time_is_over_whoever_is_left() {
+    for shards in [1, 2] {
+        let server = serve(settings(shards));
+        let addr = server.client_addr();
+        let mut clients: Vec<Client> = (0..shards).map(|_| Client::new(addr)).collect();
+        for client in &mut clients {
+            client.send("here");
+            client.expect("here");
+        }
+        server.lame_duck(LameDuck { grace_ns: 10 * MILLIS, duration_ns: 10 * MILLIS });
+        let ended = server.ended().recv_timeout(Duration::from_secs(10));
+        assert_ne!(ended, Err(RecvTimeoutError::Timeout), "{shards} shards");
+        server.join().expect("in order");
+    }
 }

@@ -133,9 +133,11 @@ unsafe impl Engine for Toy {
             Input::Secured { .. }
             | Input::Introduced { .. }
             | Input::Checked { .. }
-            | Input::Ask(Ask::Access(_) | Ask::Reload(_) | Ask::LameDuck(_)) => {
+            | Input::Ask(Ask::Access(_) | Ask::Reload(_)) => {
                 panic!("nobody has to say who they are here")
             }
+            // It sends nobody away.
+            Input::Ask(Ask::LameDuck(_)) => {}
             Input::Turn => self.turn(now, effects),
             Input::Ask(Ask::Report { ticket, .. }) => self.reports.push(ticket),
             Input::Ask(Ask::Shutdown) => {

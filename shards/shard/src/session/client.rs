@@ -10,7 +10,8 @@ use crate::effect::Reads;
 use crate::fence::Why;
 use crate::interest::Plan;
 use crate::limits::{
-    GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, UNCHECKED_BYTES_MAX, WHOLE_BYTES_MAX, WHOLE_BYTES_MIN,
+    GREETING_BYTES_MAX, READ_AHEAD_BYTES_MAX, TOLD_AT_ONCE, UNCHECKED_BYTES_MAX, WHOLE_BYTES_MAX,
+    WHOLE_BYTES_MIN,
 };
 use crate::report::Event;
 use crate::security::TlsOffer;
@@ -129,6 +130,8 @@ pub(crate) enum Wait {
     Lane,
     /// What it has shown of itself is looked at.
     Check,
+    /// Its subscriptions to be taken back: it has said CONNECT again.
+    Anew,
 }
 
 /// What became of an operation.
@@ -302,6 +305,7 @@ impl Shard {
             self.close(conn, wire::CloseReason::MaximumConnectionsExceeded, out);
             return;
         }
+        self.let_go(conn);
         if peer.tls.is_none() && !peer.proxied {
             self.begin(conn);
         }
@@ -554,10 +558,10 @@ impl Shard {
             self.trace_in(conn, op, out);
         }
         let Some(who) = admitted else {
-            match op {
-                ClientOp::Connect(json) => self.connect(conn, json, out),
-                _ => self.turn_away(conn, out),
+            if let ClientOp::Connect(json) = op {
+                return self.connect(conn, json, out);
             }
+            self.turn_away(conn, out);
             return Flow::Done;
         };
         match op {
@@ -567,26 +571,32 @@ impl Shard {
             ClientOp::Unsub { sid, max } => return self.unsubscribe(who, sid, *max, out),
             ClientOp::Ping => self.ping(who, out),
             ClientOp::Pong => self.pong(who),
-            ClientOp::Connect(json) => self.connect(conn, json, out),
+            ClientOp::Connect(json) => return self.connect(conn, json, out),
             ClientOp::Err(text) => self.fault(conn, &Fault::client_err(text), out),
             ClientOp::Info(_) | ClientOp::Ok | ClientOp::Pub(_) => {}
         }
         Flow::Done
     }
 
-    fn connect(&mut self, conn: ConnId, json: &[u8], out: &mut Effects) {
+    fn connect(&mut self, conn: ConnId, json: &[u8], out: &mut Effects) -> Flow {
         let headers = self.options.headers;
         let now = self.now;
-        let Some(client) = self.client(conn) else { return };
+        let Some(client) = self.client(conn) else { return Flow::Done };
         let (connect, secrets) = match wire::connect::parse(&client.connect, json) {
             Ok(said) => said,
-            Err(fault) => return self.fault(conn, &fault, out),
+            Err(fault) => {
+                self.fault(conn, &fault, out);
+                return Flow::Done;
+            }
         };
         let again = client.connected;
         if again {
+            if self.begins_anew(conn, out) {
+                return Flow::Again;
+            }
             self.keep_label(conn);
         }
-        let Some(client) = self.client(conn) else { return };
+        let Some(client) = self.client(conn) else { return Flow::Done };
         let understands = connect.headers && headers;
         client.is_plain = !connect.verbose && !connect.pedantic && connect.echo;
         client.connected = true;
@@ -596,11 +606,8 @@ impl Shard {
         if let Some(receiver) = self.outbound.receiver(conn) {
             receiver.headers = understands;
         }
-        if again {
-            self.settle_for(conn, out);
-            self.drop_all_subscriptions(conn);
-        }
         self.log_in(conn, connect, &secrets, again, out);
+        Flow::Done
     }
 
     /// The client is who it says it is.
@@ -658,6 +665,10 @@ impl Shard {
 
     /// A lane is full: the connection must not add to it.
     pub(super) fn must_wait_for_lanes(&mut self, conn: ConnId, out: &mut Effects) -> bool {
+        let account = self.account_of(conn);
+        if self.accounts[account.0 as usize].unannounced() >= TOLD_AT_ONCE {
+            self.announce(out);
+        }
         out.any_congests() && self.wait_for_lane(conn)
     }
 }

@@ -166,14 +166,6 @@ impl Shard {
         }
     }
 
-    /// A client that says CONNECT again begins anew.
-    pub(super) fn drop_all_subscriptions(&mut self, conn: ConnId) {
-        let Some(client) = self.client(conn) else { return };
-        for sub in std::mem::take(&mut client.sids).in_order() {
-            self.drop_subscription(sub);
-        }
-    }
-
     /// Ends a subscription its client has given up. A queue member stays to take what is under way.
     pub(crate) fn drop_or_leave(&mut self, sub: SubId, out: &mut Effects) {
         if self.subs.peek(sub).queue().is_none() {

@@ -157,6 +157,12 @@ impl Bus {
         self.settle();
     }
 
+    /// The server ends the connection.
+    pub fn kick(&mut self, id: Id) {
+        let cid = id as u64 + 1;
+        self.step(self.clients[id].shard, Input::Ask(Ask::Kick { cid }));
+    }
+
     /// As [`Bus::hangup`], but what follows from it has not happened yet.
     pub fn drop(&mut self, id: Id) {
         let Client { shard, conn, .. } = self.clients[id];
@@ -215,6 +221,12 @@ impl Bus {
         let (shard, conn, _) = self.checks.pop_front().expect("a check is out");
         self.step(shard, Input::Checked { conn, outcome });
         self.settle();
+    }
+
+    /// What waits for the lane, and how much may.
+    pub fn staged_bytes(&self, from: usize, to: usize) -> (usize, usize) {
+        let effects = &self.effects[from];
+        (effects.staged_bytes(ShardId(to as u16)), effects.bounds().staged)
     }
 
     /// Staged frames into the lane.
