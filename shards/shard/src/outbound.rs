@@ -433,7 +433,7 @@ impl Outbound {
     pub fn flush_over(&mut self, conn: ConnId) {
         if let Some(receiver) = self.receivers.get_mut(conn.index())
             && receiver.generation == conn.generation
-            && !receiver.open
+            && !receiver.is_open()
         {
             receiver.discard(&mut self.pool);
         }
@@ -845,7 +845,7 @@ mod tests {
         let under_way = outbound.take_chunk(CONN).expect("bytes");
         outbound.flush_over(CONN);
         let receiver = outbound.peek(CONN).expect("it is there");
-        assert!(receiver.open && receiver.pending_bytes > 0, "nobody has closed it");
+        assert!(receiver.is_open() && receiver.pending_bytes > 0, "nobody has closed it");
         outbound.close(CONN, true);
         outbound.flush_over(ConnId { generation: 6, ..CONN });
         assert!(!outbound.peek(CONN).expect("it is there").full.is_empty(), "not its flush");
