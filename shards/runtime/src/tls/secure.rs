@@ -566,11 +566,13 @@ impl<E: Engine> Secure<E> {
             }
             _ => false,
         };
-        if !says {
+        // A flush with nothing to say is an orderly end all the same. Until it is over nothing else
+        // may go out: it would be plain text between records.
+        let flushes = says || flush;
+        if !flushes {
             self.forget(conn);
         }
-        // A flush with nothing to say is an orderly end all the same.
-        says || flush
+        flushes
     }
 
     #[cold]

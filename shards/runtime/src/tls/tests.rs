@@ -16,6 +16,7 @@ use rustls::{
     SupportedCipherSuite, Tls12CipherSuite,
 };
 use shard::limits::{MILLIS, SECONDS};
+use shard::report::Ask;
 use shard::{Close, CloseReason, ConnId, Effects, Hangup, Input, Name, Nanos, Peer, Secured};
 
 use super::secure::{Sealed, Secure};
@@ -30,6 +31,8 @@ struct Stub {
     heard: HashMap<ConnId, Vec<u8>>,
     out: HashMap<ConnId, VecDeque<Vec<u8>>>,
     sent: u64,
+    /// Closed when the server ends, with some words.
+    parting: Option<ConnId>,
 }
 
 // SAFETY: a `Vec`'s bytes stay where they are, and nobody else has it.
@@ -53,6 +56,12 @@ unsafe impl Engine for Stub {
                 return;
             }
             Input::Sent { bytes, .. } => return self.sent += bytes,
+            Input::Ask(Ask::Shutdown) => {
+                let Some(conn) = self.parting.take() else { return };
+                self.out.entry(conn).or_default().push_back(b"-ERR 'bye'\r\n".to_vec());
+                close(conn, CloseReason::ServerShutdown, true);
+                return;
+            }
             Input::Hangup { conn, cause } => {
                 close(conn, CloseReason::ClientClosed, cause == Hangup::Closed);
                 (conn, format!("hangup {cause:?}"))
@@ -600,6 +609,26 @@ fn ends_are_said() {
         assert!(world.told(conn).last().unwrap().contains("EOF"));
         assert_eq!(world.secure.live(), 0);
     }
+}
+
+#[test]
+fn nothing_is_said_in_plain_text_in_the_middle_of_a_handshake() {
+    let files = Files::new();
+    let mut world = World::new(&files.settings());
+    let conn = world.open();
+    let mut client = files.client(&rustls::version::TLS13, false);
+    let info = world.output(conn);
+    client.hears(&info);
+    let hello = client.says();
+    world.step(Input::Bytes { conn, at: 0, bytes: &hello });
+    world.turns();
+    assert_eq!(world.output(conn).first(), Some(&0x16), "a record");
+    world.secure.inner_mut().parting = Some(conn);
+    world.step(Input::Ask(Ask::Shutdown));
+    assert!(world.effects.closes[0].flush, "an orderly end");
+    assert_eq!(world.output(conn), b"");
+    world.secure.flush_over(conn);
+    assert_eq!(world.secure.live(), 0);
 }
 
 #[test]
