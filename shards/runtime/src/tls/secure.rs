@@ -70,7 +70,8 @@ impl<C: AsRef<[u8]>> AsRef<[u8]> for Sealed<C> {
 /// A connection that uses TLS, or is about to.
 struct Session {
     conn: ConnId,
-    tls: Arc<Tls>,
+    /// Until its handshake is done: an idle connection holds no settings that a reload has replaced.
+    tls: Option<Arc<Tls>>,
     stage: Stage,
     /// When the present stage is over.
     deadline: Nanos,
@@ -201,7 +202,7 @@ impl<E: Engine> Secure<E> {
         }
         let session = Session {
             conn,
-            tls,
+            tls: Some(tls),
             stage: Stage::Awaiting(wait),
             deadline: 0,
             first,
@@ -217,8 +218,8 @@ impl<E: Engine> Secure<E> {
     /// From now on the time for a handshake counts.
     fn await_handshake(&mut self, now: Nanos, conn: ConnId, effects: &mut Effects) {
         let Some(session) = self.session(conn) else { return };
-        let Stage::Awaiting(wait) = session.stage else { return };
-        let settings = &session.tls.settings;
+        let (Stage::Awaiting(wait), Some(tls)) = (&session.stage, &session.tls) else { return };
+        let (wait, settings) = (*wait, &tls.settings);
         let after = match wait {
             Wait::Fallback => settings.fallback_ns,
             Wait::Choice | Wait::Handshake => settings.timeout_ns,
@@ -293,9 +294,8 @@ impl<E: Engine> Secure<E> {
             self.tell(now, conn, Secured::Declined, effects);
             return self.inner.step(now, Input::Bytes { conn, at: now, bytes }, effects);
         }
-        let Some(session) = self.session(conn) else { return };
-        let (timeout_ns, rate_max) =
-            (session.tls.settings.timeout_ns, session.tls.settings.rate_max);
+        let Some(tls) = self.session(conn).and_then(|session| session.tls.clone()) else { return };
+        let (timeout_ns, rate_max) = (tls.settings.timeout_ns, tls.settings.rate_max);
         if rate_max > 0 && !self.rate.admits(now / MILLIS, rate_max) {
             self.rejected += 1;
             self.report_at.get_or_insert(now + REPORT_NS);
@@ -313,7 +313,7 @@ impl<E: Engine> Secure<E> {
             self.inner.recycle(chunk);
         }
         let Some(session) = self.session(conn) else { return };
-        match Channel::new(&session.tls.clients, plain) {
+        match Channel::new(&tls.clients, plain) {
             Ok(channel) => session.stage = Stage::Shaking { channel, queued: false },
             Err(error) => return self.fail(now, conn, in_words(&error), false, effects),
         }
@@ -360,8 +360,9 @@ impl<E: Engine> Secure<E> {
         let facts = channel.facts(session.first);
         session.stage = Stage::Open(channel);
         // What may be now counts, not what might have been when it came.
-        let begun_with = Arc::clone(&session.tls);
-        if !self.tls.as_ref().unwrap_or(&begun_with).lets_in(&facts.certificates) {
+        let begun_with = session.tls.take();
+        let tls = self.tls.as_ref().or(begun_with.as_ref());
+        if !tls.is_some_and(|tls| tls.lets_in(&facts.certificates)) {
             self.fail(now, conn, "certificate not pinned".to_owned(), false, effects);
             return false;
         }
@@ -515,8 +516,8 @@ impl<E: Engine> Secure<E> {
 
     fn overdue(&mut self, now: Nanos, conn: ConnId, effects: &mut Effects) {
         let Some(session) = self.session(conn) else { return };
-        let settings = &session.tls.settings;
-        let (optional, timeout_ns) = (settings.optional, settings.timeout_ns);
+        let Some(tls) = &session.tls else { return };
+        let (optional, timeout_ns) = (tls.settings.optional, tls.settings.timeout_ns);
         match session.stage {
             Stage::Awaiting(Wait::Fallback) => {
                 let wait = if optional { Wait::Choice } else { Wait::Handshake };

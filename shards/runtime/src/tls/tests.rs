@@ -653,6 +653,23 @@ fn new_certificates_are_for_new_connections() {
 }
 
 #[test]
+fn a_connection_holds_no_settings_that_a_reload_has_replaced() {
+    let files = Files::new();
+    for version in VERSIONS {
+        let mut world = World::new(&files.settings());
+        let conn = world.open();
+        let mut client = files.client(version, false);
+        world.talk(conn, &mut client, 1 << 20);
+        let before = Arc::downgrade(&world.secure.tls().expect("TLS"));
+        world.secure.secure_with(Some(Arc::new(files.settings().load().unwrap())));
+        assert!(before.upgrade().is_none(), "{version:?}");
+        client.tls.writer().write_all(b"still here").unwrap();
+        world.talk(conn, &mut client, 1 << 20);
+        assert_eq!(client.read(), b"still here");
+    }
+}
+
+#[test]
 fn sessions_are_resumed() {
     let files = Files::new();
     for version in VERSIONS {
