@@ -7,14 +7,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use mesh::Doorbell;
-use shard::limits::{RING_FRAMES, SECONDS};
+use shard::limits::{EMPTIED_BATCHES_MAX, RING_FRAMES, SECONDS};
 use shard::report::LaneFigures;
 use shard::{Effects, Frame, Nanos, ShardId};
 
 use crate::ring::Ring;
-
-/// Emptied buffers on their way back from one shard to another. What is too much is freed.
-const EMPTIED_MAX: usize = 16;
 
 /// The way to wake a shard, from any thread.
 #[derive(Clone)]
@@ -172,6 +169,11 @@ impl Load {
     }
 }
 
+/// Emptied buffers on their way back on one lane of so many shards.
+fn emptied_max(shards: usize) -> usize {
+    1 << (EMPTIED_BATCHES_MAX / (shards - 1)).max(1).ilog2()
+}
+
 /// The lanes between `shards` shards, one per ordered pair; the ends of each shard.
 pub(crate) fn lanes(shards: usize) -> Vec<Ends> {
     let mut ends: Vec<Ends> = (0..shards)
@@ -188,7 +190,7 @@ pub(crate) fn lanes(shards: usize) -> Vec<Ends> {
     for one in 0..shards {
         for other in one + 1..shards {
             let [there, back] = [(); 2].map(|()| mesh::ring(RING_FRAMES));
-            let [emptied_there, emptied_here] = [(); 2].map(|()| mesh::ring(EMPTIED_MAX));
+            let [emptied_there, emptied_here] = [(); 2].map(|()| mesh::ring(emptied_max(shards)));
             let lane = Lane::new(there.0, emptied_there.1, emptied_here.0);
             ends[one].outbound.lanes[other] = Some(lane);
             let lane = Lane::new(back.0, emptied_here.1, emptied_there.0);
@@ -231,7 +233,7 @@ impl Outbound {
         if effects.is_clear(to) {
             return;
         }
-        lane.come_back.drain(EMPTIED_MAX, |emptied| effects.restock(emptied));
+        lane.come_back.drain(EMPTIED_BATCHES_MAX, |emptied| effects.restock(emptied));
         let before = lane.look();
         let bytes_max = effects.bounds().ring;
         while lane.has_room(bytes_max) {
@@ -366,7 +368,7 @@ mod tests {
     #[test]
     fn a_ring_takes_no_more_than_its_bytes_but_always_one_frame() {
         let (sender, mut receiver) = mesh::ring(RING_FRAMES);
-        let (go_back, come_back) = mesh::ring(EMPTIED_MAX);
+        let (go_back, come_back) = mesh::ring(1);
         let mut lane = Lane::new(sender, come_back, go_back);
         let small = Frame::Unclaim { conn: shard::ConnId { slot: 1, generation: 1 } };
         let size = small.weight();
@@ -383,25 +385,33 @@ mod tests {
         assert!(lane.has_room(4 * size));
     }
 
+    /// How many of many emptied buffers are on their way back to each of so many shards.
+    fn coming_back(shards: usize) -> Vec<usize> {
+        let ids = || (0..shards).map(|id| ShardId(id as u16));
+        let mut ends = lanes(shards);
+        let mut effects = Effects::new(shards);
+        let mut coming_back = vec![0; shards];
+        for (from, to) in ids().flat_map(|from| ids().map(move |to| (from, to))) {
+            let buffers: Vec<Vec<u8>> = (0..20).map(|_| Vec::with_capacity(100)).collect();
+            let filled: Vec<_> = buffers.iter().map(Vec::as_ptr).collect();
+            for buffer in buffers {
+                effects.emptied = Some(buffer);
+                ends[to.index()].outbound.give_back(from, &mut effects);
+            }
+            let Some(lane) = &mut ends[from.index()].outbound.lanes[to.index()] else { continue };
+            let mut back = Vec::new();
+            lane.come_back.drain(usize::MAX, |emptied| back.push(emptied.as_ptr()));
+            assert_eq!(back, filled[..back.len()], "and others are freed");
+            coming_back[from.index()] += back.len();
+        }
+        coming_back
+    }
+
     #[test]
     fn an_emptied_buffer_goes_back_to_the_shard_that_filled_it() {
-        let shards = [0, 1, 2].map(ShardId);
-        let mut ends = lanes(shards.len());
-        let mut effects = Effects::new(shards.len());
-        for from in shards {
-            for to in shards.into_iter().filter(|to| *to != from) {
-                let buffers: Vec<Vec<u8>> = (0..20).map(|_| Vec::with_capacity(100)).collect();
-                let filled: Vec<_> = buffers.iter().map(Vec::as_ptr).collect();
-                for buffer in buffers {
-                    effects.emptied = Some(buffer);
-                    ends[to.index()].outbound.give_back(from, &mut effects);
-                }
-                let lane = ends[from.index()].outbound.lanes[to.index()].as_mut().unwrap();
-                let mut back = Vec::new();
-                lane.come_back.drain(usize::MAX, |emptied| back.push(emptied.as_ptr()));
-                assert_eq!(back, filled[..EMPTIED_MAX], "and others are freed");
-            }
-        }
+        assert_eq!(coming_back(2), [EMPTIED_BATCHES_MAX; 2]);
+        assert_eq!(coming_back(4), [3 * 4; 4], "no more from more peers");
+        assert_eq!(coming_back(40), [39; 40], "but one of each");
     }
 
     #[test]

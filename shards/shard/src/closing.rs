@@ -207,8 +207,9 @@ impl Shard {
         }
         for sub in subs {
             let found = self.subs.find(*sub, conn);
-            // A shadow of another may have its place.
-            let Some(found) = found.filter(|found| found.import().is_none()) else { continue };
+            // A shadow of another may have its place, and one that leaves goes by itself.
+            let found = found.filter(|found| found.import().is_none() && !found.leaving);
+            let Some(found) = found else { continue };
             let sid = found.sid.clone();
             self.forget_sid(conn, sid.as_bytes());
             self.drop_subscription(*sub);

@@ -18,8 +18,8 @@ use crate::report::{News, Note, Report};
 pub struct Effects {
     lanes: Vec<Lane>,
     bounds: FlowBounds,
-    /// Connections with bytes to write: call [`crate::Shard::take_chunk`] for each. Each at most
-    /// once.
+    /// Connections with bytes to write: call [`crate::Shard::take_chunk`] for each. The engine puts
+    /// each in once at most; a driver may add those it is not through with.
     pub dirty: Vec<ConnId>,
     /// Connections to stop or to go on reading from.
     pub reads: Vec<(ConnId, Reads)>,

@@ -25,6 +25,8 @@ pub const LANE_STAGED_BYTES_MAX: usize = 256 * 1024;
 pub const SPARE_BATCHES_MAX: usize = 32;
 /// See [`SPARE_BATCHES_MAX`].
 pub const SPARE_BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
+/// Those on their way back to one shard, from all its peers together; of each peer one may be.
+pub const EMPTIED_BATCHES_MAX: usize = 16;
 /// Frames a ring holds.
 pub const RING_FRAMES: usize = 64;
 /// Bytes of the frames on a ring, beyond which it takes no further one: at most, and at least.

@@ -309,6 +309,27 @@ fn subscriptions_end_that_are_no_longer_allowed() {
     bus.assert_replicated();
 }
 
+/// Its members are withdrawn because it has given them up, not because they may not be there.
+#[test]
+fn subscriptions_that_are_given_up_are_not_looked_at_when_permissions_change() {
+    const COUNT: usize = 2000;
+    let mut bus = with(2, restricted(Rules::default(), Rules::default()));
+    let bound = login(&mut bus, 1, "a", "p");
+    for n in 0..COUNT {
+        bus.post(bound, format!("SUB q.{n} g {n}\r\n").as_bytes());
+    }
+    bus.send(bound, "PING\r\n");
+    assert_eq!(bus.take(bound), "PONG\r\n");
+    let again = r#"CONNECT {"user":"a","pass":"p","verbose":false,"pedantic":false}"#;
+    bus.post(bound, format!("{again}\r\nPING\r\n").as_bytes());
+    assert!(bus.shards[1].figures().subscriptions > 0, "in the middle of it");
+    let after = Arc::new(restricted(Rules::default(), allowed(&[">"], &["q.>"])));
+    bus.ask(&Ask::Access(after));
+    assert_eq!(bus.take(bound), "PONG\r\n");
+    assert_eq!(bus.shards[1].figures().subscriptions, 0);
+    bus.assert_replicated();
+}
+
 /// What was decided while permissions were others holds no more, neither who may publish nor who
 /// may see it: as one of two, as the only one, and as a group.
 #[test]

@@ -70,7 +70,7 @@ impl<C: AsRef<[u8]>> AsRef<[u8]> for Sealed<C> {
 /// A connection that uses TLS, or is about to.
 struct Session {
     conn: ConnId,
-    /// Until its handshake is done: an idle connection holds no settings that a reload has replaced.
+    /// Until its handshake is done: an idle connection holds no settings that were replaced.
     tls: Option<Arc<Tls>>,
     stage: Stage,
     /// When the present stage is over.

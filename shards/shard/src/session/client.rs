@@ -594,6 +594,10 @@ impl Shard {
             if self.begins_anew(conn, out) {
                 return Flow::Again;
             }
+            // What it still had to get may have been too much.
+            if self.client(conn).is_none() {
+                return Flow::Done;
+            }
             self.keep_label(conn);
         }
         let Some(client) = self.client(conn) else { return Flow::Done };

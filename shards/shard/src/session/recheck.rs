@@ -249,7 +249,9 @@ impl Shard {
     fn recheck_subscription(&mut self, slot: usize, sub: SubId, out: &mut Effects) {
         let Some(conn) = self.clients[slot].as_ref().map(|client| client.conn) else { return };
         let Some(subscription) = self.subs.find(sub, conn) else { return };
-        if subscription.leaving {
+        // What a client has given up is soon out of the tables; a shadow may have got its place.
+        let given_up = self.outbound.peek(conn).is_none_or(|receiver| !receiver.takes());
+        if subscription.leaving || subscription.import().is_some() || given_up {
             return;
         }
         let (account, pattern) = (subscription.account.0 as usize, subscription.pattern);
