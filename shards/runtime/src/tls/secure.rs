@@ -412,7 +412,7 @@ impl<E: Engine> Secure<E> {
     fn cut_off(&mut self, now: Nanos, conn: ConnId, effects: &mut Effects) {
         let session = self.session(conn);
         if session.is_some_and(|session| matches!(session.stage, Stage::Open(_))) {
-            log::warn!("TLS 1.2 of {conn:?} has used up its keys: the connection is closed");
+            log::warn!("A TLS 1.2 connection has used up its keys and is closed");
             self.hang_up(now, conn, Hangup::WriteError, effects);
         }
     }
