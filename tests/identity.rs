@@ -337,13 +337,15 @@ fn a_token_that_changes_takes_effect_everywhere() {
         let update = "$SYS.REQ.CLAIMS.UPDATE";
         let mut told = vec![shown("unknown", &Conn::with(&own, &one).1)];
         told.push(mask(ask(&mut admin, update, "junk")));
-        told.push(mask(ask(&mut admin, update, &world.token_of(&app))));
+        // It says the second in which it was made.
+        let token = world.token_of(&app);
+        told.push(mask(ask(&mut admin, update, &token)));
         let (mut first, lines) = Conn::with(&own, &one);
         told.push(shown("one", &lines));
         let (mut second, lines) = Conn::with(&own, &two);
         told.push(shown("two", &lines));
         let lookup = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.LOOKUP", app.id());
-        told.push((ask(&mut admin, &lookup, "") == world.token_of(&app)).to_string());
+        told.push((ask(&mut admin, &lookup, "") == token).to_string());
         let list = ask(&mut admin, "$SYS.REQ.CLAIMS.LIST", "");
         told.push(format!("{} {}", list.contains(&app.id()), list.contains(&world.system.id())));
         app.nats["default_permissions"] = json!({ "pub": { "deny": ["no"] } });
