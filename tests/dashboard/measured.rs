@@ -45,7 +45,7 @@ fn it_shows_where_messages_go_how_long_they_take_and_who_is_slow() {
         .map(row => row.cells[1].textContent).filter(text => /\\d (µs|ms|s)$/.test(text)).length";
     browser.wait(&format!("{rates} === 5"), SOON);
     let flows = "[...document.querySelectorAll('#picture .rate.flow')]\
-        .filter(text => /\\d\\/s$/.test(text.textContent)).length";
+        .filter(text => /\\d( [kMG])?\\/s$/.test(text.textContent)).length";
     let talker = &mut clients[0];
     let burst = "PUB busy.a 2\r\nhi\r\n".repeat(40);
     browser.until(&format!("{flows} === 3"), SOON, || say(talker, burst.as_bytes()));
