@@ -1,4 +1,5 @@
-//! What crosses a ring between two shards. Nothing else does.
+//! What crosses a ring between two shards. Nothing else does but emptied buffers on their way back,
+//! which say nothing.
 
 use crate::account::response::Answer;
 use crate::batch;

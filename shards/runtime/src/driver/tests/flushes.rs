@@ -61,7 +61,7 @@ fn left_by_a_flush(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
-    driver.open(Accepted { stream, cid: 1, start_unix_ns: 0, refused: false }, 0);
+    open(&mut driver, stream);
     let peer = thread::spawn(move || peer(client));
     while driver.sockets.live() > 0 {
         assert!(driver.commons.now() < 20 * SECONDS, "the connection does not end");

@@ -3,7 +3,6 @@ use super::*;
 /// Sends back what it is sent, and what the test puts there.
 #[derive(Default)]
 struct Echo {
-    conn: Option<ConnId>,
     waiting: Vec<u8>,
     driven: bool,
     taken: Vec<Vec<u8>>,
@@ -14,15 +13,10 @@ unsafe impl Engine for Echo {
     type Chunk = Vec<u8>;
 
     fn step(&mut self, _: Nanos, input: Input<'_>, effects: &mut Effects) {
-        match input {
-            Input::Open { conn, .. } => self.conn = Some(conn),
-            Input::Bytes { conn, bytes, .. } => {
-                self.waiting.extend(bytes);
-                if !std::mem::replace(&mut self.driven, true) {
-                    effects.dirty.push(conn);
-                }
-            }
-            _ => {}
+        let Input::Bytes { conn, bytes, .. } = input else { return };
+        self.waiting.extend(bytes);
+        if !std::mem::replace(&mut self.driven, true) {
+            effects.dirty.push(conn);
         }
     }
 
